@@ -1,0 +1,1 @@
+//! The control plane over HTTP: sign-in pages, hand-off, sessions, audit.

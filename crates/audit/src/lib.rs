@@ -1,0 +1,1 @@
+//! The record: an append-only, tree-hashed log and its queries.

@@ -1,0 +1,1 @@
+//! What operators write, parsed into typed values with spans.

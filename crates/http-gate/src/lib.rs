@@ -1,0 +1,1 @@
+//! The gate: a strict, sans-IO HTTP parser and canonicaliser.

@@ -1,0 +1,263 @@
+//! The question and its answer.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::action::Action;
+use crate::app::{AppName, RouteName};
+use crate::facts::Facts;
+use crate::ids::{Digest32, UserId};
+use crate::reason::Reason;
+use crate::time::Timestamp;
+
+/// Who asks.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Principal {
+    /// Nobody has proven anything yet. A Cedar `User::"anonymous"` that is in no group.
+    Anonymous,
+    /// A person.
+    User(UserId),
+    /// A workload by SPIFFE ID, or `local-operator` (rulings R-20).
+    Workload(Arc<str>),
+}
+
+/// The workload the local command line acts as (rulings R-20).
+pub const LOCAL_OPERATOR: &str = "local-operator";
+
+impl fmt::Display for Principal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Principal::Anonymous => f.write_str("anonymous"),
+            Principal::User(id) => write!(f, "{id}"),
+            Principal::Workload(name) => f.write_str(name),
+        }
+    }
+}
+
+/// What is reached. Without a route it is the app itself.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct ResourceRef {
+    /// The app.
+    pub app: AppName,
+    /// The route, when one matched.
+    pub route: Option<RouteName>,
+}
+
+impl fmt::Display for ResourceRef {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.route {
+            Some(route) => write!(f, "{}/{route}", self.app),
+            None => write!(f, "{}", self.app),
+        }
+    }
+}
+
+/// May this principal, on this device, do this action on this resource, in this context?
+#[derive(Clone, PartialEq, Debug)]
+pub struct AccessRequest {
+    /// Who.
+    pub principal: Principal,
+    /// Doing what.
+    pub action: Action,
+    /// To what.
+    pub resource: ResourceRef,
+    /// In what context, device included.
+    pub facts: Facts,
+    /// The door matched an exact public path of the app with GET or HEAD (GW-6).
+    pub is_public_path: bool,
+    /// When the session the answer leans on ends; caps `hold_until`.
+    pub session_ends: Option<Timestamp>,
+}
+
+/// The three answers.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Effect {
+    /// Yes.
+    Allow,
+    /// No.
+    Deny,
+    /// No, but yes if a fact the person can change were different.
+    StepUp,
+}
+
+impl Effect {
+    /// `ALLOW`, `DENY` or `STEP_UP`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Effect::Allow => "ALLOW",
+            Effect::Deny => "DENY",
+            Effect::StepUp => "STEP_UP",
+        }
+    }
+}
+
+impl fmt::Display for Effect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What a person can do about a refusal (PO-6). Alphabetical.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum Remedy {
+    /// Confirm with a passkey.
+    Passkey,
+    /// Sign in again.
+    Reauth,
+}
+
+impl Remedy {
+    /// The id in the schema annotation `@remedy_<id>`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Remedy::Passkey => "passkey",
+            Remedy::Reauth => "reauth",
+        }
+    }
+
+    /// What to tell the person.
+    pub fn text(self) -> &'static str {
+        match self {
+            Remedy::Passkey => "Confirm with your passkey",
+            Remedy::Reauth => "Sign in again",
+        }
+    }
+}
+
+/// One remedy with what the door must ask for (policy.md §3.1 `fix`).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Fix {
+    /// Which.
+    pub remedy: Remedy,
+    /// The level to reach: `phr` for a passkey, the session's own for a re-authentication.
+    pub acr_values: String,
+    /// How fresh, in seconds: the literal the policy compares with.
+    pub max_age_secs: i64,
+}
+
+/// Which of the three sets a policy belongs to (PO-2).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum PolicySet {
+    /// Forbids for good.
+    HardForbid,
+    /// Permits.
+    Permit,
+    /// Forbids, remediable.
+    SoftForbid,
+}
+
+impl PolicySet {
+    /// `permit`, `hard` or `soft`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            PolicySet::HardForbid => "hard",
+            PolicySet::Permit => "permit",
+            PolicySet::SoftForbid => "soft",
+        }
+    }
+}
+
+/// A policy that decided.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct DeterminingPolicy {
+    /// `<file stem>/<@id>` (PO-24).
+    pub id: Arc<str>,
+    /// Its set.
+    pub set: PolicySet,
+}
+
+/// What the answer was computed from, so that it can be recomputed (AUD-36).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Pins {
+    /// Schema, policies, pack parameters and engine version together.
+    pub policy_hash: Digest32,
+    /// The schema alone.
+    pub schema_hash: Digest32,
+    /// Version of directory and apps.
+    pub entities_version: u64,
+    /// Version of the engine, e.g. `cedar-policy 4.14.1`.
+    pub engine_version: &'static str,
+    /// The canonical context bytes (deterministic CBOR) the evaluation read.
+    pub context: Arc<[u8]>,
+    /// The entities the evaluation read, stored once per hash.
+    pub entity_slice: Arc<EntitySlice>,
+}
+
+/// The entities of one (principal, action, resource) in canonical bytes.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct EntitySlice {
+    /// SHA-256 of `bytes`.
+    pub hash: Digest32,
+    /// Canonical form.
+    pub bytes: Arc<[u8]>,
+}
+
+/// The answer.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Decision {
+    /// Yes, no, or not yet.
+    pub effect: Effect,
+    /// Why.
+    pub reason: Reason,
+    /// The policies that decided, sorted by id.
+    pub policies: Vec<DeterminingPolicy>,
+    /// Shadow policies that would have refused, sorted (GW-26, PO-34).
+    pub would: Vec<Arc<str>>,
+    /// What would turn STEP_UP into ALLOW; empty otherwise.
+    pub fix: Vec<Fix>,
+    /// Until when the answer holds if no fact changes (PO-14).
+    pub hold_until: Timestamp,
+    /// A policy of the slice carries `@audit("strict")` (rulings R-13).
+    pub is_audit_strict: bool,
+    /// What it was computed from.
+    pub pins: Pins,
+    /// How long the evaluation took; filled by the door, which has the clock.
+    pub eval_ns: u64,
+}
+
+/// A fact a policy read, for the admin explanation.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct FactRead {
+    /// `context.auth.step_up_age_secs`.
+    pub path: String,
+    /// As policies see it.
+    pub value: String,
+    /// Which room brought it.
+    pub source: &'static str,
+    /// Its age in seconds where it has one.
+    pub age_secs: Option<i64>,
+}
+
+/// A policy's part in an answer.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PolicyPart {
+    /// Its id.
+    pub id: Arc<str>,
+    /// Its set.
+    pub set: PolicySet,
+    /// `file.cedar:12`.
+    pub declared_at: String,
+    /// The policy's own title, if it has one.
+    pub title: Option<String>,
+    /// Whether it decided; otherwise it is a nearest permit.
+    pub is_determining: bool,
+    /// For a nearest permit: which of its conditions are false, as source text.
+    pub failing_conditions: Vec<String>,
+    /// Facts it reads.
+    pub facts: Vec<FactRead>,
+    /// The evaluation error, if it had one.
+    pub error: Option<String>,
+}
+
+/// An answer made readable (PO-15).
+#[derive(Clone, PartialEq, Debug)]
+pub struct Explanation {
+    /// The answer explained.
+    pub decision: Decision,
+    /// `identity`, `device`, `network`, `anomaly`, `permission`: the first that failed, and later ones.
+    pub failed_stages: Vec<&'static str>,
+    /// Determining policies first, then the nearest permits.
+    pub policies: Vec<PolicyPart>,
+    /// One sentence for the person; no thresholds, lists or other people's groups.
+    pub user_text: String,
+}

@@ -1,0 +1,1 @@
+//! Templates, styles and the CSP constant shared by doors and api.

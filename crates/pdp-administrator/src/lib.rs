@@ -1,0 +1,1 @@
+//! The policy administrator: sessions, epochs and the one kill path.

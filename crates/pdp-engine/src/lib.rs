@@ -1,0 +1,1 @@
+//! The policy engine: pure decisions over Cedar.

@@ -1,0 +1,1 @@
+//! The gateway: people to apps, every request decided.

@@ -1,0 +1,1 @@
+//! People: directory, passkeys, invitations, recovery codes.

@@ -1,0 +1,1 @@
+//! SQLite behind small traits, with a conformance suite.
