@@ -8,6 +8,7 @@
 
 pub mod action;
 pub mod app;
+pub mod changes;
 pub mod decision;
 pub mod directory;
 pub mod facts;
@@ -20,6 +21,7 @@ pub mod time;
 
 pub use action::{Action, ActionClass};
 pub use app::{App, AppName, Route, RouteName, Sensitivity, Upstream};
+pub use changes::{HostToken, SessionChange, SessionSnapshot, Tombstone};
 pub use decision::{AccessRequest, Decision, Effect, Explanation, Fix, Principal, Remedy, ResourceRef};
 pub use directory::{Directory, GroupEntry, GroupId, UserEntry, UserState};
 pub use facts::Facts;

@@ -56,6 +56,16 @@ pub enum Cause {
 }
 
 impl Cause {
+    /// Every cause.
+    pub const ALL: &'static [Cause] = &[
+        Cause::ConfigApplied,
+        Cause::Expired,
+        Cause::FactsChanged,
+        Cause::SessionRevoked,
+        Cause::SignedOut,
+        Cause::UserDisabled,
+    ];
+
     /// The word in receipts and records.
     pub fn as_str(self) -> &'static str {
         match self {
