@@ -1,1 +1,16 @@
-//! People: directory, passkeys, invitations, recovery codes.
+//! Where people prove who they are: directory, set-up links, invitations, passkeys, recovery codes and throttles
+//! (spec identity.md). No serving socket, no HTTP status, no SQL, no session table: outcomes are typed and other
+//! rooms act on them.
+//!
+//! Invariants: secrets have no `Debug`, are shown once and kept as SHA-256 only; every refusal names what to do;
+//! time and randomness come in through `model::Clock` and `model::Ids`.
+
+#![forbid(unsafe_code)]
+
+pub mod directory;
+pub mod memory;
+pub mod people;
+pub mod store;
+
+pub use people::People;
+pub use store::{DirectoryStore, StoreError};

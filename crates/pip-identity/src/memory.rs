@@ -1,0 +1,223 @@
+//! A [`DirectoryStore`] that keeps nothing beyond the process: for tests and for the conformance suite's own proof.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use model::directory::GroupId;
+use model::{BoxFuture, InvitationId, TokenHash, UserId};
+
+use crate::store::{
+    DirectoryChange, DirectoryRows, DirectoryStore, GroupRow, LinkRow, LinkState, MembershipRow, PasskeyRow,
+    PasskeyTouch, StoreError, Unique, UserRow,
+};
+
+/// The store.
+#[derive(Default)]
+pub struct MemoryStore {
+    tables: Mutex<Tables>,
+}
+
+#[derive(Clone, Default)]
+struct Tables {
+    version: u64,
+    users: BTreeMap<UserId, UserRow>,
+    groups: BTreeMap<GroupId, GroupRow>,
+    memberships: BTreeMap<(GroupId, UserId), MembershipRow>,
+    passkeys: BTreeMap<Vec<u8>, PasskeyRow>,
+    links: BTreeMap<InvitationId, LinkRow>,
+    codes: BTreeMap<UserId, Vec<TokenHash>>,
+}
+
+impl MemoryStore {
+    /// An empty one.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    fn tables(&self) -> MutexGuard<'_, Tables> {
+        // A batch is applied to a copy, so a panic elsewhere cannot have left half of one behind.
+        self.tables.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn apply_now(&self, expected: Option<u64>, changes: Vec<DirectoryChange>) -> Result<u64, StoreError> {
+        let mut tables = self.tables();
+        let moves = changes.iter().any(DirectoryChange::moves_directory);
+        match expected {
+            Some(expected) if expected != tables.version => {
+                return Err(StoreError::VersionMoved { expected, found: tables.version });
+            }
+            None if moves => {
+                return Err(StoreError::Backend("a change of the directory needs the expected version".into()));
+            }
+            _ => {}
+        }
+        let mut next = tables.clone();
+        for change in changes {
+            next.change(change)?;
+        }
+        if moves {
+            next.version += 1;
+        }
+        *tables = next;
+        Ok(tables.version)
+    }
+}
+
+impl Tables {
+    fn change(&mut self, change: DirectoryChange) -> Result<(), StoreError> {
+        match change {
+            DirectoryChange::AddPasskey(row) => return self.add_passkey(row),
+            DirectoryChange::DeleteGroup(id) => {
+                self.groups.remove(&id);
+                self.memberships.retain(|(group, _), _| *group != id);
+            }
+            DirectoryChange::DeleteMembership { group, user } => {
+                self.memberships.remove(&(group, user));
+            }
+            DirectoryChange::DeletePasskey { user, credential_id } => {
+                self.passkeys.get(&credential_id).filter(|row| row.user == user).ok_or(StoreError::Moved)?;
+                self.passkeys.remove(&credential_id);
+            }
+            DirectoryChange::DeleteUser(id) => {
+                self.users.remove(&id);
+                self.memberships.retain(|(_, user), _| *user != id);
+                self.passkeys.retain(|_, row| row.user != id);
+                self.links.retain(|_, row| row.user != Some(id));
+                self.codes.remove(&id);
+            }
+            DirectoryChange::PurgeLinks { before } => self.links.retain(|_, row| row.expires_at >= before),
+            DirectoryChange::PutGroup(row) => {
+                self.groups.insert(row.id.clone(), row);
+            }
+            DirectoryChange::PutLink(row) => {
+                let is_taken = self.links.values().any(|it| it.id == row.id || it.secret_hash == row.secret_hash);
+                if is_taken {
+                    return Err(StoreError::Taken(Unique::Link));
+                }
+                self.links.insert(row.id, row);
+            }
+            DirectoryChange::PutMembership(row) => return self.put_membership(row),
+            DirectoryChange::PutUser(row) => return self.put_user(row),
+            DirectoryChange::SetRecoveryCodes { user, codes } => {
+                self.codes.insert(user, codes);
+            }
+            DirectoryChange::SpendRecoveryCode { user, spent, replacement } => {
+                let codes = self.codes.get_mut(&user).ok_or(StoreError::Moved)?;
+                let code = codes.iter_mut().find(|code| **code == spent).ok_or(StoreError::Moved)?;
+                *code = replacement;
+            }
+            DirectoryChange::TouchPasskey(touch) => return self.touch_passkey(&touch),
+            DirectoryChange::UseLink { id, at } => {
+                let link = self.links.get_mut(&id).ok_or(StoreError::Moved)?;
+                if link.state != LinkState::Open {
+                    return Err(StoreError::Moved);
+                }
+                link.state = LinkState::Used;
+                link.ended_at = Some(at);
+            }
+            DirectoryChange::VoidLinks { kind, user, at } => {
+                let open = |row: &&mut LinkRow| row.kind == kind && row.user == user && row.state == LinkState::Open;
+                for row in self.links.values_mut().filter(open) {
+                    row.state = LinkState::Voided;
+                    row.ended_at = Some(at);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn add_passkey(&mut self, row: PasskeyRow) -> Result<(), StoreError> {
+        if self.passkeys.contains_key(&row.credential_id) {
+            return Err(StoreError::Taken(Unique::CredentialId));
+        }
+        if !self.users.contains_key(&row.user) {
+            return Err(StoreError::Backend(format!("a passkey names `{}`, who does not exist", row.user)));
+        }
+        self.passkeys.insert(row.credential_id.clone(), row);
+        Ok(())
+    }
+
+    fn put_membership(&mut self, row: MembershipRow) -> Result<(), StoreError> {
+        if !self.users.contains_key(&row.user) || !self.groups.contains_key(&row.group) {
+            return Err(StoreError::Backend(format!(
+                "a membership names `{}` in `{}`, one of which does not exist",
+                row.user, row.group
+            )));
+        }
+        self.memberships.insert((row.group.clone(), row.user), row);
+        Ok(())
+    }
+
+    fn put_user(&mut self, row: UserRow) -> Result<(), StoreError> {
+        let key = row.email_key();
+        for other in self.users.values().filter(|other| other.id != row.id) {
+            if other.email_key() == key {
+                return Err(StoreError::Taken(Unique::Email));
+            }
+            if other.handle == row.handle {
+                return Err(StoreError::Taken(Unique::Handle));
+            }
+        }
+        self.users.insert(row.id, row);
+        Ok(())
+    }
+
+    fn touch_passkey(&mut self, touch: &PasskeyTouch) -> Result<(), StoreError> {
+        let row = self.passkeys.get_mut(&touch.credential_id).ok_or(StoreError::Moved)?;
+        if row.counter != touch.expected_counter {
+            return Err(StoreError::Moved);
+        }
+        row.counter = touch.counter;
+        row.is_backed_up = touch.is_backed_up;
+        row.last_used_at = Some(touch.at);
+        Ok(())
+    }
+
+    fn rows(&self) -> DirectoryRows {
+        DirectoryRows {
+            version: self.version,
+            users: self.users.values().cloned().collect(),
+            groups: self.groups.values().cloned().collect(),
+            memberships: self.memberships.values().cloned().collect(),
+        }
+    }
+}
+
+impl DirectoryStore for MemoryStore {
+    fn load(&self) -> BoxFuture<'_, Result<DirectoryRows, StoreError>> {
+        Box::pin(async { Ok(self.tables().rows()) })
+    }
+
+    fn apply(&self, expected: Option<u64>, changes: Vec<DirectoryChange>) -> BoxFuture<'_, Result<u64, StoreError>> {
+        Box::pin(async move { self.apply_now(expected, changes) })
+    }
+
+    fn passkey<'a>(&'a self, credential_id: &'a [u8]) -> BoxFuture<'a, Result<Option<PasskeyRow>, StoreError>> {
+        Box::pin(async move { Ok(self.tables().passkeys.get(credential_id).cloned()) })
+    }
+
+    fn passkeys_of(&self, user: UserId) -> BoxFuture<'_, Result<Vec<PasskeyRow>, StoreError>> {
+        Box::pin(async move {
+            let mut rows: Vec<PasskeyRow> =
+                self.tables().passkeys.values().filter(|row| row.user == user).cloned().collect();
+            rows.sort_by_key(|row| row.created_at);
+            Ok(rows)
+        })
+    }
+
+    fn link(&self, secret_hash: TokenHash) -> BoxFuture<'_, Result<Option<LinkRow>, StoreError>> {
+        Box::pin(async move { Ok(self.tables().links.values().find(|row| row.secret_hash == secret_hash).cloned()) })
+    }
+
+    fn links(&self) -> BoxFuture<'_, Result<Vec<LinkRow>, StoreError>> {
+        Box::pin(async {
+            let mut rows: Vec<LinkRow> = self.tables().links.values().cloned().collect();
+            rows.sort_by_key(|row| std::cmp::Reverse(row.created_at));
+            Ok(rows)
+        })
+    }
+
+    fn recovery_codes_of(&self, user: UserId) -> BoxFuture<'_, Result<Vec<TokenHash>, StoreError>> {
+        Box::pin(async move { Ok(self.tables().codes.get(&user).cloned().unwrap_or_default()) })
+    }
+}

@@ -1,0 +1,110 @@
+//! What an edit changed, worked out by comparing the directory before and after: nobody has to remember to note it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use model::directory::GroupId;
+use model::{Directory, UserEntry, UserId, UserState};
+
+use super::draft::active_admins;
+use super::{LastAdmin, PeopleError};
+
+/// What changed. The caller publishes `directory`, ends the sessions of `ended`, judges the streams of
+/// `facts_moved` afresh, and records the rest.
+#[derive(Clone, Debug)]
+pub struct Change {
+    /// Everyone afterwards.
+    pub directory: Arc<Directory>,
+    /// New people.
+    pub created: BTreeSet<UserId>,
+    /// People who are gone.
+    pub deleted: BTreeSet<UserId>,
+    /// People who were active or invited and now are disabled.
+    pub disabled: BTreeSet<UserId>,
+    /// Whose every session must end, with the epoch from which on sessions count.
+    pub ended: BTreeMap<UserId, u64>,
+    /// People about whom a policy may now read something else (new people not included).
+    pub facts_moved: BTreeSet<UserId>,
+    /// Groups that are new, changed or gone.
+    pub groups: BTreeSet<GroupId>,
+    /// Direct memberships that began.
+    pub joined: BTreeSet<(GroupId, UserId)>,
+    /// Direct memberships that ended.
+    pub left: BTreeSet<(GroupId, UserId)>,
+}
+
+impl Change {
+    /// The difference of two directories.
+    pub fn between(before: &Directory, after: &Arc<Directory>) -> Self {
+        let mut change = Change {
+            directory: Arc::clone(after),
+            created: BTreeSet::new(),
+            deleted: BTreeSet::new(),
+            disabled: BTreeSet::new(),
+            ended: BTreeMap::new(),
+            facts_moved: BTreeSet::new(),
+            groups: BTreeSet::new(),
+            joined: BTreeSet::new(),
+            left: BTreeSet::new(),
+        };
+        for (id, now) in &after.users {
+            match before.users.get(id) {
+                None => {
+                    change.created.insert(*id);
+                    change.joined.extend(now.direct_groups.iter().map(|group| (group.clone(), *id)));
+                }
+                Some(was) => change.note_user(was, now),
+            }
+        }
+        for (id, was) in before.users.iter().filter(|(id, _)| !after.users.contains_key(*id)) {
+            change.deleted.insert(*id);
+            change.ended.insert(*id, was.epoch + 1);
+            change.left.extend(was.direct_groups.iter().map(|group| (group.clone(), *id)));
+        }
+        let names = before.groups.keys().chain(after.groups.keys());
+        change.groups = names.filter(|id| before.groups.get(*id) != after.groups.get(*id)).cloned().collect();
+        change
+    }
+
+    /// True if nothing a directory shows is different.
+    pub fn is_empty(&self) -> bool {
+        self.created.is_empty()
+            && self.deleted.is_empty()
+            && self.ended.is_empty()
+            && self.facts_moved.is_empty()
+            && self.groups.is_empty()
+            && self.joined.is_empty()
+            && self.left.is_empty()
+    }
+
+    fn note_user(&mut self, was: &UserEntry, now: &UserEntry) {
+        if now.epoch != was.epoch {
+            self.ended.insert(now.id, now.epoch);
+        }
+        if now.state == UserState::Disabled && was.state != UserState::Disabled {
+            self.disabled.insert(now.id);
+        }
+        if facts(was) != facts(now) {
+            self.facts_moved.insert(now.id);
+        }
+        let ids = |groups: &BTreeSet<GroupId>, others: &BTreeSet<GroupId>| -> Vec<(GroupId, UserId)> {
+            groups.difference(others).map(|group| (group.clone(), now.id)).collect()
+        };
+        self.joined.extend(ids(&now.direct_groups, &was.direct_groups));
+        self.left.extend(ids(&was.direct_groups, &now.direct_groups));
+    }
+}
+
+/// Everything of a person that a decision may depend on, names included because assertions carry them.
+fn facts(user: &UserEntry) -> impl PartialEq + '_ {
+    (&user.name, &user.email, user.state, &user.groups, user.is_external, &user.tags)
+}
+
+/// Refuses an edit after which nobody administers, where somebody did before.
+pub(super) fn check_last_admin(before: &Directory, after: &Directory, guard: LastAdmin) -> Result<(), PeopleError> {
+    let is_guarded = guard == LastAdmin::Keep;
+    if is_guarded && !active_admins(before).is_empty() && active_admins(after).is_empty() {
+        return Err(PeopleError::LastAdmin);
+    }
+    Ok(())
+}
