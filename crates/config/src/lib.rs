@@ -1,1 +1,18 @@
-//! What operators write, parsed into typed values with spans.
+//! What operators write, parsed into typed values with spans: one TOML for the process, YAML kinds and `.cedar` files
+//! for everything that is declared (rulings ).
+//!
+//! Pure: text in, values or all problems at once out. It reads no file and no environment; the binary does.
+//!
+//! Invariant: a value that leaves this crate has passed every check that can be made without running; anything else
+//! is a [`Problem`] with file, line, column and the valid choices, and nothing is applied (GW-1).
+
+#![forbid(unsafe_code)]
+
+pub mod kinds;
+pub mod problem;
+pub mod server;
+mod text;
+
+pub use kinds::{Declared, DeclaredGroup, DeclaredUser, Known, Membership, PolicyFile, SourceFile, read};
+pub use problem::{Problem, Problems, Severity};
+pub use server::ServerConfig;

@@ -1,0 +1,607 @@
+//! Kind App (gateway.md §3.3): hosts, routes, upstreams and how an app is treated.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::Arc;
+
+use model::app::{
+    App, AppName, AssertionBinding, AssertionSettings, Explain, PathOpening, PathProfile, PathSettings, Rewrite, Route,
+    RouteName, Sensitivity, Upstream, UpstreamName, UpstreamScheme, UpstreamTimeouts, UpstreamTls,
+};
+use serde::Deserialize;
+use serde::de::{MapAccess, Visitor};
+use serde_saphyr::Spanned;
+
+use super::{Document, SourceFile};
+use crate::problem::choices;
+use crate::text;
+
+/// The most hosts, routes and public paths of one app.
+const MAX_HOSTS: usize = 64;
+const MAX_ROUTES: usize = 256;
+const MAX_PUBLIC_PATHS: usize = 32;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct AppSpec {
+    title: Option<String>,
+    hosts: Spanned<Vec<Spanned<String>>>,
+    routes: Option<Spanned<Vec<RouteSpec>>>,
+    #[serde(default)]
+    public_paths: Vec<Spanned<String>>,
+    upstreams: Spanned<BTreeMap<String, Spanned<UpstreamSpec>>>,
+    sensitivity: Option<Spanned<String>>,
+    label: Option<Spanned<String>>,
+    #[serde(default)]
+    requestable: bool,
+    #[serde(default)]
+    labels: BTreeMap<String, String>,
+    explain: Option<Spanned<String>>,
+    #[serde(default)]
+    assertion: AssertionSpec,
+    #[serde(default)]
+    path: PathSpec,
+    #[serde(default)]
+    websocket: OriginsSpec,
+    #[serde(default)]
+    cors: OriginsSpec,
+    header_names: Option<Spanned<String>>,
+    method_override: Option<Spanned<String>>,
+    #[serde(default)]
+    context_headers: Vec<Spanned<String>>,
+    csrf: Option<Spanned<String>>,
+    #[serde(default)]
+    logout: LogoutSpec,
+    hsts: Option<bool>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RouteSpec {
+    name: Option<Spanned<String>>,
+    path: Spanned<String>,
+    upstream: Spanned<String>,
+    methods: Option<Spanned<Vec<Spanned<String>>>>,
+    rewrite: Option<RewriteSpec>,
+    max_body: Option<Spanned<String>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RewriteSpec {
+    strip_prefix: Option<Spanned<String>>,
+    replace_prefix: Option<ReplaceSpec>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ReplaceSpec {
+    from: Spanned<String>,
+    to: Spanned<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct UpstreamSpec {
+    targets: Vec<Spanned<String>>,
+    #[serde(default)]
+    tls: TlsSpec,
+    host: Option<Spanned<String>>,
+    #[serde(default)]
+    timeouts: TimeoutsSpec,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct TlsSpec {
+    ca: Option<Spanned<String>>,
+    sni: Option<Spanned<String>>,
+    verify: Option<Spanned<bool>>,
+    reason: Option<String>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct TimeoutsSpec {
+    connect: Option<Spanned<String>>,
+    tls: Option<Spanned<String>>,
+    response_head: Option<Spanned<String>>,
+    body_idle: Option<Spanned<String>>,
+    stream_idle: Option<Spanned<String>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct PathSpec {
+    profile: Option<Spanned<String>>,
+    #[serde(default)]
+    allow: Vec<Spanned<String>>,
+    case: Option<Spanned<String>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct OriginsSpec {
+    #[serde(default)]
+    origins: Vec<Spanned<String>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct LogoutSpec {
+    #[serde(default)]
+    clear_site_data: bool,
+}
+
+/// `assertion: off` or a mapping.
+struct AssertionSpec {
+    is_enabled: bool,
+    groups: Vec<String>,
+    bind: Option<Vec<String>>,
+}
+
+impl Default for AssertionSpec {
+    fn default() -> Self {
+        Self { is_enabled: true, groups: Vec::new(), bind: None }
+    }
+}
+
+impl<'de> Deserialize<'de> for AssertionSpec {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct AssertionVisitor;
+
+        impl<'de> Visitor<'de> for AssertionVisitor {
+            type Value = AssertionSpec;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("`off` or a mapping with `groups` and `bind`")
+            }
+
+            fn visit_bool<E: serde::de::Error>(self, value: bool) -> Result<Self::Value, E> {
+                Ok(AssertionSpec { is_enabled: value, ..AssertionSpec::default() })
+            }
+
+            fn visit_str<E: serde::de::Error>(self, value: &str) -> Result<Self::Value, E> {
+                match value {
+                    "off" => self.visit_bool(false),
+                    "on" => self.visit_bool(true),
+                    other => Err(E::custom(format!("`{other}` is not valid here; write `off` or a mapping"))),
+                }
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut spec = AssertionSpec::default();
+                while let Some(key) = map.next_key::<String>()? {
+                    match key.as_str() {
+                        "groups" => spec.groups = map.next_value()?,
+                        "bind" => spec.bind = Some(map.next_value()?),
+                        other => return Err(serde::de::Error::unknown_field(other, &["bind", "groups"])),
+                    }
+                }
+                Ok(spec)
+            }
+        }
+
+        deserializer.deserialize_any(AssertionVisitor)
+    }
+}
+
+/// Builds the app; `None` when a problem makes it unusable (all are noted).
+pub(crate) fn build(
+    document: &mut Document<'_>,
+    name: &Spanned<String>,
+    spec: AppSpec,
+    pems: &[&SourceFile],
+) -> Option<App> {
+    let app_name = document.parsed(name, |text| text::name(text).map(str::to_owned));
+    if name.value == model::app::CONTROL_APP {
+        document.refuse(name, "the name `countersign` belongs to the built-in app");
+    }
+    let hosts = hosts(document, &spec.hosts);
+    let upstreams = upstreams(document, &spec.upstreams, pems);
+    let routes = routes(document, spec.routes.as_ref(), &spec.upstreams);
+    let public_paths = public_paths(document, &spec.public_paths);
+    let sensitivity = sensitivity(document, name, spec.sensitivity.as_ref());
+    let path = path_settings(document, &spec.path);
+    Some(App {
+        title: spec.title.unwrap_or_else(|| name.value.clone()),
+        name: AppName::new(&app_name?),
+        hosts,
+        routes,
+        public_paths,
+        upstreams,
+        sensitivity,
+        label: label(document, spec.label.as_ref()),
+        is_requestable: spec.requestable,
+        labels: spec.labels,
+        explain: explain(document, spec.explain.as_ref()),
+        assertion: assertion(document, name, spec.assertion),
+        path,
+        websocket_origins: origins(document, &spec.websocket),
+        cors_origins: origins(document, &spec.cors),
+        passes_odd_header_names: flag(document, spec.header_names.as_ref(), "pass", "drop"),
+        judges_method_override: flag(document, spec.method_override.as_ref(), "judge", "remove"),
+        context_headers: spec
+            .context_headers
+            .iter()
+            .filter_map(|header| document.parsed(header, header_name))
+            .collect(),
+        refuses_cross_site_writes: flag(document, spec.csrf.as_ref(), "refuse", "allow"),
+        clears_site_data: spec.logout.clear_site_data,
+        sends_hsts: spec.hsts.unwrap_or(true),
+        declared_at: format!("{}:{}", document.file, name.referenced.line()),
+    })
+}
+
+/// A two-word switch: true for `on`; absent is `off`.
+fn flag(document: &mut Document<'_>, value: Option<&Spanned<String>>, on: &str, off: &str) -> bool {
+    value.is_some_and(|value| document.word(value, &[(on, true), (off, false)]).unwrap_or(false))
+}
+
+fn hosts(document: &mut Document<'_>, hosts: &Spanned<Vec<Spanned<String>>>) -> Vec<model::app::HostPattern> {
+    if hosts.value.is_empty() || hosts.value.len() > MAX_HOSTS {
+        document.refuse(hosts, format!("an app needs 1 to {MAX_HOSTS} hosts"));
+    }
+    hosts.value.iter().filter_map(|host| document.parsed(host, text::host_pattern)).collect()
+}
+
+fn upstreams(
+    document: &mut Document<'_>,
+    specs: &Spanned<BTreeMap<String, Spanned<UpstreamSpec>>>,
+    pems: &[&SourceFile],
+) -> BTreeMap<UpstreamName, Upstream> {
+    if specs.value.is_empty() {
+        document.refuse(specs, "an app needs at least one upstream");
+    }
+    specs
+        .value
+        .iter()
+        .filter_map(|(name, spec)| {
+            if let Err(message) = text::name(name) {
+                document.refuse(spec, message);
+            }
+            Some((UpstreamName::new(name), upstream(document, spec, pems)?))
+        })
+        .collect()
+}
+
+fn upstream(document: &mut Document<'_>, spec: &Spanned<UpstreamSpec>, pems: &[&SourceFile]) -> Option<Upstream> {
+    let targets: Vec<_> =
+        spec.value.targets.iter().filter_map(|target| document.parsed(target, text::upstream_target)).collect();
+    if spec.value.targets.is_empty() {
+        document.refuse(spec, "an upstream needs at least one target");
+    }
+    let has_tls = targets.iter().any(|target| target.scheme == UpstreamScheme::Https);
+    let tls = upstream_tls(document, &spec.value.tls, has_tls, pems);
+    let host = match &spec.value.host {
+        Some(host) => Some(document.parsed(host, text::host)?),
+        None => None,
+    };
+    Some(Upstream { targets, tls, host, timeouts: timeouts(document, &spec.value.timeouts) })
+}
+
+fn upstream_tls(document: &mut Document<'_>, spec: &TlsSpec, has_tls: bool, pems: &[&SourceFile]) -> UpstreamTls {
+    let mut tls = UpstreamTls::default();
+    if let Some(ca) = &spec.ca {
+        match pems.iter().find(|pem| pem.name == ca.value) {
+            Some(pem) => tls.ca_pem = Some(Arc::from(pem.text.as_str())),
+            None => {
+                let valid: Vec<&str> = pems.iter().map(|pem| pem.name.as_str()).collect();
+                let message = format!("no file `{}` is among those applied", ca.value);
+                document.refuse_with_hint(ca, message, choices(&ca.value, &valid));
+            }
+        }
+        if !has_tls {
+            document.refuse(ca, "`ca` is set but no target is `https://`");
+        }
+    }
+    if let Some(sni) = &spec.sni {
+        tls.sni = document.parsed(sni, text::host);
+    }
+    if let Some(verify) = spec.verify.as_ref().filter(|verify| !verify.value) {
+        match spec.reason.as_deref().map(str::trim).filter(|reason| !reason.is_empty()) {
+            Some(reason) => {
+                tls.unverified_because = Some(reason.to_owned());
+                let hint = "give the upstream a certificate and name its CA with `ca`";
+                document.warn(verify, "the upstream's certificate is not verified", hint);
+            }
+            None => document.refuse(verify, "`verify: false` needs a `reason`"),
+        }
+    }
+    tls
+}
+
+fn timeouts(document: &mut Document<'_>, spec: &TimeoutsSpec) -> UpstreamTimeouts {
+    let mut chosen = UpstreamTimeouts::STANDARD;
+    let fields = [
+        (&spec.connect, &mut chosen.connect),
+        (&spec.tls, &mut chosen.tls),
+        (&spec.response_head, &mut chosen.response_head),
+        (&spec.body_idle, &mut chosen.body_idle),
+        (&spec.stream_idle, &mut chosen.stream_idle),
+    ];
+    for (value, field) in fields {
+        let Some(value) = value else { continue };
+        match document.parsed(value, text::duration) {
+            Some(duration) if duration.is_zero() => {
+                document.refuse(value, "a time-out of zero would refuse everything")
+            }
+            Some(duration) => *field = duration,
+            None => {}
+        }
+    }
+    chosen
+}
+
+fn routes(
+    document: &mut Document<'_>,
+    specs: Option<&Spanned<Vec<RouteSpec>>>,
+    upstreams: &Spanned<BTreeMap<String, Spanned<UpstreamSpec>>>,
+) -> Vec<Route> {
+    let Some(specs) = specs else {
+        return only_route(document, upstreams).into_iter().collect();
+    };
+    if specs.value.is_empty() || specs.value.len() > MAX_ROUTES {
+        document.refuse(
+            specs,
+            format!("an app needs 1 to {MAX_ROUTES} routes; leave `routes` out for one that covers `/`"),
+        );
+    }
+    let mut routes: Vec<Route> = Vec::new();
+    for (index, spec) in specs.value.iter().enumerate() {
+        if let Some(route) = route(document, spec, index, upstreams) {
+            let is_taken = |other: &&Route| other.path_prefix == route.path_prefix && overlaps(other, &route);
+            if routes.iter().any(|other| other.name == route.name) {
+                document.refuse(&spec.path, format!("two routes are called `{}`; give one a `name`", route.name));
+            } else if let Some(other) = routes.iter().find(is_taken) {
+                document.refuse(
+                    &spec.path,
+                    format!("the routes `{}` and `{}` claim the same path", other.name, route.name),
+                );
+            }
+            routes.push(route);
+        }
+    }
+    routes.sort_by(|a, b| b.path_prefix.len().cmp(&a.path_prefix.len()).then(a.name.cmp(&b.name)));
+    routes
+}
+
+/// Without `routes`, everything goes to the one upstream.
+fn only_route(
+    document: &mut Document<'_>,
+    upstreams: &Spanned<BTreeMap<String, Spanned<UpstreamSpec>>>,
+) -> Option<Route> {
+    let mut names = upstreams.value.keys();
+    let (Some(upstream), None) = (names.next(), names.next()) else {
+        document.refuse(upstreams, "with several upstreams, `routes` must say which path goes where");
+        return None;
+    };
+    Some(Route {
+        name: RouteName::new("all"),
+        path_prefix: "/".to_owned(),
+        methods: None,
+        upstream: UpstreamName::new(upstream),
+        rewrite: None,
+        max_body_bytes: None,
+        action: None,
+    })
+}
+
+/// Two routes on one path collide unless their method lists are apart; one without a list is the rest.
+fn overlaps(a: &Route, b: &Route) -> bool {
+    match (&a.methods, &b.methods) {
+        (Some(a), Some(b)) => !a.is_disjoint(b),
+        (None, None) => true,
+        _ => false,
+    }
+}
+
+fn route(
+    document: &mut Document<'_>,
+    spec: &RouteSpec,
+    index: usize,
+    upstreams: &Spanned<BTreeMap<String, Spanned<UpstreamSpec>>>,
+) -> Option<Route> {
+    let path = document.parsed(&spec.path, |path| text::plain_path(path).map(str::to_owned));
+    if spec.path.value.starts_with("/.countersign") {
+        document.refuse(&spec.path, "paths under `/.countersign` are ours and never reach an app");
+    }
+    let name = match &spec.name {
+        Some(name) => document.parsed(name, |name| text::name(name).map(str::to_owned)),
+        None => Some(default_route_name(&spec.path.value, index)),
+    };
+    if !upstreams.value.contains_key(&spec.upstream.value) {
+        let valid: Vec<&str> = upstreams.value.keys().map(String::as_str).collect();
+        let message = format!("no upstream is called `{}`", spec.upstream.value);
+        document.refuse_with_hint(&spec.upstream, message, choices(&spec.upstream.value, &valid));
+    }
+    let methods = spec.methods.as_ref().map(|methods| {
+        if methods.value.is_empty() {
+            document.refuse(methods, "`methods` is empty; leave it out for every method");
+        }
+        methods.value.iter().filter_map(|method| document.parsed(method, http_method)).collect()
+    });
+    let max_body_bytes = spec.max_body.as_ref().and_then(|size| document.parsed(size, text::size));
+    let prefix = path?;
+    Some(Route {
+        rewrite: spec.rewrite.as_ref().and_then(|rewrite| self::rewrite(document, rewrite, spec, &prefix)),
+        name: RouteName::new(&name?),
+        path_prefix: prefix,
+        methods,
+        upstream: UpstreamName::new(&spec.upstream.value),
+        max_body_bytes,
+        action: None,
+    })
+}
+
+/// `/api/v1` becomes `api-v1`, `/` becomes `all`; a path that gives no name gets `route-N`.
+fn default_route_name(path: &str, index: usize) -> String {
+    if path == "/" {
+        return "all".to_owned();
+    }
+    let name: String = path
+        .trim_matches('/')
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' })
+        .collect();
+    let name = name.trim_matches('-').to_owned();
+    if text::name(&name).is_ok() { name } else { format!("route-{}", index + 1) }
+}
+
+fn rewrite(document: &mut Document<'_>, rewrite: &RewriteSpec, spec: &RouteSpec, prefix: &str) -> Option<Rewrite> {
+    let path = |text: &str| text::plain_path(text).map(str::to_owned);
+    let covered = |document: &mut Document<'_>, from: &Spanned<String>| {
+        if from.value != prefix && !prefix.starts_with(&format!("{}/", from.value)) {
+            document.refuse(from, format!("`{}` is not a prefix of the route's path `{prefix}`", from.value));
+        }
+    };
+    match (&rewrite.strip_prefix, &rewrite.replace_prefix) {
+        (Some(strip), None) => {
+            covered(document, strip);
+            document.parsed(strip, path).map(Rewrite::StripPrefix)
+        }
+        (None, Some(replace)) => {
+            covered(document, &replace.from);
+            let from = document.parsed(&replace.from, path);
+            let to = document.parsed(&replace.to, path);
+            Some(Rewrite::ReplacePrefix(from?, to?))
+        }
+        _ => {
+            document.refuse(&spec.path, "`rewrite` needs exactly one of `strip_prefix` and `replace_prefix`");
+            None
+        }
+    }
+}
+
+fn http_method(method: &str) -> Result<String, String> {
+    match method {
+        "GET" | "HEAD" | "POST" | "PUT" | "PATCH" | "DELETE" | "OPTIONS" => Ok(method.to_owned()),
+        "TRACE" | "CONNECT" => Err(format!("`{method}` never reaches an app")),
+        other
+            if !other.is_empty() && other.len() <= 32 && other.bytes().all(|b| b.is_ascii_uppercase() || b == b'-') =>
+        {
+            Ok(other.to_owned())
+        }
+        other => Err(format!("`{other}` is not a method; methods are upper case, e.g. `GET`")),
+    }
+}
+
+fn header_name(name: &str) -> Result<String, String> {
+    let is_token = !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+    let lower = name.to_ascii_lowercase();
+    if !is_token {
+        return Err(format!("`{name}` is not a header name"));
+    }
+    if matches!(lower.as_str(), "cookie" | "authorization" | "proxy-authorization") {
+        return Err(format!("`{name}` carries credentials and is never shown to policies"));
+    }
+    Ok(lower)
+}
+
+fn public_paths(document: &mut Document<'_>, paths: &[Spanned<String>]) -> BTreeSet<String> {
+    if let Some(extra) = paths.get(MAX_PUBLIC_PATHS) {
+        document.refuse(extra, format!("an app may have at most {MAX_PUBLIC_PATHS} public paths"));
+    }
+    let parse = |path: &str| {
+        if path.contains(['*', '{', '[']) {
+            return Err(format!("`{path}` is a pattern; public paths are exact, list each one"));
+        }
+        text::plain_path(path).map(str::to_owned)
+    };
+    paths.iter().filter_map(|path| document.parsed(path, parse)).collect()
+}
+
+fn sensitivity(
+    document: &mut Document<'_>,
+    name: &Spanned<String>,
+    value: Option<&Spanned<String>>,
+) -> Option<Sensitivity> {
+    let words = [
+        ("low", Sensitivity::Low),
+        ("medium", Sensitivity::Medium),
+        ("high", Sensitivity::High),
+        ("critical", Sensitivity::Critical),
+    ];
+    match value {
+        Some(value) => document.word(value, &words),
+        None => {
+            let message = format!("app `{}` has no `sensitivity` and counts as critical", name.value);
+            document.warn(name, message, "add `sensitivity: low`, `medium`, `high` or `critical`");
+            None
+        }
+    }
+}
+
+fn label(document: &mut Document<'_>, value: Option<&Spanned<String>>) -> String {
+    let words = [
+        ("public", "public"),
+        ("internal", "internal"),
+        ("confidential", "confidential"),
+        ("restricted", "restricted"),
+    ];
+    value.and_then(|value| document.word(value, &words)).unwrap_or("internal").to_owned()
+}
+
+fn explain(document: &mut Document<'_>, value: Option<&Spanned<String>>) -> Explain {
+    let words = [("none", Explain::None), ("reason", Explain::Reason), ("full", Explain::Full)];
+    value.and_then(|value| document.word(value, &words)).unwrap_or(Explain::Reason)
+}
+
+fn assertion(document: &mut Document<'_>, name: &Spanned<String>, spec: AssertionSpec) -> AssertionSettings {
+    let binds_target = match &spec.bind {
+        None => true,
+        Some(parts) => {
+            let mut parts: Vec<&str> = parts.iter().map(String::as_str).collect();
+            parts.sort_unstable();
+            if parts != ["authority", "method"] && parts != ["authority", "method", "target"] {
+                document.refuse(name, "`assertion.bind` is `[method, authority]` or `[method, authority, target]`");
+            }
+            parts.contains(&"target")
+        }
+    };
+    if !binds_target {
+        let hint = "leave `bind` out if the app can see the raw target";
+        document.warn(name, "assertions of this app are not bound to the target", hint);
+    }
+    for pattern in &spec.groups {
+        let stem = pattern.strip_suffix('*').unwrap_or(pattern);
+        if stem.contains('*') {
+            document.refuse(name, format!("`{pattern}`: only one `*` at the end of a group pattern is allowed"));
+        }
+    }
+    AssertionSettings { is_enabled: spec.is_enabled, groups: spec.groups, binding: AssertionBinding { binds_target } }
+}
+
+fn path_settings(document: &mut Document<'_>, spec: &PathSpec) -> PathSettings {
+    let profiles = [
+        ("strict", PathProfile::Strict),
+        ("base", PathProfile::Base),
+        ("merge_slashes", PathProfile::MergeSlashes),
+        ("decode_and_merge_slashes", PathProfile::DecodeAndMergeSlashes),
+    ];
+    let openings = [
+        ("encoded_slash", PathOpening::EncodedSlash),
+        ("semicolon", PathOpening::Semicolon),
+        ("empty_segment", PathOpening::EmptySegment),
+        ("encoded_percent", PathOpening::EncodedPercent),
+    ];
+    let profile = spec.profile.as_ref().and_then(|value| document.word(value, &profiles));
+    let is_case_insensitive = spec
+        .case
+        .as_ref()
+        .and_then(|value| document.word(value, &[("sensitive", false), ("insensitive", true)]))
+        .unwrap_or(false);
+    for opening in &spec.allow {
+        let hint = "path rules of this app see the opened form; check each of them";
+        document.warn(opening, format!("`{}` weakens the path rules of this app", opening.value), hint);
+    }
+    PathSettings {
+        profile: profile.unwrap_or(PathProfile::Strict),
+        allow: spec.allow.iter().filter_map(|value| document.word(value, &openings)).collect(),
+        is_case_insensitive,
+    }
+}
+
+fn origins(document: &mut Document<'_>, spec: &OriginsSpec) -> BTreeSet<String> {
+    spec.origins.iter().filter_map(|origin| document.parsed(origin, text::origin)).collect()
+}

@@ -1,0 +1,249 @@
+//! Checks of documents against each other and against the process: names, hosts, certificates, groups.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use model::app::{App, HostPattern};
+use model::directory::{ADMINS_GROUP, GroupId};
+
+use super::{Known, Place, Reading};
+use crate::problem::{Problem, choices};
+
+pub(crate) fn check(reading: &mut Reading, known: &Known<'_>) {
+    let mut problems = Vec::new();
+    unique(&mut problems, "App", reading.apps.iter().map(|(place, app)| (place, app.name.as_str())));
+    unique(&mut problems, "Group", reading.groups.iter().map(|(place, group)| (place, group.id.as_str())));
+    unique(&mut problems, "User", reading.users.iter().map(|(place, user)| (place, user.email.as_str())));
+    hosts(&mut problems, &reading.apps, known);
+    groups(&mut problems, reading, known);
+    reading.problems.append(&mut problems);
+}
+
+fn unique<'a>(problems: &mut Vec<Problem>, kind: &str, named: impl Iterator<Item = (&'a Place, &'a str)>) {
+    let mut seen: BTreeMap<String, &Place> = BTreeMap::new();
+    for (place, name) in named {
+        if let Some(first) = seen.get(&name.to_ascii_lowercase()) {
+            let message = format!("{kind} `{name}` is declared twice, first at {}:{}", first.file, first.at.0);
+            problems.push(Problem::error(&place.file, place.at, message));
+        } else {
+            seen.insert(name.to_ascii_lowercase(), place);
+        }
+    }
+}
+
+fn hosts(problems: &mut Vec<Problem>, apps: &[(Place, App)], known: &Known<'_>) {
+    let mut claimed: BTreeMap<(&HostPattern, &str), &App> = BTreeMap::new();
+    for (place, app) in apps {
+        for host in &app.hosts {
+            if matches!(host, HostPattern::Exact(exact) if exact == known.auth_host) {
+                let message = format!("host `{host}` is the auth host; an app needs another");
+                problems.push(Problem::error(&place.file, place.at, message));
+            }
+            if !(known.is_covered)(&host.to_string()) {
+                let message = format!("no certificate of a listener covers the host `{host}`");
+                let hint = "add the name to a certificate and name that certificate in `[[listener]]`";
+                problems.push(Problem::error(&place.file, place.at, message).hint(hint));
+            }
+            for route in &app.routes {
+                let claim = (host, route.path_prefix.as_str());
+                match claimed.get(&claim) {
+                    Some(other) if other.name != app.name => {
+                        let message = format!(
+                            "apps `{}` and `{}` both claim `{host}{}`",
+                            other.name, app.name, route.path_prefix
+                        );
+                        problems.push(Problem::error(&place.file, place.at, message));
+                    }
+                    Some(_) => {}
+                    None => {
+                        claimed.insert(claim, app);
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn groups(problems: &mut Vec<Problem>, reading: &Reading, known: &Known<'_>) {
+    let declared: BTreeSet<&str> = reading
+        .groups
+        .iter()
+        .map(|(_, group)| group.id.as_str())
+        .chain(known.groups.iter().map(String::as_str))
+        .chain([ADMINS_GROUP])
+        .collect();
+    let valid: Vec<&str> = declared.iter().copied().collect();
+    let mut check = |place: &Place, owner: String, group: &GroupId| {
+        if !declared.contains(group.as_str()) {
+            let message = format!("{owner} names the group `{group}`, which does not exist");
+            problems.push(Problem::error(&place.file, place.at, message).hint(choices(group.as_str(), &valid)));
+        }
+    };
+    for (place, user) in &reading.users {
+        for group in &user.groups {
+            check(place, format!("user `{}`", user.email), group);
+        }
+    }
+    for (place, group) in &reading.groups {
+        for parent in &group.parents {
+            check(place, format!("group `{}`", group.id), parent);
+        }
+    }
+    cycles(problems, reading);
+    external_members(problems, reading);
+}
+
+/// A group must not reach itself over its parents.
+fn cycles(problems: &mut Vec<Problem>, reading: &Reading) {
+    let parents: BTreeMap<&GroupId, &BTreeSet<GroupId>> =
+        reading.groups.iter().map(|(_, group)| (&group.id, &group.parents)).collect();
+    for (place, group) in &reading.groups {
+        let mut open: Vec<&GroupId> = group.parents.iter().collect();
+        let mut seen: BTreeSet<&GroupId> = BTreeSet::new();
+        while let Some(next) = open.pop() {
+            if *next == group.id {
+                let message = format!("group `{}` is its own ancestor", group.id);
+                problems.push(Problem::error(&place.file, place.at, message));
+                break;
+            }
+            if seen.insert(next) {
+                open.extend(parents.get(next).into_iter().flat_map(|parents| parents.iter()));
+            }
+        }
+    }
+}
+
+/// Members of a group kept elsewhere cannot be declared here (rulings R-21).
+fn external_members(problems: &mut Vec<Problem>, reading: &Reading) {
+    for (place, user) in &reading.users {
+        for (_, group) in &reading.groups {
+            if group.membership == super::Membership::External && user.groups.contains(&group.id) {
+                let message = format!(
+                    "group `{}` has `membership: external`, so user `{}` cannot be put into it here",
+                    group.id, user.email
+                );
+                let hint = format!("run `countersign group add {} {}`", group.id, user.email);
+                problems.push(Problem::error(&place.file, place.at, message).hint(hint));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{SourceFile, read};
+    use super::*;
+
+    const UNIT: &str = r#"# the wiki
+apiVersion: countersign/v1
+kind: App
+metadata: { name: wiki }
+spec:
+  title: Wiki
+  hosts: [wiki.corp.test]
+  routes:
+    - { path: /, upstream: web }
+    - { path: /api/v1, upstream: web, rewrite: { strip_prefix: /api } }
+  upstreams:
+    web: { targets: ["http://127.0.0.1:9000"] }
+  public_paths: [/favicon.ico]
+  sensitivity: low
+---
+apiVersion: countersign/v1
+kind: Group
+metadata: { name: engineering }
+spec: { title: Engineering }
+---
+apiVersion: countersign/v1
+kind: User
+metadata: { name: alice@corp.test }
+spec: { name: Alice, groups: [engineering] }
+"#;
+
+    fn try_read(text: &str) -> Result<super::super::Declared, String> {
+        let files = [
+            SourceFile { name: "wiki.yaml".into(), text: text.to_owned() },
+            SourceFile { name: "wiki.cedar".into(), text: "permit (principal, action, resource);".into() },
+        ];
+        let groups = BTreeSet::new();
+        let known =
+            Known { auth_host: "auth.corp.test", is_covered: &|host| host.ends_with("corp.test"), groups: &groups };
+        read(&files, &known).map_err(|problems| problems.to_string())
+    }
+
+    fn check(from: &str, to: &str, expected: &str) {
+        assert!(UNIT.contains(from), "`{from}` is not in the unit");
+        let error = try_read(&UNIT.replace(from, to)).unwrap_err();
+        assert!(error.contains(expected), "expected `{expected}` in:\n{error}");
+    }
+
+    #[test]
+    fn a_good_unit_reads() {
+        let declared = try_read(UNIT).unwrap();
+        assert_eq!(declared.apps[0].routes[0].name.as_str(), "api-v1");
+        assert_eq!(declared.apps[0].declared_at, "wiki.yaml:4");
+        assert_eq!(declared.users[0].email, "alice@corp.test");
+        assert_eq!(declared.policies.len(), 1);
+        assert!(declared.warnings.is_empty(), "{:?}", declared.warnings);
+    }
+
+    #[test]
+    fn every_slip_names_its_line_and_the_valid_choice() {
+        check("upstream: web }\n    - {", "upsteam: web }\n    - {", "wiki.yaml:9:18: error: unknown key `upsteam`");
+        check("upstream: web }\n    - {", "upstream: wbe }\n    - {", "did you mean `web`?");
+        check("kind: Group", "kind: Gruop", "wiki.yaml:17:7: error: `Gruop` is not a kind we know");
+        check("kind: Group", "kind: Gruop", "did you mean `Group`?");
+        check("groups: [engineering]", "groups: [enginering]", "did you mean `engineering`?");
+        check("sensitivity: low", "sensitivity: lwo", "did you mean `low`?");
+        check("hosts: [wiki.corp.test]", "hosts: [wiki.other.test]", "no certificate of a listener covers");
+        check("hosts: [wiki.corp.test]", "hosts: [auth.corp.test]", "is the auth host");
+        check("hosts: [wiki.corp.test]", "hosts: ['wiki.corp.test:8443']", "the port is the listener's");
+        check("/favicon.ico", "/static/*", "public paths are exact");
+        check("strip_prefix: /api", "strip_prefix: /other", "is not a prefix of the route's path");
+        check("alice@corp.test", "alice", "is not an e-mail address");
+        check("spec: { title: Engineering }", "spec: { parents: [engineering] }", "is its own ancestor");
+        check("spec: { title: Engineering }", "spec: { membership: external }", "countersign group add engineering");
+        check("countersign/v1\nkind: App", "v1\nkind: App", "apiVersion `v1` is not known");
+        check("  title: Wiki", "  access: {}", "write a `.cedar` file");
+        check("name: wiki", "name: countersign", "belongs to the built-in app");
+        check("path: /api/v1", "path: /.countersign/x", "never reach an app");
+    }
+
+    #[test]
+    fn two_apps_claiming_the_same_host_and_path_are_refused() {
+        let twin = UNIT.split("---").next().unwrap().replace("name: wiki", "name: wiki2");
+        let error = try_read(&format!("{UNIT}---\n{twin}")).unwrap_err();
+        assert!(error.contains("apps `wiki` and `wiki2` both claim `wiki.corp.test/`"), "{error}");
+    }
+
+    #[test]
+    fn a_duplicate_name_is_refused_with_both_places() {
+        let error = try_read(&format!("{UNIT}---\napiVersion: countersign/v1\nkind: User\nmetadata: {{ name: Alice@corp.test }}\nspec: {{ name: A }}\n")).unwrap_err();
+        assert!(error.contains("declared twice, first at wiki.yaml:22"), "{error}");
+    }
+
+    #[test]
+    fn an_unverified_upstream_needs_a_reason() {
+        let with = |tls: &str| {
+            UNIT.replace(
+                "targets: [\"http://127.0.0.1:9000\"]",
+                &format!("targets: [\"https://127.0.0.1:9000\"], tls: {tls}"),
+            )
+        };
+        assert!(try_read(&with("{ verify: false }")).unwrap_err().contains("needs a `reason`"));
+        let declared = try_read(&with("{ verify: false, reason: lab }")).unwrap();
+        assert!(declared.warnings[0].message.contains("not verified"));
+    }
+
+    #[test]
+    fn a_missing_sensitivity_is_a_finding() {
+        let declared = try_read(&UNIT.replace("  sensitivity: low\n", "")).unwrap();
+        assert!(declared.warnings[0].message.contains("counts as critical"), "{:?}", declared.warnings);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_text_panics_the_reader(text in "\\PC{0,300}") {
+            let _ = try_read(&text);
+        }
+    }
+}

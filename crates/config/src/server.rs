@@ -1,0 +1,499 @@
+//! The process configuration: one TOML file.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::Deserialize;
+use toml::Spanned;
+
+use crate::problem::{Problem, Problems, choices};
+use crate::text;
+
+/// What one process is told at start.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ServerConfig {
+    /// Where store, log and keys live; relative paths are relative to the file's folder (the binary resolves them).
+    pub data_dir: PathBuf,
+    /// The public address of sign-in pages and API.
+    pub auth_url: AuthUrl,
+    /// At least one.
+    pub listeners: Vec<ListenerConfig>,
+    /// Certificates by name.
+    pub certificates: Vec<CertificateFiles>,
+    /// People.
+    pub identity: IdentityConfig,
+    /// The record.
+    pub audit: AuditConfig,
+    /// The Unix socket of the local command line (rulings R-20); `None`: `control.sock` in the data directory.
+    pub control_socket: Option<PathBuf>,
+    /// Health and metrics; never public.
+    pub admin_listen: SocketAddr,
+    /// PEM file of the roots upstreams are verified against when their own `ca` is not set.
+    pub upstream_roots: Option<PathBuf>,
+}
+
+/// The public address of the auth host.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct AuthUrl {
+    /// Canonical host.
+    pub host: String,
+    /// Public port.
+    pub port: u16,
+}
+
+impl AuthUrl {
+    /// `https://host[:port]`, which is also its origin.
+    pub fn origin(&self) -> String {
+        match self.port {
+            443 => format!("https://{}", self.host),
+            port => format!("https://{}:{port}", self.host),
+        }
+    }
+}
+
+/// A TLS listener.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ListenerConfig {
+    /// Where to listen.
+    pub address: SocketAddr,
+    /// Names of certificates.
+    pub certificates: Vec<String>,
+    /// TLS 1.3 only.
+    pub requires_tls13: bool,
+    /// Only hybrid post-quantum key exchange.
+    pub requires_pq: bool,
+    /// Who may say where a request came from; nobody by default (GW-66).
+    pub trusted_peers: Vec<(IpAddr, u8)>,
+}
+
+/// Files of a certificate (rulings R-38).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct CertificateFiles {
+    /// Its name.
+    pub name: String,
+    /// PEM chain, leaf first.
+    pub cert: PathBuf,
+    /// PEM key.
+    pub key: PathBuf,
+}
+
+/// People (identity.md §3.4).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct IdentityConfig {
+    /// WebAuthn relying party id: the auth host or a suffix of it. Fixed at install (ID-24).
+    pub rp_id: String,
+    /// Shown by browsers beside the passkey.
+    pub rp_name: String,
+    /// Domains whose local addresses count as verified (rulings R-19).
+    pub domains: Vec<String>,
+    /// Idle limit of sessions.
+    pub session_idle: Duration,
+    /// Absolute limit of sessions.
+    pub session_absolute: Duration,
+}
+
+/// The record (audit.md §3.2).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct AuditConfig {
+    /// Name of the log.
+    pub origin: String,
+    /// Segment size in bytes.
+    pub segment_bytes: u64,
+    /// Path patterns whose variable parts are recorded as `***`.
+    pub mask: Vec<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    data_dir: Option<PathBuf>,
+    auth_url: Spanned<String>,
+    control_socket: Option<PathBuf>,
+    upstream_roots: Option<PathBuf>,
+    #[serde(default)]
+    listener: Vec<Spanned<Listener>>,
+    #[serde(default)]
+    certificate: Vec<Spanned<Certificate>>,
+    #[serde(default)]
+    identity: Identity,
+    #[serde(default)]
+    audit: Audit,
+    #[serde(default)]
+    admin: Admin,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Listener {
+    address: Spanned<String>,
+    certificates: Vec<Spanned<String>>,
+    #[serde(default)]
+    tls: Tls,
+    #[serde(default)]
+    trusted_peers: Vec<Spanned<String>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct Tls {
+    min: Option<Spanned<String>>,
+    pq: Option<Spanned<String>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Certificate {
+    name: Spanned<String>,
+    cert: PathBuf,
+    key: PathBuf,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct Identity {
+    rp_id: Option<Spanned<String>>,
+    rp_name: Option<String>,
+    #[serde(default)]
+    domains: Vec<Spanned<String>>,
+    #[serde(default)]
+    session: Session,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct Session {
+    idle: Option<Spanned<String>>,
+    absolute: Option<Spanned<String>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct Audit {
+    origin: Option<Spanned<String>>,
+    segment: Option<Spanned<String>>,
+    #[serde(default)]
+    mask: Vec<String>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct Admin {
+    listen: Option<Spanned<String>>,
+}
+
+/// Smallest and largest segment.
+const SEGMENT_BYTES: std::ops::RangeInclusive<u64> = (1 << 20)..=(1 << 30);
+/// Ceilings of a session (ID-57).
+const SESSION_IDLE_MAX: Duration = Duration::from_secs(3600);
+const SESSION_ABSOLUTE_MAX: Duration = Duration::from_secs(24 * 3600);
+
+impl ServerConfig {
+    /// Reads the file called `name`.
+    ///
+    /// # Errors
+    /// Every problem at once; nothing is usable then.
+    pub fn parse(name: &str, content: &str) -> Result<Self, Problems> {
+        let file: File = toml::from_str(content).map_err(|error| Problems(vec![syntax(name, content, &error)]))?;
+        let mut reader = Reader { name, content, problems: Vec::new() };
+        let config = reader.read(file);
+        match config {
+            Some(config) if reader.problems.is_empty() => Ok(config),
+            _ => Err(Problems(reader.problems)),
+        }
+    }
+}
+
+/// A TOML error as a problem; unknown keys name the nearest valid one.
+fn syntax(name: &str, content: &str, error: &toml::de::Error) -> Problem {
+    let at = error.span().map_or((0, 0), |span| place(content, span.start));
+    let message = error.message();
+    let problem = Problem::error(name, at, message.lines().next().unwrap_or(message));
+    match unknown_key(message) {
+        Some((word, valid)) => {
+            let valid: Vec<&str> = valid.iter().map(String::as_str).collect();
+            Problem { message: format!("unknown key `{word}`"), ..problem }.hint(choices(&word, &valid))
+        }
+        None => problem,
+    }
+}
+
+/// Reads serde's "unknown field `x`, expected one of `a`, `b`".
+fn unknown_key(message: &str) -> Option<(String, Vec<String>)> {
+    let rest = message.strip_prefix("unknown field ")?;
+    let mut quoted = rest.split('`').skip(1).step_by(2).map(str::to_owned);
+    let word = quoted.next()?;
+    Some((word, quoted.collect()))
+}
+
+/// Line and column of a byte offset, both from 1.
+fn place(content: &str, offset: usize) -> (u64, u64) {
+    let before = content.get(..offset).unwrap_or(content);
+    let line = before.matches('\n').count() as u64 + 1;
+    let column = before.rsplit('\n').next().map_or(0, |tail| tail.chars().count()) as u64 + 1;
+    (line, column)
+}
+
+struct Reader<'a> {
+    name: &'a str,
+    content: &'a str,
+    problems: Vec<Problem>,
+}
+
+impl Reader<'_> {
+    fn at(&self, offset: usize) -> (u64, u64) {
+        place(self.content, offset)
+    }
+
+    fn refuse<T>(&mut self, value: &Spanned<T>, message: impl Into<String>) {
+        let at = self.at(value.span().start);
+        self.problems.push(Problem::error(self.name, at, message));
+    }
+
+    /// Parses a spanned text; a failure is noted and gives `None`.
+    fn parsed<T>(&mut self, value: &Spanned<String>, parse: impl Fn(&str) -> Result<T, String>) -> Option<T> {
+        match parse(value.get_ref()) {
+            Ok(parsed) => Some(parsed),
+            Err(message) => {
+                self.refuse(value, message);
+                None
+            }
+        }
+    }
+
+    fn read(&mut self, file: File) -> Option<ServerConfig> {
+        let auth_url = self.parsed(&file.auth_url, auth_url);
+        let certificates = self.certificates(file.certificate);
+        let listeners = self.listeners(file.listener, &certificates);
+        let identity = self.identity(&file.identity, auth_url.as_ref());
+        let audit = self.audit(file.audit);
+        let admin_listen = match &file.admin.listen {
+            Some(listen) => self.parsed(listen, socket_address),
+            None => Some(SocketAddr::from(([127, 0, 0, 1], 9464))),
+        };
+        Some(ServerConfig {
+            data_dir: file.data_dir.unwrap_or_else(|| PathBuf::from("data")),
+            auth_url: auth_url?,
+            listeners,
+            certificates,
+            identity: identity?,
+            audit: audit?,
+            control_socket: file.control_socket,
+            admin_listen: admin_listen?,
+            upstream_roots: file.upstream_roots,
+        })
+    }
+
+    fn certificates(&mut self, declared: Vec<Spanned<Certificate>>) -> Vec<CertificateFiles> {
+        let mut certificates: Vec<CertificateFiles> = Vec::new();
+        for certificate in declared.into_iter().map(Spanned::into_inner) {
+            let name = certificate.name.get_ref().clone();
+            if let Err(message) = text::name(&name) {
+                self.refuse(&certificate.name, message);
+            }
+            if certificates.iter().any(|other| other.name == name) {
+                self.refuse(&certificate.name, format!("two certificates are called `{name}`"));
+            }
+            certificates.push(CertificateFiles { name, cert: certificate.cert, key: certificate.key });
+        }
+        certificates
+    }
+
+    fn listeners(&mut self, declared: Vec<Spanned<Listener>>, known: &[CertificateFiles]) -> Vec<ListenerConfig> {
+        if declared.is_empty() {
+            let problem = Problem::error(self.name, (0, 0), "no listener is declared");
+            self.problems
+                .push(problem.hint("add `[[listener]]` with `address = \"0.0.0.0:443\"` and `certificates = [\"…\"]`"));
+        }
+        declared.into_iter().filter_map(|listener| self.listener(listener.into_inner(), known)).collect()
+    }
+
+    fn listener(&mut self, listener: Listener, known: &[CertificateFiles]) -> Option<ListenerConfig> {
+        let names: Vec<&str> = known.iter().map(|certificate| certificate.name.as_str()).collect();
+        if listener.certificates.is_empty() {
+            self.refuse(&listener.address, "the listener names no certificate");
+        }
+        for certificate in &listener.certificates {
+            let name = certificate.get_ref();
+            if !names.contains(&name.as_str()) {
+                let at = self.at(certificate.span().start);
+                let problem = Problem::error(self.name, at, format!("no certificate is called `{name}`"));
+                self.problems.push(problem.hint(choices(name, &names)));
+            }
+        }
+        let requires_tls13 = self.one_of(listener.tls.min.as_ref(), &["1.2", "1.3"], "1.2") == "1.3";
+        let requires_pq = self.one_of(listener.tls.pq.as_ref(), &["prefer", "require"], "prefer") == "require";
+        let trusted_peers = listener.trusted_peers.iter().filter_map(|peer| self.parsed(peer, text::cidr)).collect();
+        Some(ListenerConfig {
+            address: self.parsed(&listener.address, socket_address)?,
+            certificates: listener.certificates.into_iter().map(Spanned::into_inner).collect(),
+            requires_tls13: requires_tls13 || requires_pq,
+            requires_pq,
+            trusted_peers,
+        })
+    }
+
+    fn one_of(
+        &mut self,
+        value: Option<&Spanned<String>>,
+        valid: &[&'static str],
+        default: &'static str,
+    ) -> &'static str {
+        let Some(value) = value else { return default };
+        match valid.iter().find(|word| **word == value.get_ref().as_str()) {
+            Some(word) => word,
+            None => {
+                let at = self.at(value.span().start);
+                let problem = Problem::error(self.name, at, format!("`{}` is not valid here", value.get_ref()));
+                self.problems.push(problem.hint(choices(value.get_ref(), valid)));
+                default
+            }
+        }
+    }
+
+    fn identity(&mut self, identity: &Identity, auth_url: Option<&AuthUrl>) -> Option<IdentityConfig> {
+        let idle = self.limited(identity.session.idle.as_ref(), model::session::IDLE_DEFAULT, SESSION_IDLE_MAX);
+        let absolute =
+            self.limited(identity.session.absolute.as_ref(), model::session::ABSOLUTE_DEFAULT, SESSION_ABSOLUTE_MAX);
+        let domains = identity.domains.iter().filter_map(|domain| self.parsed(domain, text::host)).collect();
+        let auth_host = &auth_url?.host;
+        let rp_id = match &identity.rp_id {
+            Some(rp_id) => {
+                let host = self.parsed(rp_id, text::host)?;
+                if *auth_host != host && !auth_host.ends_with(&format!(".{host}")) {
+                    self.refuse(
+                        rp_id,
+                        format!("rp_id `{host}` is neither the auth host `{auth_host}` nor a suffix of it"),
+                    );
+                }
+                host
+            }
+            None => auth_host.clone(),
+        };
+        Some(IdentityConfig {
+            rp_id,
+            rp_name: identity.rp_name.clone().unwrap_or_else(|| "Countersign".to_owned()),
+            domains,
+            session_idle: idle,
+            session_absolute: absolute,
+        })
+    }
+
+    fn limited(&mut self, value: Option<&Spanned<String>>, default: Duration, most: Duration) -> Duration {
+        let Some(value) = value else { return default };
+        let Some(duration) = self.parsed(value, text::duration) else { return default };
+        if duration > most || duration.is_zero() {
+            self.refuse(value, format!("`{}` is outside 1s to {}s", value.get_ref(), most.as_secs()));
+        }
+        duration
+    }
+
+    fn audit(&mut self, audit: Audit) -> Option<AuditConfig> {
+        let segment_bytes = match &audit.segment {
+            Some(segment) => {
+                let bytes = self.parsed(segment, text::size)?;
+                if !SEGMENT_BYTES.contains(&bytes) {
+                    self.refuse(segment, format!("`{}` is outside 1MiB to 1GiB", segment.get_ref()));
+                }
+                bytes
+            }
+            None => 64 << 20,
+        };
+        let origin = match &audit.origin {
+            Some(origin) => self.parsed(origin, log_origin)?,
+            None => "countersign".to_owned(),
+        };
+        Some(AuditConfig { origin, segment_bytes, mask: audit.mask })
+    }
+}
+
+/// A log origin has no spaces and no `+` (AUD-33).
+fn log_origin(text: &str) -> Result<String, String> {
+    let fits = (1..=128).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic() && b != b'+');
+    if fits {
+        Ok(text.to_owned())
+    } else {
+        Err(format!("`{text}` is not a log origin; use 1 to 128 visible ASCII characters without `+`"))
+    }
+}
+
+fn socket_address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| format!("`{text}` is not an address; write e.g. `0.0.0.0:443` or `[::]:443`"))
+}
+
+fn auth_url(url: &str) -> Result<AuthUrl, String> {
+    let origin = text::origin(url.strip_suffix('/').unwrap_or(url))
+        .map_err(|_| format!("`{url}` is not an auth URL; write e.g. `https://auth.example.org`"))?;
+    let rest = origin.strip_prefix("https://").unwrap_or(&origin);
+    let (host, port) = text::split_port(rest).ok_or_else(|| format!("`{url}` has no valid port"))?;
+    Ok(AuthUrl { host: text::host(host)?, port: port.unwrap_or(443) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = r#"
+data_dir = "/var/lib/countersign"
+auth_url = "https://auth.corp.test"
+
+[[certificate]]
+name = "corp"
+cert = "corp.pem"
+key = "corp.key"
+
+[[listener]]
+address = "0.0.0.0:443"
+certificates = ["corp"]
+tls = { min = "1.3", pq = "prefer" }
+
+[identity]
+rp_id = "corp.test"
+domains = ["corp.test"]
+session = { idle = "30m", absolute = "8h" }
+
+[audit]
+segment = "4MiB"
+"#;
+
+    fn problems(text: &str) -> String {
+        ServerConfig::parse("server.toml", text).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_complete_file_reads() {
+        let config = ServerConfig::parse("server.toml", GOOD).unwrap();
+        assert_eq!(config.auth_url.origin(), "https://auth.corp.test");
+        assert!(config.listeners[0].requires_tls13);
+        assert_eq!(config.identity.session_idle, Duration::from_secs(1800));
+        assert_eq!(config.audit.segment_bytes, 4 << 20);
+    }
+
+    #[test]
+    fn an_unknown_key_names_line_and_nearest_key() {
+        let text = problems(&GOOD.replace("certificates = [\"corp\"]", "certificate = [\"corp\"]"));
+        assert!(text.starts_with("server.toml:12:1: error: unknown key `certificate`"), "{text}");
+        assert!(text.contains("did you mean `certificates`?"), "{text}");
+    }
+
+    #[test]
+    fn all_problems_are_told_at_once() {
+        let text = problems(
+            &GOOD
+                .replace("\"corp\"]", "\"crop\"]")
+                .replace("30m", "3 hours")
+                .replace("0.0.0.0:443", "everywhere")
+                .replace("rp_id = \"corp.test\"", "rp_id = \"other.test\""),
+        );
+        for part in
+            ["no certificate is called `crop`", "`3 hours` is not a duration", "`everywhere`", "rp_id `other.test`"]
+        {
+            assert!(text.contains(part), "{part} is missing in:\n{text}");
+        }
+    }
+
+    #[test]
+    fn a_plain_http_auth_url_is_refused() {
+        assert!(problems(&GOOD.replace("https://auth", "http://auth")).contains("is not an auth URL"));
+    }
+}
