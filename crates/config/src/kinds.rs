@@ -311,5 +311,5 @@ fn documents(text: &str) -> Vec<String> {
 }
 
 pub(crate) fn at(location: &Location) -> (u64, u64) {
-    (location.line() as u64, location.column() as u64)
+    (location.line(), location.column())
 }
