@@ -245,6 +245,8 @@ pub struct ReservedContext {
     pub principal: Principal,
     /// Their live session on this host.
     pub session: Option<Arc<Session>>,
+    /// SHA-256 of the login-binding cookie of this browser on this host, when exactly one came (ID-55).
+    pub login_binding: Option<TokenHash>,
     /// Canonical host without port.
     pub host: String,
     /// The authority browsers used, with port where it is not the default.
