@@ -222,8 +222,8 @@ pub trait SessionControl: Send + Sync {
     /// Ends one session everywhere and cuts its streams.
     fn end(&self, session: SessionId, cause: Cause) -> BoxFuture<'_, Result<Revocation, ControlError>>;
 
-    /// Ends every session of a person; nothing made under the old epoch revives.
-    fn end_all(&self, user: UserId, cause: Cause) -> BoxFuture<'_, Result<Revocation, ControlError>>;
+    /// Ends every session of a person made under an epoch below `epoch`, which the directory already keeps (ID-58).
+    fn end_all(&self, user: UserId, epoch: u64, cause: Cause) -> BoxFuture<'_, Result<Revocation, ControlError>>;
 
     /// Judges live streams afresh after facts changed and the new snapshot is published.
     fn reevaluate(&self, scope: Scope, cause: Cause) -> BoxFuture<'_, Result<Revocation, ControlError>>;
