@@ -1,0 +1,161 @@
+//! The cookie cutter: our cookies leave the `Cookie` field before anything else sees it, the others keep order and
+//! bytes (gateway.md GW-35); and the credentials that a request brought for us.
+//!
+//! It does not know whether a credential is good. ATK-29, ATK-48.
+//!
+//! Invariants: what is cut never shows up in a [`crate::CanonicalRequest`]'s headers; a cookie that came twice or cut
+//! short is [`Presented::Ambiguous`], which a door treats as absent and records (identity.md ID-55).
+
+use bytes::{BufMut, Bytes, BytesMut};
+use http::HeaderValue;
+
+/// Every cookie whose name starts so is ours, in any case.
+const OUR_PREFIX: &[u8] = b"__host-countersign";
+/// The session cookie.
+pub const SESSION_COOKIE: &str = "__Host-countersign";
+/// The login-binding cookie.
+pub const LOGIN_COOKIE: &str = "__Host-countersign-login";
+/// The longest value we ever set, with room; GW-35 keeps our cookies within 200 bytes in all.
+const MAX_COOKIE_VALUE_BYTES: usize = 160;
+/// 256 bits take 43 characters of base64url; anything shorter was cut (ID-55).
+const MIN_COOKIE_VALUE_BYTES: usize = 43;
+
+/// A credential as sent. Wiped from no memory, but never printed: it has neither `Debug` nor `Display`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(Bytes);
+
+impl Secret {
+    pub(crate) fn new(value: Bytes) -> Self {
+        Self(value)
+    }
+
+    /// The bytes, for hashing or verification.
+    pub fn expose(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// How a credential came.
+#[derive(Clone, PartialEq, Eq, Default)]
+pub enum Presented {
+    /// It did not.
+    #[default]
+    Absent,
+    /// Twice, cut short or with foreign characters: to be treated as absent, and recorded.
+    Ambiguous,
+    /// Once and whole.
+    Once(Secret),
+}
+
+impl Presented {
+    /// The credential if it came once and whole.
+    pub fn once(&self) -> Option<&Secret> {
+        match self {
+            Presented::Once(secret) => Some(secret),
+            Presented::Absent | Presented::Ambiguous => None,
+        }
+    }
+
+    /// True if there is something to record.
+    pub fn is_ambiguous(&self) -> bool {
+        matches!(self, Presented::Ambiguous)
+    }
+
+    pub(crate) fn add(&mut self, value: Option<Bytes>) {
+        *self = match (&*self, value) {
+            (Presented::Absent, Some(value)) => Presented::Once(Secret::new(value)),
+            _ => Presented::Ambiguous,
+        };
+    }
+}
+
+/// What a request brought for us; none of it is in the canonical headers.
+#[derive(Clone, PartialEq, Eq, Default)]
+pub struct Credentials {
+    /// `__Host-countersign`.
+    pub session: Presented,
+    /// `__Host-countersign-login`.
+    pub login: Presented,
+    /// `Authorization: Countersign <jwt>` or `X-Countersign-Authorization: Bearer <jwt>` (GW-53), without the scheme.
+    pub bearer: Presented,
+    /// `X-Countersign-Client-Id` (GW-52).
+    pub client_id: Presented,
+    /// `X-Countersign-Client-Secret` (GW-52).
+    pub client_secret: Presented,
+}
+
+impl Credentials {
+    /// Our cookies as one `Cookie` value, for our own endpoints in process; `None` without any.
+    pub fn to_cookie_header(&self) -> Option<HeaderValue> {
+        let mut value = BytesMut::new();
+        for (name, presented) in [(SESSION_COOKIE, &self.session), (LOGIN_COOKIE, &self.login)] {
+            let Some(secret) = presented.once() else { continue };
+            if !value.is_empty() {
+                value.put_slice(b"; ");
+            }
+            value.put_slice(name.as_bytes());
+            value.put_u8(b'=');
+            value.put_slice(secret.expose());
+        }
+        if value.is_empty() {
+            return None;
+        }
+        let mut value = HeaderValue::from_maybe_shared(value.freeze()).ok()?;
+        value.set_sensitive(true);
+        Some(value)
+    }
+}
+
+/// Cuts our cookies out of all `Cookie` values of a request and puts them into `credentials`. What is left comes back
+/// as one value (RFC 9113 §8.2.3 lets HTTP/2 split it), or `None` if nothing is left. A value without our cookies
+/// comes back as it is.
+pub fn cut(values: &[Bytes], credentials: &mut Credentials) -> Option<Bytes> {
+    if let [only] = values
+        && !only.split(|&byte| byte == b';').any(|pair| is_ours(name_of(pair)))
+    {
+        return (!only.is_empty()).then(|| only.clone());
+    }
+    let mut left = BytesMut::with_capacity(values.iter().map(|value| value.len() + 2).sum());
+    for value in values {
+        for (index, pair) in value.split(|&byte| byte == b';').enumerate() {
+            if is_ours(name_of(pair)) {
+                take(value, pair, credentials);
+            } else if left.is_empty() {
+                left.put_slice(pair.trim_ascii_start());
+            } else {
+                left.put_slice(if index == 0 { b"; " } else { b";" });
+                left.put_slice(pair);
+            }
+        }
+    }
+    (!left.is_empty()).then(|| left.freeze())
+}
+
+/// The name as the laxest server reads it: without white space around it.
+fn name_of(pair: &[u8]) -> &[u8] {
+    pair.split(|&byte| byte == b'=').next().unwrap_or_default().trim_ascii()
+}
+
+fn is_ours(name: &[u8]) -> bool {
+    name.get(..OUR_PREFIX.len()).is_some_and(|start| start.eq_ignore_ascii_case(OUR_PREFIX))
+}
+
+/// Only the exact spelling is a credential; look-alikes (`__host-…`, `__Host-countersign2`) are cut and forgotten.
+fn take(whole: &Bytes, pair: &[u8], credentials: &mut Credentials) {
+    let pair = pair.trim_ascii();
+    let (name, value) = match pair.iter().position(|&byte| byte == b'=') {
+        Some(equals) => (pair.get(..equals).unwrap_or_default(), pair.get(equals + 1..)),
+        None => (pair, None),
+    };
+    let presented = match name {
+        name if name == SESSION_COOKIE.as_bytes() => &mut credentials.session,
+        name if name == LOGIN_COOKIE.as_bytes() => &mut credentials.login,
+        _ => return,
+    };
+    presented.add(value.filter(|value| is_whole(value)).map(|value| whole.slice_ref(value)));
+}
+
+fn is_whole(value: &[u8]) -> bool {
+    (MIN_COOKIE_VALUE_BYTES..=MAX_COOKIE_VALUE_BYTES).contains(&value.len())
+        && value.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~'))
+}
