@@ -1,1 +1,26 @@
-//! SQLite behind small traits, with a conformance suite.
+//! Where state is kept: SQLite behind small traits (audit.md AUD-53 to AUD-55, rulings R-31).
+//!
+//! A trait per reader, each at most five methods; [`Store`] implements all of them, and
+//! [`pip_identity::DirectoryStore`]. No rule lives here: what may change is decided before it arrives. Values that
+//! must not be readable on disk arrive sealed.
+//!
+//! Invariants: every method that writes is one transaction, durable when it answers (WAL, `synchronous=FULL`); a file
+//! of a newer version, of another program or damaged is refused and left as it is.
+
+#![forbid(unsafe_code)]
+
+mod config;
+mod error;
+mod keys;
+mod meta;
+mod sessions;
+mod sqlite;
+
+pub use config::{
+    ConfigFile, ConfigStore, ConfigSummary, ConfigVersion, KEPT_VERSIONS, MAX_CONFIG_BYTES, MAX_CONFIG_FILES, NewConfig,
+};
+pub use error::StoreError;
+pub use keys::{KeyStore, MAX_SEALED_BYTES, MAX_SECRET_NAME_BYTES, SealedSecret, SecretKind};
+pub use meta::{LINEAGE, MAX_FACT_BYTES, MetaStore, RP_ID};
+pub use sessions::{MAX_CHANGES, SessionStore};
+pub use sqlite::{READERS, SCHEMA_VERSION, Store};

@@ -1,0 +1,127 @@
+//! Applied configurations in SQLite.
+
+use model::BoxFuture;
+use model::ids::Digest32;
+use sqlx::SqliteConnection;
+use sqlx::sqlite::SqliteRow;
+
+use super::Store;
+use super::rows::{Columns, to_integer};
+use crate::config::{
+    ConfigFile, ConfigStore, ConfigSummary, ConfigVersion, KEPT_VERSIONS, MAX_CONFIG_BYTES, MAX_CONFIG_FILES, NewConfig,
+};
+use crate::error::{StoreError, check_size};
+
+const CURRENT: &str = "SELECT * FROM config_versions ORDER BY number DESC LIMIT 1";
+
+impl ConfigStore for Store {
+    fn add_config(&self, config: NewConfig) -> BoxFuture<'_, Result<u64, StoreError>> {
+        Box::pin(async move { self.add_version(&config).await.map_err(|error| error.at(self.path())) })
+    }
+
+    fn config(&self, number: u64) -> BoxFuture<'_, Result<Option<ConfigVersion>, StoreError>> {
+        Box::pin(async move { self.version(number).await.map_err(|error| error.at(self.path())) })
+    }
+
+    fn config_history(&self) -> BoxFuture<'_, Result<Vec<ConfigSummary>, StoreError>> {
+        Box::pin(async move { self.history().await.map_err(|error| error.at(self.path())) })
+    }
+
+    fn current_config(&self) -> BoxFuture<'_, Result<Option<ConfigVersion>, StoreError>> {
+        Box::pin(async move { self.current().await.map_err(|error| error.at(self.path())) })
+    }
+}
+
+impl Store {
+    async fn add_version(&self, config: &NewConfig) -> Result<u64, StoreError> {
+        check_size("the number of configuration files", config.files.len(), MAX_CONFIG_FILES)?;
+        let size = config.files.iter().map(|file| file.name.len() + file.text.len()).sum::<usize>();
+        check_size("a configuration", size + config.author.len() + config.reason.len(), MAX_CONFIG_BYTES)?;
+        let mut transaction = self.write().await?;
+        let current = sqlx::query(CURRENT).fetch_optional(&mut *transaction).await?;
+        let found = current.as_ref().map(|row| row.count("number")).transpose()?.unwrap_or(0);
+        if found != config.base {
+            return Err(StoreError::ConfigMoved { expected: config.base, found });
+        }
+        let number = found + 1;
+        insert(&mut transaction, number, config).await?;
+        sqlx::query("DELETE FROM config_versions WHERE number <= ?")
+            .bind(to_integer("configuration number", number.saturating_sub(KEPT_VERSIONS))?)
+            .execute(&mut *transaction)
+            .await?;
+        transaction.commit().await?;
+        Ok(number)
+    }
+
+    async fn version(&self, number: u64) -> Result<Option<ConfigVersion>, StoreError> {
+        // A number beyond SQLite's integers was never given out.
+        let Ok(number) = i64::try_from(number) else { return Ok(None) };
+        let mut view = self.read().await?;
+        let row = sqlx::query("SELECT * FROM config_versions WHERE number = ?")
+            .bind(number)
+            .fetch_optional(&mut *view)
+            .await?;
+        with_files(&mut view, row).await
+    }
+
+    async fn history(&self) -> Result<Vec<ConfigSummary>, StoreError> {
+        let mut view = self.read().await?;
+        let rows = sqlx::query("SELECT * FROM config_versions ORDER BY number DESC").fetch_all(&mut *view).await?;
+        rows.iter().map(summary).collect()
+    }
+
+    async fn current(&self) -> Result<Option<ConfigVersion>, StoreError> {
+        let mut view = self.read().await?;
+        let row = sqlx::query(CURRENT).fetch_optional(&mut *view).await?;
+        with_files(&mut view, row).await
+    }
+}
+
+async fn insert(connection: &mut SqliteConnection, number: u64, config: &NewConfig) -> Result<(), StoreError> {
+    let number = to_integer("configuration number", number)?;
+    sqlx::query("INSERT INTO config_versions (number, digest, author, reason, applied_at) VALUES (?, ?, ?, ?, ?)")
+        .bind(number)
+        .bind(config.digest.0.to_vec())
+        .bind(config.author.clone())
+        .bind(config.reason.clone())
+        .bind(config.applied_at.0)
+        .execute(&mut *connection)
+        .await?;
+    for (position, file) in (0_i64..).zip(&config.files) {
+        sqlx::query("INSERT INTO config_files (version, position, name, text) VALUES (?, ?, ?, ?)")
+            .bind(number)
+            .bind(position)
+            .bind(file.name.clone())
+            .bind(file.text.clone())
+            .execute(&mut *connection)
+            .await?;
+    }
+    Ok(())
+}
+
+async fn with_files(
+    connection: &mut SqliteConnection,
+    row: Option<SqliteRow>,
+) -> Result<Option<ConfigVersion>, StoreError> {
+    let Some(row) = row else { return Ok(None) };
+    let summary = summary(&row)?;
+    let rows = sqlx::query("SELECT name, text FROM config_files WHERE version = ? ORDER BY position")
+        .bind(row.integer("number")?)
+        .fetch_all(connection)
+        .await?;
+    let files = rows
+        .iter()
+        .map(|row| Ok(ConfigFile { name: row.text("name")?, text: row.text("text")? }))
+        .collect::<Result<_, StoreError>>()?;
+    Ok(Some(ConfigVersion { summary, files }))
+}
+
+fn summary(row: &SqliteRow) -> Result<ConfigSummary, StoreError> {
+    Ok(ConfigSummary {
+        number: row.count("number")?,
+        digest: Digest32(row.bytes("digest")?),
+        author: row.text("author")?,
+        reason: row.text("reason")?,
+        applied_at: row.time("applied_at")?,
+    })
+}
