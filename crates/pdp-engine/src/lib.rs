@@ -1,1 +1,37 @@
-//! The policy engine: pure decisions over Cedar.
+//! The policy engine: pure decisions over Cedar (policy.md PO-1 to PO-4, PO-13 to PO-15, PO-23 to PO-30).
+//!
+//! The only crate that knows `cedar-policy`. It is not a store, a cache of answers or a session keeper: it turns policy
+//! text into [`CompiledPolicies`] and, with apps and directory, into an [`Engine`], one immutable version that
+//! implements [`model::PolicyDecisionPoint`].
+//!
+//! Invariants: no clock, randomness, environment, async or IO; equal arguments, equal answer; an evaluation error in any
+//! policy of the slice is DENY; unknown facts have the value that helps least; what runs was validated against the
+//! built-in schema.
+
+#![forbid(unsafe_code)]
+
+mod analysis;
+mod annotations;
+mod cache;
+mod canonical;
+mod compilation;
+mod compile;
+mod context;
+mod engine;
+mod entities;
+mod evaluate;
+mod explain;
+mod fact_table;
+mod findings;
+mod hold;
+mod index;
+mod problem;
+mod remedy;
+mod schema;
+mod slice;
+mod source;
+
+pub use compile::{CompiledPolicies, PolicyListing};
+pub use engine::{ENGINE_VERSION, Engine, EngineError};
+pub use problem::{Finding, FindingKind, PolicyProblem};
+pub use source::{MAX_NESTING, MAX_POLICIES, MAX_POLICY_BYTES, MAX_SOURCE_BYTES, PolicySource};

@@ -1,0 +1,249 @@
+//! The steps from policy text to checked policies: cut, parse, read annotations, limits, ids, validate.
+//!
+//! Not an index and not a hash: that is [`crate::compile`]. Invariant: every step looks at every policy and reports
+//! everything it finds; validation runs only on a set without problems, since its messages would only repeat them.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use cedar_policy::{Policy, PolicyId, PolicySet as CedarPolicySet, ValidationMode, Validator};
+use miette::Diagnostic;
+
+use crate::analysis::{self, MAX_PATTERN};
+use crate::annotations;
+use crate::compile::CompiledPolicy;
+use crate::index::PolicyScope;
+use crate::problem::{Finding, FindingKind, PolicyProblem};
+use crate::schema::BuiltinSchema;
+use crate::source::{
+    MAX_NESTING, MAX_OPERATORS, MAX_POLICIES, MAX_POLICY_BYTES, MAX_SOURCE_BYTES, PolicySource, Position, Positions,
+    Statement, position, statements,
+};
+
+/// How far policies may reach through entities (`principal.x` is 1).
+const MAX_LEVEL: u32 = 1;
+/// The most problems reported.
+pub(crate) const MAX_PROBLEMS: usize = 200;
+/// The stem of the built-in policies; no file may take it.
+const BUILTIN: &str = "builtin";
+const BUILTIN_TEXT: &str = include_str!("../assets/builtin.cedar");
+
+/// What compilation gives: the schema, the policies sorted by id, and Cedar's warnings.
+pub(crate) type Compiled = (Arc<BuiltinSchema>, Vec<Arc<CompiledPolicy>>, Vec<Finding>);
+
+/// Runs all steps over `sources` and the built-in policies.
+pub(crate) fn run(sources: &[PolicySource]) -> Result<Compiled, Vec<PolicyProblem>> {
+    let schema = BuiltinSchema::load().map_err(|error| vec![whole_file(BUILTIN, error.to_string())])?;
+    let bytes: usize = sources.iter().map(|source| source.text.len()).sum();
+    if bytes > MAX_SOURCE_BYTES {
+        let file = sources.first().map_or(BUILTIN, |source| &source.file);
+        let message =
+            format!("the policies have {bytes} bytes together; {MAX_SOURCE_BYTES} are allowed, so split them");
+        return Err(vec![whole_file(file, message)]);
+    }
+    let builtin = PolicySource { file: format!("{BUILTIN}.cedar"), text: BUILTIN_TEXT.to_owned() };
+    let mut compilation = Compilation { schema: &schema, problems: Vec::new(), read: Vec::new() };
+    compilation.source(&builtin);
+    for source in sources {
+        if source.stem() == BUILTIN {
+            let message = format!("`{BUILTIN}` is the name of the built-in policies; rename the file");
+            compilation.problems.push(whole_file(&source.file, message));
+        }
+        compilation.source(source);
+    }
+    let (policies, warnings) = compilation.finish()?;
+    Ok((schema, policies, warnings))
+}
+
+fn whole_file(file: &str, message: String) -> PolicyProblem {
+    PolicyProblem { file: file.to_owned(), line: 1, column: 1, policy: None, message, nearest: None }
+}
+
+/// A statement with where it stands.
+#[derive(Clone, Copy)]
+struct Placed<'a> {
+    source: &'a PolicySource,
+    statement: Statement<'a>,
+    position: Position,
+}
+
+impl Placed<'_> {
+    fn problem(&self, message: String, nearest: Option<String>) -> PolicyProblem {
+        let Position { line, column } = self.position;
+        PolicyProblem { file: self.source.file.clone(), line, column, policy: None, message, nearest }
+    }
+
+    /// Cedar's diagnostic, at the place it points to.
+    fn diagnostic(&self, policy: Option<String>, diagnostic: &dyn Diagnostic) -> PolicyProblem {
+        let within = diagnostic.labels().and_then(|mut labels| labels.next()).map_or(0, |label| label.offset());
+        let Position { line, column } = position(&self.source.text, self.statement.offset + within);
+        let help = diagnostic.help().map(|help| help.to_string());
+        let nearest = help.as_deref().and_then(suggestion);
+        let message = match (help, &nearest) {
+            (Some(help), None) => format!("{diagnostic}; {help}"),
+            _ => diagnostic.to_string(),
+        };
+        PolicyProblem { file: self.source.file.clone(), line, column, policy, message, nearest }
+    }
+
+    fn declared_at(&self) -> String {
+        format!("{}:{}", self.source.file, self.position.line)
+    }
+}
+
+/// The word in Cedar's "did you mean `x`?".
+fn suggestion(help: &str) -> Option<String> {
+    let (_, rest) = help.split_once("did you mean `")?;
+    let (word, _) = rest.split_once('`')?;
+    Some(word.trim_matches('"').to_owned())
+}
+
+struct Compilation<'a> {
+    schema: &'a BuiltinSchema,
+    problems: Vec<PolicyProblem>,
+    read: Vec<(Placed<'a>, CompiledPolicy)>,
+}
+
+impl<'a> Compilation<'a> {
+    fn source(&mut self, source: &'a PolicySource) {
+        let mut positions = Positions::new(&source.text);
+        for statement in statements(&source.text) {
+            let placed = Placed { source, statement, position: positions.advance(statement.offset) };
+            match self.policy(placed) {
+                Ok(policy) => self.read.push((placed, policy)),
+                Err(problems) => self.problems.extend(problems),
+            }
+        }
+    }
+
+    fn policy(&self, placed: Placed<'a>) -> Result<CompiledPolicy, Vec<PolicyProblem>> {
+        within_limits(&placed.statement).map_err(|message| vec![placed.problem(message, None)])?;
+        let parsed = Policy::parse(None, placed.statement.text)
+            .map_err(|errors| errors.iter().map(|error| parse_problem(&placed, error)).collect::<Vec<_>>())?;
+        let annotations = annotations::read(&parsed).map_err(|errors| {
+            errors.iter().map(|error| placed.problem(error.to_string(), error.nearest())).collect::<Vec<_>>()
+        })?;
+        let refuse = |message: String| vec![placed.problem(message, None)];
+        let tree = parsed.to_pst().map_err(|error| refuse(error.to_string()))?;
+        let scope = PolicyScope::of(tree.body(), self.schema).map_err(|error| refuse(error.to_string()))?;
+        let reads = analysis::reads(tree.body());
+        if reads.longest_pattern > MAX_PATTERN {
+            let length = reads.longest_pattern;
+            return Err(refuse(format!("a `like` pattern has {length} characters; {MAX_PATTERN} are allowed")));
+        }
+        let id = format!("{}/{}", placed.source.stem(), annotations.id);
+        Ok(CompiledPolicy {
+            cedar: parsed.new_id(PolicyId::new(&id)),
+            id: id.into(),
+            set: annotations.set,
+            is_shadow: annotations.is_shadow,
+            is_audit_strict: annotations.is_audit_strict,
+            stage: annotations.stage,
+            reason: annotations.reason,
+            title: annotations.title,
+            declared_at: placed.declared_at(),
+            scope,
+            reads,
+            has_conditions: !tree.body().clauses().is_empty(),
+            unknown_annotations: annotations.unknown,
+        })
+    }
+
+    fn finish(mut self) -> Result<(Vec<Arc<CompiledPolicy>>, Vec<Finding>), Vec<PolicyProblem>> {
+        if self.read.len() > MAX_POLICIES {
+            let file = self.read.last().map_or(BUILTIN, |(placed, _)| &placed.source.file);
+            let message = format!("there are {} policies; {MAX_POLICIES} are allowed", self.read.len());
+            return Err(vec![whole_file(file, message)]);
+        }
+        self.duplicates();
+        let warnings = if self.problems.is_empty() { self.validate() } else { Vec::new() };
+        if self.problems.is_empty() {
+            let mut policies: Vec<Arc<CompiledPolicy>> =
+                self.read.into_iter().map(|(_, policy)| Arc::new(policy)).collect();
+            policies.sort_by(|a, b| a.id.cmp(&b.id));
+            return Ok((policies, warnings));
+        }
+        self.problems.sort();
+        self.problems.dedup();
+        self.problems.truncate(MAX_PROBLEMS);
+        Err(self.problems)
+    }
+
+    fn duplicates(&mut self) {
+        let mut first: HashMap<&str, String> = HashMap::new();
+        for (placed, policy) in &self.read {
+            if let Some(earlier) = first.get(&*policy.id) {
+                let message = format!("the id `{}` is taken by {earlier}; choose another `@id`", policy.id);
+                let mut problem = placed.problem(message, None);
+                problem.policy = Some(policy.id.to_string());
+                self.problems.push(problem);
+            } else {
+                first.insert(&policy.id, placed.declared_at());
+            }
+        }
+    }
+
+    /// Strict validation, then level validation (PO-25).
+    fn validate(&mut self) -> Vec<Finding> {
+        let set = match CedarPolicySet::from_policies(self.read.iter().map(|(_, policy)| policy.cedar.clone())) {
+            Ok(set) => set,
+            Err(error) => {
+                self.problems.push(whole_file(BUILTIN, error.to_string()));
+                return Vec::new();
+            }
+        };
+        let validator = Validator::new(self.schema.cedar.clone());
+        let result = validator.validate_with_level(&set, ValidationMode::Strict, MAX_LEVEL);
+        if result.validation_passed_without_warnings() {
+            return Vec::new();
+        }
+        let by_id: HashMap<&str, &Placed<'_>> = self.read.iter().map(|(at, policy)| (&*policy.id, at)).collect();
+        let problems = result.validation_errors().take(MAX_PROBLEMS).map(|error| {
+            let id: &str = error.policy_id().as_ref();
+            match by_id.get(id) {
+                Some(placed) => placed.diagnostic(Some(id.to_owned()), error),
+                None => whole_file(BUILTIN, error.to_string()),
+            }
+        });
+        self.problems.extend(problems);
+        let findings = result.validation_warnings().map(|warning| {
+            let id: &str = warning.policy_id().as_ref();
+            let declared_at = by_id.get(id).map_or_else(String::new, |placed| placed.declared_at());
+            Finding { declared_at, kind: FindingKind::Cedar, message: warning.to_string() }
+        });
+        findings.collect()
+    }
+}
+
+fn within_limits(statement: &Statement<'_>) -> Result<(), String> {
+    let limits = [
+        (statement.text.len(), MAX_POLICY_BYTES, "bytes"),
+        (statement.nesting, MAX_NESTING, "levels of brackets"),
+        (statement.operators, MAX_OPERATORS, "operators"),
+    ];
+    match limits.iter().find(|(got, allowed, _)| got > allowed) {
+        Some((got, allowed, what)) => Err(format!("the policy has {got} {what}; {allowed} are allowed, so split it")),
+        None => Ok(()),
+    }
+}
+
+/// What to use instead of an extension function: none is compiled in, since they are parsed again on every evaluation.
+const EXTENSIONS: [(&str, &str); 4] = [
+    ("ip", "`context.net.zones`, `context.net.country` or `context.net.asn`"),
+    ("decimal", "a whole number such as `context.risk.points`"),
+    ("datetime", "`context.request.epoch_secs`, `context.request.minute_of_day` or `context.request.weekday`"),
+    ("duration", "a number of seconds such as `context.auth.auth_age_secs`"),
+];
+
+fn parse_problem(placed: &Placed<'_>, error: &dyn Diagnostic) -> PolicyProblem {
+    let mut problem = placed.diagnostic(None, error);
+    if problem.message.contains("template") || problem.message.contains("slot") {
+        problem.message =
+            format!("{}; templates are not supported: write the principal or resource out", problem.message);
+    }
+    let extension = EXTENSIONS.iter().find(|(name, _)| problem.message.contains(&format!("`{name}`")));
+    if let Some((name, instead)) = extension {
+        problem.message = format!("`{name}` is not available in policies; use {instead}");
+    }
+    problem
+}

@@ -1,0 +1,360 @@
+//! One immutable version that decides (policy.md PO-1 to PO-4, PO-10; rulings R-17).
+//!
+//! Invariants: a question is judged against exactly one version of policies, apps and directory; every way out of
+//! [`Engine::judge`] that is not a satisfied permit is DENY or STEP_UP; STEP_UP is only said after the remedied question
+//! was evaluated to ALLOW.
+
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use cedar_policy::{Context, Request};
+use model::decision::{DeterminingPolicy, EntitySlice, Pins, PolicySet};
+use model::ids::Digest32;
+use model::{
+    AccessRequest, Action, App, AppName, Decision, Directory, Effect, Explanation, Facts, Fix, PolicyDecisionPoint,
+    Principal, Reason, Remedy, ResourceRef, Timestamp, UserState,
+};
+use papaya::Equivalent;
+
+use crate::analysis::TimeUse;
+use crate::cache::{Cache, MAX_ENTRIES};
+use crate::canonical::{context_bytes, entity_bytes};
+use crate::compile::{CompiledPolicies, CompiledPolicy};
+use crate::entities::{self, Apps, EntityStore, groups_of, principal_uid};
+use crate::evaluate::{Outcome, Verdict, evaluate, would_refuse};
+use crate::findings;
+use crate::hold::hold_until;
+use crate::problem::Finding;
+use crate::remedy::remedied;
+use crate::schema::Change;
+use crate::slice::{Slice, SliceKey};
+use crate::{context, explain};
+
+/// What the pins of a decision name: the evaluator, as pinned in Cargo.toml.
+pub const ENGINE_VERSION: &str = "cedar-policy 4.14.1";
+
+/// Why an engine could not be made.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+pub enum EngineError {
+    /// Two apps of one name.
+    #[error("the app `{0}` is declared twice; rename one of them")]
+    DuplicateApp(AppName),
+}
+
+/// One immutable version of policies, apps and directory. Making a new one after a change of apps or people is cheap:
+/// policies, index and slices are shared.
+pub struct Engine {
+    policies: Arc<CompiledPolicies>,
+    apps: Apps,
+    unreachable: BTreeSet<AppName>,
+    directory: Arc<Directory>,
+    entities_version: u64,
+    slots: Cache<SlotKey, Arc<Slot>>,
+    stores: Cache<StoreKey, Arc<EntityStore>>,
+    no_entities: Arc<EntitySlice>,
+}
+
+/// What a kind of question is evaluated with.
+pub(crate) struct Slot {
+    pub(crate) slice: Arc<Slice>,
+    pub(crate) store: Arc<EntityStore>,
+}
+
+#[derive(PartialEq, Eq, Hash)]
+struct SlotKey {
+    principal: Principal,
+    resource: ResourceRef,
+    action: Action,
+}
+
+/// [`SlotKey`] by reference; hashes alike.
+#[derive(PartialEq, Eq, Hash)]
+struct SlotQuery<'a> {
+    principal: &'a Principal,
+    resource: &'a ResourceRef,
+    action: Action,
+}
+
+impl Equivalent<SlotKey> for SlotQuery<'_> {
+    fn equivalent(&self, key: &SlotKey) -> bool {
+        *self.principal == key.principal && *self.resource == key.resource && self.action == key.action
+    }
+}
+
+#[derive(Clone, PartialEq, Eq, Hash)]
+struct StoreKey {
+    principal: Principal,
+    resource: ResourceRef,
+}
+
+impl Engine {
+    /// One version. `entities_version` moves whenever `apps` or `directory` do; it is pinned in every decision.
+    ///
+    /// # Errors
+    /// Two apps of one name.
+    pub fn new(
+        policies: Arc<CompiledPolicies>,
+        apps: &[Arc<App>],
+        directory: Arc<Directory>,
+        entities_version: u64,
+    ) -> Result<Engine, EngineError> {
+        let apps = Apps::new(apps).map_err(EngineError::DuplicateApp)?;
+        let nothing = entity_bytes(&[]);
+        Ok(Engine {
+            unreachable: findings::unreachable_apps(&policies, &apps),
+            policies,
+            apps,
+            directory,
+            entities_version,
+            slots: Cache::new(MAX_ENTRIES),
+            stores: Cache::new(MAX_ENTRIES),
+            no_entities: Arc::new(EntitySlice { hash: Digest32::of(&nothing), bytes: nothing }),
+        })
+    }
+
+    /// The policies it decides by.
+    pub fn policies(&self) -> &Arc<CompiledPolicies> {
+        &self.policies
+    }
+
+    /// Apps that no permit can ever apply to, sorted (PO-1).
+    pub fn unreachable_apps(&self) -> Vec<AppName> {
+        self.unreachable.iter().cloned().collect()
+    }
+
+    /// What an operator should look at in apps and policies together, sorted. [`CompiledPolicies::findings`] has those
+    /// of the policies alone.
+    pub fn findings(&self) -> Vec<Finding> {
+        findings::of(&self.policies, &self.apps, &self.directory, &self.unreachable)
+    }
+
+    /// Judges a question; the answer with all that explains it.
+    pub(crate) fn judge(&self, request: &AccessRequest, now: Timestamp) -> Judgement {
+        let refusal = |reason| Judgement::refusal(reason, None);
+        if request.is_public_path {
+            let slot = self.slot(request, now).filter(|_| self.apps.knows(&request.resource));
+            return Judgement { effect: Effect::Allow, ..Judgement::refusal(Reason::AllowPublic, slot) };
+        }
+        if !self.apps.knows(&request.resource) {
+            return refusal(Reason::UnknownType);
+        }
+        if !self.may_ask(&request.principal) {
+            return refusal(Reason::UserDisabled);
+        }
+        let Some(slot) = self.slot(request, now) else { return refusal(Reason::Internal) };
+        let facts = settled(request);
+        let Some(question) = self.question(request.action, &slot, &facts) else {
+            return Judgement::refusal(Reason::Internal, Some(slot));
+        };
+        let outcome = evaluate(&slot.slice, &question, &slot.store.entities);
+        let would = would_refuse(&slot.slice, &question, &slot.store.entities);
+        let judged = match outcome.verdict {
+            Verdict::Allow => Judgement::decided(Effect::Allow, Reason::Allow, outcome),
+            Verdict::Error => Judgement::decided(Effect::Deny, Reason::PolicyError, outcome),
+            Verdict::HardForbid => {
+                let reason = first_reason(&outcome.determining);
+                Judgement::decided(Effect::Deny, reason, outcome)
+            }
+            Verdict::NotPermitted | Verdict::SoftForbid => self.remediable(request, &facts, &slot, outcome),
+        };
+        Judgement { would, slot: Some(slot), ..judged }
+    }
+
+    /// Neither disabled nor deleted. Nobody and workloads have no directory entry to be disabled in.
+    fn may_ask(&self, principal: &Principal) -> bool {
+        match principal {
+            Principal::User(id) => self.directory.users.get(id).is_some_and(|user| user.state != UserState::Disabled),
+            Principal::Anonymous | Principal::Workload(_) => true,
+        }
+    }
+
+    /// A refusal that is not for good: would exactly one remedy, cheapest first, turn it into ALLOW?
+    fn remediable(&self, request: &AccessRequest, facts: &Facts, slot: &Arc<Slot>, outcome: Outcome) -> Judgement {
+        if request.principal == Principal::Anonymous {
+            return Judgement::decided(Effect::Deny, Reason::LoginRequired, outcome);
+        }
+        for (remedy, changes) in &self.policies.schema.remedies {
+            let Some(question) = self.question(request.action, slot, &remedied(facts, changes)) else {
+                return Judgement::decided(Effect::Deny, Reason::Internal, outcome);
+            };
+            let probe = evaluate(&slot.slice, &question, &slot.store.entities);
+            match probe.verdict {
+                Verdict::Error => return Judgement::decided(Effect::Deny, Reason::PolicyError, probe),
+                Verdict::Allow if matches!(request.principal, Principal::User(_)) => {
+                    let fix = self.fix(*remedy, changes, request, facts, &outcome, &probe);
+                    let judged = Judgement::decided(Effect::StepUp, Reason::StepUpRequired, outcome);
+                    return Judgement { fix: vec![fix], ..judged };
+                }
+                Verdict::Allow => return Judgement::decided(Effect::Deny, Reason::StepUpImpossible, outcome),
+                Verdict::HardForbid | Verdict::NotPermitted | Verdict::SoftForbid => {}
+            }
+        }
+        let reason = match outcome.verdict {
+            Verdict::SoftForbid => first_reason(&outcome.determining),
+            _ if self.unreachable.contains(&request.resource.app) => Reason::NoRule,
+            _ => Reason::NotPermitted,
+        };
+        Judgement::decided(Effect::Deny, reason, outcome)
+    }
+
+    /// What the door must ask for: the smallest age the policies concerned compare with, else what the resource's
+    /// sensitivity asks for (PO-8).
+    fn fix(
+        &self,
+        remedy: Remedy,
+        changes: &[Change],
+        request: &AccessRequest,
+        facts: &Facts,
+        outcome: &Outcome,
+        probe: &Outcome,
+    ) -> Fix {
+        let concerned = outcome.determining.iter().chain(&probe.determining);
+        let is_changed =
+            |fact: &str| changes.iter().any(|change| fact.strip_prefix("context.") == Some(change.fact.as_str()));
+        let literals = concerned.flat_map(|policy| &policy.reads.time).filter_map(|time| match time {
+            TimeUse::Literal { fact, literal, .. } if is_changed(fact) => Some(*literal),
+            TimeUse::Literal { .. } | TimeUse::Opaque => None,
+        });
+        let app = self.apps.find(&request.resource.app);
+        let sensitivity = app.map_or(model::Sensitivity::Critical, |app| app.effective_sensitivity());
+        let freshness = i64::try_from(sensitivity.step_up_freshness().as_secs()).unwrap_or(0);
+        let acr_values = match remedy {
+            Remedy::Passkey => "phr".to_owned(),
+            Remedy::Reauth => facts.auth.acr.clone(),
+        };
+        Fix { remedy, acr_values, max_age_secs: literals.min().unwrap_or(freshness).max(0) }
+    }
+
+    /// The question as Cedar takes it; `None` if it does not fit the schema, which cannot happen (PO-26).
+    pub(crate) fn question(&self, action: Action, slot: &Slot, facts: &Facts) -> Option<Request> {
+        let schema = &self.policies.schema;
+        let context: Context = context::build(facts)?;
+        let validated = cfg!(debug_assertions).then_some(&schema.cedar);
+        let action = schema.action(action)?.clone();
+        Request::new(slot.store.principal.clone(), action, slot.store.resource.clone(), context, validated).ok()
+    }
+
+    /// Slice and entities of a question, from the caches or built now.
+    fn slot(&self, request: &AccessRequest, now: Timestamp) -> Option<Arc<Slot>> {
+        let AccessRequest { principal, resource, action, .. } = request;
+        let query = SlotQuery { principal, resource, action: *action };
+        if let Some(slot) = self.slots.get(&query).filter(|slot| slot.store.is_valid(now)) {
+            return Some(slot);
+        }
+        let key = SliceKey {
+            principal: principal_uid(principal),
+            groups: groups_of(principal, &self.directory),
+            resource: resource.clone(),
+            action: *action,
+        };
+        let slot = Arc::new(Slot { slice: self.policies.slice(key)?, store: self.store(principal, resource, now)? });
+        let key = SlotKey { principal: principal.clone(), resource: resource.clone(), action: *action };
+        self.slots.insert(key, slot.clone());
+        Some(slot)
+    }
+
+    fn store(&self, principal: &Principal, resource: &ResourceRef, now: Timestamp) -> Option<Arc<EntityStore>> {
+        let key = StoreKey { principal: principal.clone(), resource: resource.clone() };
+        if let Some(store) = self.stores.get(&key).filter(|store| store.is_valid(now)) {
+            return Some(store);
+        }
+        let schema = &self.policies.schema.cedar;
+        let store = Arc::new(entities::build(principal, resource, &self.apps, &self.directory, schema, now)?);
+        self.stores.insert(key, store.clone());
+        Some(store)
+    }
+
+    fn decision(&self, request: &AccessRequest, judged: &Judgement, now: Timestamp) -> Decision {
+        let slot = judged.slot.as_deref();
+        let mut until = hold_until(slot.map(|slot| &*slot.slice), &request.facts, request.session_ends, now);
+        if let Some(slot) = slot.filter(|slot| slot.slice.reads_age_days) {
+            until = until.min(slot.store.valid_until());
+        }
+        let part = |policy: &Arc<CompiledPolicy>| DeterminingPolicy { id: policy.id.clone(), set: policy.set };
+        Decision {
+            effect: judged.effect,
+            reason: judged.reason,
+            policies: judged.determining.iter().map(part).collect(),
+            would: judged.would.clone(),
+            fix: judged.fix.clone(),
+            hold_until: until,
+            is_audit_strict: judged.determining.iter().any(|policy| policy.is_audit_strict),
+            pins: Pins {
+                policy_hash: self.policies.policy_hash(),
+                schema_hash: self.policies.schema_hash(),
+                entities_version: self.entities_version,
+                engine_version: ENGINE_VERSION,
+                context: context_bytes(&settled(request)),
+                entity_slice: slot.map_or(&self.no_entities, |slot| &slot.store.pinned).clone(),
+            },
+            eval_ns: 0,
+        }
+    }
+}
+
+impl PolicyDecisionPoint for Engine {
+    fn decide(&self, request: &AccessRequest, now: Timestamp) -> Decision {
+        self.decision(request, &self.judge(request, now), now)
+    }
+
+    fn explain(&self, request: &AccessRequest, now: Timestamp) -> Explanation {
+        let judged = self.judge(request, now);
+        let decision = self.decision(request, &judged, now);
+        explain::explanation(self, request, judged, decision)
+    }
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engine")
+            .field("policies", &self.policies)
+            .field("entities_version", &self.entities_version)
+            .finish_non_exhaustive()
+    }
+}
+
+/// An answer before it is written out.
+pub(crate) struct Judgement {
+    pub(crate) effect: Effect,
+    pub(crate) reason: Reason,
+    /// Sorted by id.
+    pub(crate) determining: Vec<Arc<CompiledPolicy>>,
+    pub(crate) would: Vec<Arc<str>>,
+    pub(crate) fix: Vec<Fix>,
+    pub(crate) errors: Vec<(String, String)>,
+    pub(crate) slot: Option<Arc<Slot>>,
+}
+
+impl Judgement {
+    fn refusal(reason: Reason, slot: Option<Arc<Slot>>) -> Self {
+        Self {
+            effect: Effect::Deny,
+            reason,
+            determining: Vec::new(),
+            would: Vec::new(),
+            fix: Vec::new(),
+            errors: Vec::new(),
+            slot,
+        }
+    }
+
+    fn decided(effect: Effect, reason: Reason, outcome: Outcome) -> Self {
+        let Outcome { determining, errors, .. } = outcome;
+        Self { effect, determining, errors, ..Self::refusal(reason, None) }
+    }
+}
+
+/// The facts as judged: nobody has proven anything, whatever the door says beside it.
+pub(crate) fn settled(request: &AccessRequest) -> Cow<'_, Facts> {
+    if request.principal != Principal::Anonymous || !request.facts.auth.authenticated {
+        return Cow::Borrowed(&request.facts);
+    }
+    Cow::Owned(Facts { auth: Facts::unknown().auth, ..request.facts.clone() })
+}
+
+/// The reason of the earliest stage, then the first id, that gives one.
+fn first_reason(forbids: &[Arc<CompiledPolicy>]) -> Reason {
+    let first = forbids.iter().filter(|policy| policy.set != PolicySet::Permit).min_by_key(|policy| policy.stage);
+    first.and_then(|policy| policy.reason).unwrap_or(Reason::Forbidden)
+}

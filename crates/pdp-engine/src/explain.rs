@@ -1,0 +1,198 @@
+//! An answer made readable for two readers (policy.md PO-15).
+//!
+//! The administrator's part names policies, facts and false conditions; the person's part is one sentence and what to do,
+//! never points, thresholds, lists or other people's groups.
+
+use std::collections::BTreeSet;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use cedar_policy::pst::{BinaryOp, Clause, Expr};
+use cedar_policy::{Entities, EvalResult, Expression, Request, eval_expression};
+use model::decision::{FactRead, PolicyPart, PolicySet};
+use model::facts::PostureFact;
+use model::{AccessRequest, Decision, Effect, Explanation, Facts, Reason};
+
+use crate::annotations::Stage;
+use crate::compile::CompiledPolicy;
+use crate::engine::{Engine, Judgement, Slot, settled};
+use crate::fact_table::{Fact, FactValue, posture, walk};
+
+/// The most nearest permits named.
+pub(crate) const MAX_NEAREST: usize = 16;
+
+/// Explains `decision`, which came of `judged`.
+pub(crate) fn explanation(
+    engine: &Engine,
+    request: &AccessRequest,
+    judged: Judgement,
+    decision: Decision,
+) -> Explanation {
+    let facts = settled(request);
+    let mut policies: Vec<PolicyPart> = judged.determining.iter().map(|policy| part(policy, &facts, &judged)).collect();
+    if let (Some(slot), true) = (&judged.slot, names_nearest(&decision)) {
+        policies.extend(nearest_permits(engine, request, slot, &facts, &judged));
+    }
+    Explanation { failed_stages: failed_stages(&judged), policies, user_text: user_text(&decision), decision }
+}
+
+fn names_nearest(decision: &Decision) -> bool {
+    decision.effect != Effect::Allow && decision.reason != Reason::PolicyError
+}
+
+/// One sentence, then what the person can do.
+fn user_text(decision: &Decision) -> String {
+    let mut text = decision.reason.sentence().to_owned();
+    for fix in &decision.fix {
+        text.push_str(&format!(" {}.", fix.remedy.text()));
+    }
+    text
+}
+
+fn failed_stages(judged: &Judgement) -> Vec<&'static str> {
+    if judged.effect == Effect::Allow {
+        return Vec::new();
+    }
+    let mut stages: BTreeSet<Stage> = judged.determining.iter().map(|policy| policy.stage).collect();
+    if stages.is_empty() {
+        stages.insert(match judged.reason {
+            Reason::LoginRequired | Reason::UserDisabled => Stage::Identity,
+            _ => Stage::Permission,
+        });
+    }
+    stages.into_iter().map(Stage::as_str).collect()
+}
+
+fn part(policy: &CompiledPolicy, facts: &Facts, judged: &Judgement) -> PolicyPart {
+    PolicyPart {
+        id: policy.id.clone(),
+        set: policy.set,
+        declared_at: policy.declared_at.clone(),
+        title: policy.title.clone(),
+        is_determining: true,
+        failing_conditions: Vec::new(),
+        facts: facts_read(policy, facts, judged.slot.as_deref()),
+        error: judged.errors.iter().find(|(id, _)| **id == *policy.id).map(|(_, cause)| cause.clone()),
+    }
+}
+
+/// The permits whose scope fits, fewest false conditions first.
+fn nearest_permits(
+    engine: &Engine,
+    request: &AccessRequest,
+    slot: &Arc<Slot>,
+    facts: &Facts,
+    judged: &Judgement,
+) -> Vec<PolicyPart> {
+    let Some(question) = engine.question(request.action, slot, facts) else { return Vec::new() };
+    let permits = slot.slice.members.iter().filter(|policy| policy.set == PolicySet::Permit);
+    let mut parts: Vec<PolicyPart> = permits
+        .map(|policy| PolicyPart {
+            is_determining: false,
+            failing_conditions: failing_conditions(policy, &question, &slot.store.entities),
+            ..part(policy, facts, judged)
+        })
+        .filter(|part| !part.failing_conditions.is_empty())
+        .collect();
+    parts.sort_by(|a, b| (a.failing_conditions.len(), &a.id).cmp(&(b.failing_conditions.len(), &b.id)));
+    parts.truncate(MAX_NEAREST);
+    parts
+}
+
+/// The conditions that keep a permit from holding: each conjunct of a `when` that is false, each `unless` that is true.
+fn failing_conditions(policy: &CompiledPolicy, question: &Request, entities: &Entities) -> Vec<String> {
+    let Ok(tree) = policy.cedar.to_pst() else { return Vec::new() };
+    let is = |expr: &Expr, wanted: bool| {
+        let value = Expression::from_str(&expr.to_string()).map(|expr| eval_expression(question, entities, &expr));
+        matches!(value, Ok(Ok(EvalResult::Bool(value))) if value == wanted)
+    };
+    let mut failing = Vec::new();
+    for clause in tree.body().clauses() {
+        match clause {
+            Clause::When(expr) => {
+                let mut conjuncts = Vec::new();
+                split(expr, &mut conjuncts);
+                failing.extend(conjuncts.into_iter().filter(|part| !is(part, true)).map(|part| part.to_string()));
+            }
+            Clause::Unless(expr) if !is(expr, false) => failing.push(format!("unless {{ {expr} }}")),
+            Clause::Unless(_) => {}
+        }
+    }
+    failing
+}
+
+fn split<'a>(expr: &'a Expr, conjuncts: &mut Vec<&'a Expr>) {
+    match expr {
+        Expr::BinaryOp { op: BinaryOp::And, left, right } => {
+            split(left, conjuncts);
+            split(right, conjuncts);
+        }
+        expr => conjuncts.push(expr),
+    }
+}
+
+fn facts_read(policy: &CompiledPolicy, facts: &Facts, slot: Option<&Slot>) -> Vec<FactRead> {
+    let all = context_facts(facts);
+    let mut read: Vec<FactRead> = Vec::new();
+    for path in &policy.reads.paths {
+        let is_below =
+            |fact: &FactRead| fact.path.strip_prefix(path.as_str()).is_some_and(|rest| rest.starts_with('.'));
+        read.extend(all.iter().filter(|fact| fact.path == *path || is_below(fact)).cloned());
+        read.extend(slot.and_then(|slot| entity_fact(path, slot)));
+    }
+    read.sort_by(|a, b| a.path.cmp(&b.path));
+    read.dedup();
+    read
+}
+
+/// `principal.x` or `resource.x`, read from the entity.
+fn entity_fact(path: &str, slot: &Slot) -> Option<FactRead> {
+    let (root, attribute) = path.split_once('.')?;
+    let (uid, source) = match root {
+        "principal" => (&slot.store.principal, "directory"),
+        "resource" => (&slot.store.resource, "config"),
+        _ => return None,
+    };
+    let value = slot.store.entities.get(uid)?.attr(attribute)?.ok()?;
+    Some(FactRead { path: path.to_owned(), value: value.to_string(), source, age_secs: None })
+}
+
+fn context_facts(facts: &Facts) -> Vec<FactRead> {
+    let mut all = Vec::new();
+    walk(facts, |record, attributes| {
+        let age = if record == "risk" { Some(facts.risk.age_secs) } else { None };
+        for (name, value) in attributes {
+            push(&mut all, &format!("context.{record}.{name}"), *value, source(record), age);
+        }
+    });
+    all
+}
+
+fn push(all: &mut Vec<FactRead>, path: &str, value: FactValue<'_>, source: &'static str, age_secs: Option<i64>) {
+    let value = match value {
+        FactValue::Bool(value) => value.to_string(),
+        FactValue::Long(value) => value.to_string(),
+        FactValue::Text(text) => format!("{text:?}"),
+        FactValue::Texts(texts) => format!("{:?}", texts.iter().collect::<Vec<_>>()),
+        FactValue::Posture(fact) => return push_posture(all, path, fact, source),
+    };
+    all.push(FactRead { path: path.to_owned(), value, source, age_secs });
+}
+
+fn push_posture(all: &mut Vec<FactRead>, path: &str, fact: &PostureFact, source: &'static str) {
+    let attributes: [Fact<'_>; 3] = posture(fact);
+    for (name, value) in attributes {
+        push(all, &format!("{path}.{name}"), value, source, Some(fact.age_secs));
+    }
+}
+
+/// The room that brings a record.
+fn source(record: &str) -> &'static str {
+    match record {
+        "auth" => "pip-identity",
+        "device" => "pip-device",
+        "risk" => "pip-risk",
+        "session" => "pdp-administrator",
+        _ => "door",
+    }
+}

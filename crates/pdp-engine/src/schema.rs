@@ -1,0 +1,168 @@
+//! The built-in schema (policy.md §3.2, §3.3) and the remedies its annotations offer (PO-6; rulings R-33).
+//!
+//! Invariant: every `@remedy_…` annotation names a known remedy and a value that its fact can take, or the schema is
+//! refused; a fact without annotation is never flipped.
+
+use std::str::FromStr;
+use std::sync::Arc;
+
+use cedar_policy::{EntityUid, Schema, SchemaFragment};
+use model::action::Action;
+use model::decision::Remedy;
+use model::ids::Digest32;
+use serde_json::Value;
+
+/// The schema as text.
+pub(crate) const SCHEMA_TEXT: &str = include_str!("../assets/schema.cedarschema");
+
+/// Why the schema was refused. Seen by developers only: the schema is part of the binary and tested.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SchemaError {
+    #[error("the built-in schema does not parse: {0}")]
+    Parse(String),
+    #[error("`@remedy_{0}` in the built-in schema is not a remedy")]
+    UnknownRemedy(String),
+    #[error("`{0}` in the built-in schema cannot be what a remedy makes of it")]
+    UnfitValue(String),
+    #[error("the built-in schema lacks the action `{0}`")]
+    NoAction(String),
+}
+
+/// What a remedy makes of a fact.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) struct Change {
+    /// `auth.step_up_age_secs`
+    pub(crate) fact: String,
+    /// `0`
+    pub(crate) value: String,
+}
+
+/// The schema, parsed.
+pub(crate) struct BuiltinSchema {
+    pub(crate) cedar: Schema,
+    pub(crate) hash: Digest32,
+    /// In order of cost.
+    pub(crate) remedies: Vec<(Remedy, Vec<Change>)>,
+    /// Entity ids of [`Action::ALL`], in its order.
+    actions: Vec<(Action, EntityUid)>,
+}
+
+impl BuiltinSchema {
+    /// Parses the schema.
+    pub(crate) fn load() -> Result<Arc<Self>, SchemaError> {
+        Self::from_text(SCHEMA_TEXT).map(Arc::new)
+    }
+
+    fn from_text(text: &str) -> Result<Self, SchemaError> {
+        let parse = |error: String| SchemaError::Parse(error);
+        let (fragment, _) = SchemaFragment::from_cedarschema_str(text).map_err(|e| parse(e.to_string()))?;
+        let json = fragment.clone().to_json_value().map_err(|e| parse(e.to_string()))?;
+        let cedar = Schema::from_schema_fragments([fragment]).map_err(|e| parse(e.to_string()))?;
+        let actions = actions(&cedar)?;
+        Ok(Self { hash: Digest32::of(json.to_string().as_bytes()), remedies: remedies(&json)?, cedar, actions })
+    }
+
+    /// The entity id of an action.
+    pub(crate) fn action(&self, action: Action) -> Option<&EntityUid> {
+        self.actions.iter().find(|(known, _)| *known == action).map(|(_, uid)| uid)
+    }
+
+    /// Which of [`Action::ALL`] an action scope covers that names `uid`: the action itself or members of the group.
+    pub(crate) fn covers(&self, uid: &str) -> u32 {
+        let Ok(named) = EntityUid::from_str(&format!("Action::{uid:?}")) else { return 0 };
+        let Ok(entities) = self.cedar.action_entities() else { return 0 };
+        let is_covered = |member: &EntityUid| *member == named || entities.is_ancestor_of(&named, member);
+        self.actions.iter().filter(|(_, member)| is_covered(member)).fold(0, |mask, (action, _)| mask | bit(*action))
+    }
+}
+
+/// The bit of an action in a mask of actions.
+pub(crate) fn bit(action: Action) -> u32 {
+    let at = Action::ALL.iter().position(|known| *known == action).unwrap_or(0);
+    1_u32 << at
+}
+
+const _: () = assert!(Action::ALL.len() <= 32, "action masks have 32 bits");
+
+fn actions(schema: &Schema) -> Result<Vec<(Action, EntityUid)>, SchemaError> {
+    let mut found = Vec::new();
+    for action in Action::ALL {
+        let missing = || SchemaError::NoAction(action.to_string());
+        let uid = EntityUid::from_str(&format!("Action::{:?}", action.as_str())).map_err(|_| missing())?;
+        if !schema.actions().any(|known| *known == uid) {
+            return Err(missing());
+        }
+        found.push((*action, uid));
+    }
+    Ok(found)
+}
+
+/// How dear a remedy is to the person (PO-6).
+fn cost(remedy: Remedy) -> u8 {
+    match remedy {
+        Remedy::Reauth => 1,
+        Remedy::Passkey => 3,
+    }
+}
+
+fn remedies(schema: &Value) -> Result<Vec<(Remedy, Vec<Change>)>, SchemaError> {
+    let mut all = vec![(Remedy::Reauth, Vec::new()), (Remedy::Passkey, Vec::new())];
+    all.sort_by_key(|(remedy, _)| cost(*remedy));
+    let types = schema.pointer("//commonTypes").or_else(|| schema.pointer("/commonTypes"));
+    let types = types.and_then(Value::as_object).ok_or_else(|| SchemaError::Parse("no common types".into()))?;
+    for (type_name, definition) in types {
+        let Some(attributes) = definition.get("attributes").and_then(Value::as_object) else { continue };
+        for (attribute, declaration) in attributes {
+            let Some(annotations) = declaration.get("annotations").and_then(Value::as_object) else { continue };
+            for (name, value) in annotations {
+                let Some(id) = name.strip_prefix("remedy_") else { continue };
+                let change = Change {
+                    fact: format!("{}.{attribute}", type_name.to_ascii_lowercase()),
+                    value: value.as_str().unwrap_or_default().to_owned(),
+                };
+                if crate::remedy::assign(&mut model::Facts::unknown(), &change).is_none() {
+                    return Err(SchemaError::UnfitValue(change.fact));
+                }
+                let remedy = all.iter_mut().find(|(remedy, _)| remedy.as_str() == id);
+                remedy.ok_or_else(|| SchemaError::UnknownRemedy(id.to_owned()))?.1.push(change);
+            }
+        }
+    }
+    all.iter_mut().for_each(|(_, changes)| changes.sort());
+    Ok(all)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn remedies_come_from_the_annotations_cheapest_first() {
+        let schema = BuiltinSchema::load().unwrap();
+        let offered: Vec<(Remedy, Vec<&str>)> = schema
+            .remedies
+            .iter()
+            .map(|(remedy, changes)| (*remedy, changes.iter().map(|change| change.fact.as_str()).collect()))
+            .collect();
+        let reauth = vec!["auth.auth_age_secs", "auth.step_up_age_secs"];
+        let passkey = vec!["auth.auth_age_secs", "auth.mfa", "auth.phishing_resistant", "auth.step_up_age_secs"];
+        assert_eq!(offered, [(Remedy::Reauth, reauth), (Remedy::Passkey, passkey)]);
+    }
+
+    #[test]
+    fn an_unknown_remedy_or_an_unfit_value_refuses_the_schema() {
+        let unknown = SCHEMA_TEXT.replace("@remedy_reauth(\"0\") step_up", "@remedy_prayer(\"0\") step_up");
+        assert!(matches!(BuiltinSchema::from_text(&unknown), Err(SchemaError::UnknownRemedy(id)) if id == "prayer"));
+        let unfit = SCHEMA_TEXT.replace("@remedy_passkey(\"true\") mfa", "@remedy_passkey(\"yes\") mfa");
+        assert!(matches!(BuiltinSchema::from_text(&unfit), Err(SchemaError::UnfitValue(fact)) if fact == "auth.mfa"));
+    }
+
+    #[test]
+    fn groups_of_actions_cover_their_members() {
+        let schema = BuiltinSchema::load().unwrap();
+        assert_eq!(schema.covers("http.get"), bit(Action::HttpGet));
+        assert_ne!(schema.covers("door") & bit(Action::AdminWrite), 0);
+        assert_eq!(schema.covers("door") & bit(Action::PortalSignin), 0);
+        assert_eq!(schema.covers("write") & bit(Action::HttpGet), 0);
+    }
+}

@@ -1,0 +1,69 @@
+//! The policies of one kind of question, ready to evaluate (policy.md PO-29, PO-30).
+//!
+//! Invariant: a slice depends on the policies and on its key alone, never on directory or apps, so that it stays right
+//! when those change.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use cedar_policy::PolicySet as CedarPolicySet;
+use model::decision::PolicySet;
+use model::{Action, GroupId, ResourceRef};
+
+use crate::analysis::TimeUse;
+use crate::compile::CompiledPolicy;
+use crate::entities::Uid;
+
+/// What a slice depends on beside the policies.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub(crate) struct SliceKey {
+    /// The principal, or one stand-in for all of its kind that no policy names.
+    pub(crate) principal: Uid,
+    pub(crate) groups: Arc<[GroupId]>,
+    pub(crate) resource: ResourceRef,
+    pub(crate) action: Action,
+}
+
+/// The policies whose scope covers a question.
+pub(crate) struct Slice {
+    /// Hard forbids, permits and soft forbids together.
+    pub(crate) all: CedarPolicySet,
+    /// The permits alone, for questions that `all` does not allow.
+    pub(crate) permits: CedarPolicySet,
+    /// Shadow policies, each in a set of its own kind: forbids only, since a shadow permit never grants.
+    pub(crate) shadow: Option<CedarPolicySet>,
+    /// The enforced policies, sorted by id.
+    pub(crate) members: Vec<Arc<CompiledPolicy>>,
+    /// How they look at the clock.
+    pub(crate) time: BTreeSet<TimeUse>,
+    /// Whether one of them reads the age of the account.
+    pub(crate) reads_age_days: bool,
+}
+
+impl Slice {
+    /// Collects `members`, which are sorted by id. `None` if two have one id, which compilation rules out.
+    pub(crate) fn new(covering: Vec<Arc<CompiledPolicy>>) -> Option<Self> {
+        let (shadow, members): (Vec<_>, Vec<_>) = covering.into_iter().partition(|policy| policy.is_shadow);
+        let cedar = |policies: &mut dyn Iterator<Item = &Arc<CompiledPolicy>>| {
+            CedarPolicySet::from_policies(policies.map(|policy| policy.cedar.clone())).ok()
+        };
+        Some(Self {
+            all: cedar(&mut members.iter())?,
+            permits: cedar(&mut members.iter().filter(|policy| policy.set == PolicySet::Permit))?,
+            shadow: match shadow.is_empty() {
+                true => None,
+                false => Some(cedar(&mut shadow.iter())?),
+            },
+            time: members.iter().flat_map(|policy| policy.reads.time.iter().cloned()).collect(),
+            reads_age_days: members.iter().any(|policy| {
+                policy.reads.paths.iter().any(|path| path == "principal" || path == "principal.age_days")
+            }),
+            members,
+        })
+    }
+
+    /// A member by id.
+    pub(crate) fn member(&self, id: &str) -> Option<&Arc<CompiledPolicy>> {
+        self.members.binary_search_by(|policy| (*policy.id).cmp(id)).ok().and_then(|at| self.members.get(at))
+    }
+}
