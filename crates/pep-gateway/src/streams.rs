@@ -1,0 +1,345 @@
+//! Live streams: what is under way behind a permit, and the far end of the one kill path (GW-55, GW-57, GW-58).
+//!
+//! Every forwarded request is a stream until its last byte. A change of facts asks the question of each stream it
+//! touches again, against what the door knows *now*; those no longer allowed are cut, the others not disturbed.
+//!
+//! Invariants: a permit is only ever given for a stream that is in the table, and every withdrawal after the facts of
+//! its decision were read reaches it (see [`StreamTable::generation`]); a cut is final; a reported cut has seen its
+//! last byte.
+//!
+//! Not here: how a cut looks on the wire. The doors select on [`StreamGuard::cut`] and drop the guard after their last
+//! byte.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use model::seams::{Cause, CutReport, CutStream, Scope};
+use model::{
+    AccessId, AccessRequest, AppName, BoxFuture, Clock, Effect, LiveStreams, Principal, SessionId, SessionView,
+    StreamId, Timestamp, UserState,
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::connection::Protocol;
+use crate::fact_builder;
+use crate::snapshot::GatewaySnapshot;
+
+/// How long a withdrawal waits for the last byte of the streams it cut (GW-56 leaves a second for everything).
+pub const CUT_CONFIRMATION: Duration = Duration::from_millis(900);
+/// How often answers that ran out are looked for.
+pub const HOLD_TICK: Duration = Duration::from_millis(250);
+/// How many streams are judged before other tasks get a turn.
+const JUDGED_PER_TURN: usize = 32;
+
+/// The streams of this door.
+pub struct StreamTable {
+    streams: papaya::HashMap<StreamId, Arc<Stream>>,
+    next_id: AtomicU64,
+    generation: AtomicU64,
+    snapshot: Arc<ArcSwap<GatewaySnapshot>>,
+    sessions: Arc<dyn SessionView>,
+    clock: Arc<dyn Clock>,
+}
+
+/// What is known of a stream when it opens.
+pub(crate) struct Opening {
+    pub(crate) access: AccessId,
+    pub(crate) protocol: Protocol,
+    pub(crate) is_websocket: bool,
+    pub(crate) session: Option<SessionId>,
+    pub(crate) question: AccessRequest,
+    pub(crate) hold_until: Timestamp,
+    pub(crate) opened: Timestamp,
+}
+
+/// One request under way.
+struct Stream {
+    id: StreamId,
+    opening: Opening,
+    is_event_stream: AtomicBool,
+    hold_until: AtomicI64,
+    bytes_in: AtomicU64,
+    bytes_out: AtomicU64,
+    cut: CancellationToken,
+    /// Cancelled after the last byte; `ended` holds the time.
+    dead: CancellationToken,
+    ended: AtomicI64,
+}
+
+/// The door's hold on a stream. Dropping it says: the last byte is through.
+pub struct StreamGuard {
+    table: Arc<StreamTable>,
+    stream: Arc<Stream>,
+}
+
+impl StreamTable {
+    /// An empty table that judges by whatever `snapshot` holds at the time.
+    pub fn new(
+        snapshot: Arc<ArcSwap<GatewaySnapshot>>,
+        sessions: Arc<dyn SessionView>,
+        clock: Arc<dyn Clock>,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            streams: papaya::HashMap::new(),
+            next_id: AtomicU64::new(1),
+            generation: AtomicU64::new(0),
+            snapshot,
+            sessions,
+            clock,
+        })
+    }
+
+    /// How many streams are open.
+    pub fn len(&self) -> usize {
+        self.streams.len()
+    }
+
+    /// Whether none is open.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Moves with every withdrawal, before it looks at the table.
+    ///
+    /// A request reads this before it reads any fact and again after its stream is in the table. If it moved, the
+    /// withdrawal may have walked past before the stream was there, so the request judges itself again; if not, any
+    /// later withdrawal finds the stream. There is no gap between the two.
+    pub(crate) fn generation(&self) -> u64 {
+        self.generation.load(Ordering::SeqCst)
+    }
+
+    /// Puts a stream into the table.
+    pub(crate) fn register(self: &Arc<Self>, opening: Opening) -> StreamGuard {
+        let id = StreamId(self.next_id.fetch_add(1, Ordering::Relaxed));
+        let stream = Arc::new(Stream {
+            id,
+            hold_until: AtomicI64::new(opening.hold_until.0),
+            opening,
+            is_event_stream: AtomicBool::new(false),
+            bytes_in: AtomicU64::new(0),
+            bytes_out: AtomicU64::new(0),
+            cut: CancellationToken::new(),
+            dead: CancellationToken::new(),
+            ended: AtomicI64::new(0),
+        });
+        self.streams.pin().insert(id, Arc::clone(&stream));
+        StreamGuard { table: Arc::clone(self), stream }
+    }
+
+    /// Cuts streams whose answer ran out and is not given again, until `shutdown`. The binary owns this task.
+    pub async fn run_hold_timer(self: Arc<Self>, shutdown: CancellationToken) {
+        let mut ticks = tokio::time::interval(HOLD_TICK);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                _ = ticks.tick() => self.judge_expired().await,
+            }
+        }
+    }
+
+    /// Judges every stream whose `hold_until` has passed.
+    pub(crate) async fn judge_expired(&self) {
+        let now = self.clock.now();
+        let due = self.select(|stream| stream.hold_until.load(Ordering::Relaxed) <= now.0);
+        for (index, stream) in due.iter().enumerate() {
+            self.judge(stream);
+            if index % JUDGED_PER_TURN == JUDGED_PER_TURN - 1 {
+                tokio::task::yield_now().await;
+            }
+        }
+    }
+
+    /// Cuts every stream: the door stops.
+    pub fn cut_all(&self) {
+        for stream in self.select(|_| true) {
+            stream.cut.cancel();
+        }
+    }
+
+    fn select(&self, wanted: impl Fn(&Stream) -> bool) -> Vec<Arc<Stream>> {
+        self.streams.pin().values().filter(|stream| wanted(stream)).cloned().collect()
+    }
+
+    /// Asks the stream's question again; cuts it unless the answer is ALLOW. True when it was cut now.
+    fn judge(&self, stream: &Stream) -> bool {
+        if stream.cut.is_cancelled() {
+            return false;
+        }
+        // A panic while judging is a withdrawal: an error on the decision path closes.
+        match catch_unwind(AssertUnwindSafe(|| self.answer_until(stream))).unwrap_or(None) {
+            Some(hold_until) => {
+                stream.hold_until.store(hold_until.0, Ordering::Relaxed);
+                false
+            }
+            None => {
+                stream.cut.cancel();
+                true
+            }
+        }
+    }
+
+    /// Until when the stream may go on by what is known now; `None` when it may not.
+    fn answer_until(&self, stream: &Stream) -> Option<Timestamp> {
+        let now = self.clock.now();
+        let opening = &stream.opening;
+        let session = match opening.session {
+            Some(id) => Some(self.sessions.session(id, now)?),
+            None => None,
+        };
+        let snapshot = self.snapshot.load_full();
+        if let Principal::User(id) = &opening.question.principal {
+            let user = snapshot.directory.users.get(id)?;
+            if user.state != UserState::Active {
+                return None;
+            }
+        }
+        let question = fact_builder::refresh(&opening.question, session.as_deref(), now);
+        let decision = snapshot.pdp.decide(&question, now);
+        (decision.effect == Effect::Allow).then_some(decision.hold_until)
+    }
+
+    async fn reevaluate_scope(&self, scope: Scope, cause: Cause) -> CutReport {
+        let received = self.clock.now();
+        self.generation.fetch_add(1, Ordering::SeqCst);
+        let touched = self.select(|stream| is_touched(stream, &scope));
+        let mut cut = Vec::new();
+        for (index, stream) in touched.iter().enumerate() {
+            if self.judge(stream) {
+                cut.push(Arc::clone(stream));
+            }
+            if index % JUDGED_PER_TURN == JUDGED_PER_TURN - 1 {
+                tokio::task::yield_now().await;
+            }
+        }
+        let wait = async {
+            for stream in &cut {
+                stream.dead.cancelled().await;
+            }
+        };
+        let all_dead = tokio::time::timeout(CUT_CONFIRMATION, wait).await.is_ok();
+        if !all_dead {
+            let open = cut.iter().filter(|stream| !stream.dead.is_cancelled()).count();
+            tracing::error!(streams = open, reason = cause.as_str(), "cut streams have not confirmed their last byte");
+        }
+        let mut streams: Vec<CutStream> =
+            cut.iter().filter(|stream| stream.dead.is_cancelled()).map(|stream| stream.report()).collect();
+        streams.sort_by_key(|stream| stream.stream);
+        let last_cut =
+            if all_dead { streams.iter().map(|stream| stream.cut).max().unwrap_or(received) } else { self.clock.now() };
+        CutReport { examined: touched.len(), streams, received, last_cut }
+    }
+}
+
+impl LiveStreams for StreamTable {
+    fn reevaluate(&self, scope: Scope, cause: Cause) -> BoxFuture<'_, CutReport> {
+        Box::pin(self.reevaluate_scope(scope, cause))
+    }
+}
+
+/// Whether a change in `scope` can touch the stream.
+///
+/// A group touches everybody: who has just left it is no longer found in it, and judging too many is only work.
+fn is_touched(stream: &Stream, scope: &Scope) -> bool {
+    let opening = &stream.opening;
+    match scope {
+        Scope::Apps(apps) => apps.contains(&opening.question.resource.app),
+        Scope::Everything => true,
+        Scope::Group(_) => matches!(opening.question.principal, Principal::User(_)),
+        Scope::Session(id) => opening.session == Some(*id),
+        Scope::User(id) => opening.question.principal == Principal::User(*id),
+    }
+}
+
+impl Stream {
+    fn protocol(&self) -> &'static str {
+        if self.opening.is_websocket {
+            "websocket"
+        } else if self.is_event_stream.load(Ordering::Relaxed) {
+            "sse"
+        } else {
+            self.opening.protocol.as_str()
+        }
+    }
+
+    fn app(&self) -> &AppName {
+        &self.opening.question.resource.app
+    }
+
+    fn report(&self) -> CutStream {
+        CutStream {
+            stream: self.id,
+            access: self.opening.access,
+            protocol: self.protocol(),
+            app: self.app().clone(),
+            principal: self.opening.question.principal.clone(),
+            opened: self.opening.opened,
+            cut: Timestamp(self.ended.load(Ordering::SeqCst)),
+            bytes_in: self.bytes_in.load(Ordering::SeqCst),
+            bytes_out: self.bytes_out.load(Ordering::SeqCst),
+        }
+    }
+}
+
+impl StreamGuard {
+    /// The stream's id.
+    pub fn id(&self) -> StreamId {
+        self.stream.id
+    }
+
+    /// Resolves when the stream is withdrawn; after that no byte may pass either way.
+    pub async fn cut(&self) {
+        self.stream.cut.cancelled().await;
+    }
+
+    /// Whether the stream was withdrawn. Doors ask before each write.
+    pub fn is_cut(&self) -> bool {
+        self.stream.cut.is_cancelled()
+    }
+
+    /// A token of the cut for a second task of the same request.
+    pub fn cut_token(&self) -> CancellationToken {
+        self.stream.cut.clone()
+    }
+
+    /// Counts body bytes that passed from the client.
+    pub fn count_in(&self, bytes: usize) {
+        self.stream.bytes_in.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// Counts body bytes that passed to the client.
+    pub fn count_out(&self, bytes: usize) {
+        self.stream.bytes_out.fetch_add(bytes as u64, Ordering::Relaxed);
+    }
+
+    /// Body bytes from the client so far.
+    pub fn bytes_in(&self) -> u64 {
+        self.stream.bytes_in.load(Ordering::Relaxed)
+    }
+
+    /// Body bytes to the client so far.
+    pub fn bytes_out(&self) -> u64 {
+        self.stream.bytes_out.load(Ordering::Relaxed)
+    }
+
+    /// The response is `text/event-stream`: receipts name it so.
+    pub fn note_event_stream(&self) {
+        self.stream.is_event_stream.store(true, Ordering::Relaxed);
+    }
+
+    /// Judges the stream again by what is known now; cuts it unless still allowed.
+    pub(crate) fn judge_again(&self) {
+        self.table.judge(&self.stream);
+    }
+}
+
+impl Drop for StreamGuard {
+    fn drop(&mut self) {
+        self.stream.ended.store(self.table.clock.now().0, Ordering::SeqCst);
+        self.table.streams.pin().remove(&self.stream.id);
+        self.stream.dead.cancel();
+    }
+}
