@@ -12,6 +12,7 @@
 pub mod ca;
 pub mod jose;
 pub mod private_file;
+pub mod return_ticket;
 pub mod seal;
 pub mod secret;
 pub mod tls;
