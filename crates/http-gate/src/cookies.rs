@@ -131,6 +131,13 @@ pub fn cut(values: &[Bytes], credentials: &mut Credentials) -> Option<Bytes> {
     (!left.is_empty()).then(|| left.freeze())
 }
 
+/// True if a `Set-Cookie` value would make a browser send a cookie of ours. `=__Host-countersign=x` is a cookie without
+/// name that browsers send back as `__Host-countersign=x`.
+pub(crate) fn sets_ours(value: &[u8]) -> bool {
+    let start = value.iter().position(|&byte| byte != b'=' && !byte.is_ascii_whitespace()).unwrap_or(value.len());
+    is_ours(value.get(start..).unwrap_or_default())
+}
+
 /// The name as the laxest server reads it: without white space around it.
 fn name_of(pair: &[u8]) -> &[u8] {
     pair.split(|&byte| byte == b'=').next().unwrap_or_default().trim_ascii()

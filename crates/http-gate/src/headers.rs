@@ -130,7 +130,8 @@ fn take_credential(field: &Field, credentials: &mut Credentials) {
 /// ours, with an empty token.
 fn our_token(value: &Bytes, scheme: &[u8]) -> Option<Bytes> {
     let (start, rest) = value.split_at_checked(scheme.len())?;
-    let is_scheme = start.eq_ignore_ascii_case(scheme) && rest.first().is_none_or(|&byte| byte == b' ' || byte == b'\t');
+    let is_scheme =
+        start.eq_ignore_ascii_case(scheme) && rest.first().is_none_or(|&byte| byte == b' ' || byte == b'\t');
     is_scheme.then(|| value.slice_ref(rest.trim_ascii()))
 }
 
@@ -146,7 +147,8 @@ fn take_override(field: &Field, method: &mut Option<Bytes>) -> Result<(), GateRe
 fn is_owned_plainly(name: &[u8], owned_names: &[String]) -> bool {
     // Nearly every name fails here.
     let could_be = matches!(name.first(), Some(b'x' | b'f' | b'p'));
-    (could_be && (is_one_of(name, OWNED_NAMES) || OWNED_BEGINNINGS.iter().any(|owned| name.starts_with(owned.as_bytes()))))
+    (could_be
+        && (is_one_of(name, OWNED_NAMES) || OWNED_BEGINNINGS.iter().any(|owned| name.starts_with(owned.as_bytes()))))
         || owned_names.iter().any(|owned| owned.as_bytes() == name)
 }
 

@@ -12,8 +12,12 @@
 
 #![forbid(unsafe_code)]
 
+pub mod body_meter;
+pub mod client_address;
 pub mod cookies;
 pub mod fields;
+pub mod h1;
+pub mod h2;
 mod headers;
 pub mod host;
 pub mod limits;
@@ -21,7 +25,9 @@ pub mod path;
 pub mod refusal;
 pub mod request;
 mod structure;
+pub mod upstream;
 
+pub use body_meter::BodyMeter;
 pub use cookies::{Credentials, Presented, Secret};
 pub use fields::{Field, Fields};
 pub use host::CanonicalHost;

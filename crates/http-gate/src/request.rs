@@ -256,7 +256,8 @@ impl CanonicalRequest {
 
     /// `path[?query]` as written upstream; what the assertion is bound to (GW-28).
     pub fn target(&self) -> String {
-        let mut target = String::with_capacity(self.path.len() + self.query.as_ref().map_or(0, |query| query.len() + 1));
+        let mut target =
+            String::with_capacity(self.path.len() + self.query.as_ref().map_or(0, |query| query.len() + 1));
         target.push_str(self.path());
         if let Some(query) = self.query() {
             target.push('?');

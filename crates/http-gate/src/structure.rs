@@ -19,6 +19,7 @@ use crate::request::{Framing, HttpVersion, Offsets, RawRequest};
 pub(crate) struct Head {
     pub(crate) version: HttpVersion,
     pub(crate) method: Bytes,
+    pub(crate) method_offset: usize,
     pub(crate) target: Bytes,
     pub(crate) target_offset: usize,
     /// `:authority` with the default port of `:scheme`.
@@ -30,8 +31,30 @@ pub(crate) struct Head {
 
 /// Methods by name; other spellings of these are refused, other tokens are methods of their own (RFC 9110 §9.1).
 const KNOWN_METHODS: &[&str] = &[
-    "ACL", "CHECKOUT", "CONNECT", "COPY", "DELETE", "GET", "HEAD", "LOCK", "MERGE", "MKCALENDAR", "MKCOL", "MOVE",
-    "OPTIONS", "PATCH", "POST", "PROPFIND", "PROPPATCH", "PURGE", "PUT", "REPORT", "SEARCH", "TRACE", "TRACK", "UNLOCK",
+    "ACL",
+    "CHECKOUT",
+    "CONNECT",
+    "COPY",
+    "DELETE",
+    "GET",
+    "HEAD",
+    "LOCK",
+    "MERGE",
+    "MKCALENDAR",
+    "MKCOL",
+    "MOVE",
+    "OPTIONS",
+    "PATCH",
+    "POST",
+    "PROPFIND",
+    "PROPPATCH",
+    "PURGE",
+    "PUT",
+    "REPORT",
+    "SEARCH",
+    "TRACE",
+    "TRACK",
+    "UNLOCK",
 ];
 /// Never served: tunnels are another door's, and TRACE echoes credentials (RFC 9110 §9.3.8).
 const NEVER_SERVED: &[&[u8]] = &[b"CONNECT", b"TRACE", b"TRACK"];
@@ -77,7 +100,7 @@ const NEVER_TRAILERS: &[&str] = &[
 
 /// Checks a head and makes the request.
 pub(crate) fn assemble(head: Head) -> Result<RawRequest, GateRefusal> {
-    check_method(&head.method)?;
+    check_method(&head.method).map_err(|refusal| refusal.shifted(head.method_offset))?;
     let target = Target::parse(&head)?;
     let facts = Facts::gather(&head.fields, head.version)?;
     let host = one_host(facts.host, &target, &head)?;
@@ -238,7 +261,9 @@ impl<'a> Facts<'a> {
                 b"transfer-encoding" => facts.take_transfer_encoding(field, version)?,
                 b"connection" => facts.take_connection(field)?,
                 b"upgrade" => facts.take_upgrade(field),
-                b"expect" if !field.value.eq_ignore_ascii_case(b"100-continue") => return refuse(GateCode::Expectation),
+                b"expect" if !field.value.eq_ignore_ascii_case(b"100-continue") => {
+                    return refuse(GateCode::Expectation);
+                }
                 b"expect" => facts.expects_continue = true,
                 b"te" => facts.take_te(field, version)?,
                 b"trailer" => facts.take_trailer(field)?,

@@ -1,0 +1,153 @@
+//! Whose address a request came from, and what upstreams are told about it (gateway.md GW-66).
+//!
+//! It knows no sockets: the listener gives the peer, the first bytes of the connection, or the fields of a request.
+//! ATK-21, ATK-28.
+//!
+//! Invariants: without trusted peers nothing a client sends changes its address; with them the address is the
+//! right-most hop that is not trusted, and whatever stands left of it is not even read.
+
+mod proxy_protocol;
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::str::FromStr;
+
+use http::{HeaderMap, HeaderName, HeaderValue};
+
+use crate::fields::{Fields, list_members};
+use crate::host::CanonicalHost;
+use crate::limits::MAX_FORWARDED_HOPS;
+use crate::refusal::{GateCode, GateRefusal};
+
+pub use proxy_protocol::{ProxyHeader, read_proxy_header};
+
+/// A block of addresses, `10.0.0.0/8`.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Cidr {
+    network: IpAddr,
+    prefix: u8,
+}
+
+/// Text that is not a block of addresses.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error(
+    "`{0}` is not a block of addresses; write it like `10.0.0.0/8` or `2001:db8::/32`, without bits beyond the prefix"
+)]
+pub struct CidrError(String);
+
+impl Cidr {
+    /// True if `address` lies inside; IPv4 in IPv6 (`::ffff:10.0.0.1`) counts as IPv4.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        match (self.network, address.to_canonical()) {
+            (IpAddr::V4(network), IpAddr::V4(address)) => {
+                (network.to_bits() ^ address.to_bits()).leading_zeros() >= u32::from(self.prefix)
+            }
+            (IpAddr::V6(network), IpAddr::V6(address)) => {
+                (network.to_bits() ^ address.to_bits()).leading_zeros() >= u32::from(self.prefix)
+            }
+            _ => false,
+        }
+    }
+
+    fn has_host_bits(&self) -> bool {
+        match self.network {
+            IpAddr::V4(network) => network.to_bits().checked_shl(u32::from(self.prefix)).is_some_and(|rest| rest != 0),
+            IpAddr::V6(network) => network.to_bits().checked_shl(u32::from(self.prefix)).is_some_and(|rest| rest != 0),
+        }
+    }
+}
+
+impl FromStr for Cidr {
+    type Err = CidrError;
+
+    /// An address alone is a block of one.
+    fn from_str(text: &str) -> Result<Self, CidrError> {
+        let error = || CidrError(text.to_owned());
+        let (address, prefix) = match text.split_once('/') {
+            Some((address, prefix)) => (address, Some(prefix)),
+            None => (text, None),
+        };
+        let network: IpAddr = address.parse().map_err(|_| error())?;
+        let longest = if network.is_ipv4() { 32 } else { 128 };
+        let prefix = match prefix {
+            None => longest,
+            Some(digits) if digits.bytes().all(|byte| byte.is_ascii_digit()) => digits.parse().map_err(|_| error())?,
+            Some(_) => return Err(error()),
+        };
+        let cidr = Self { network, prefix };
+        if prefix > longest || cidr.has_host_bits() { Err(error()) } else { Ok(cidr) }
+    }
+}
+
+impl fmt::Display for Cidr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.network, self.prefix)
+    }
+}
+
+/// Peers of a listener that may say for whom they speak. Nobody unless configured.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct TrustedPeers(Vec<Cidr>);
+
+impl TrustedPeers {
+    /// Nobody.
+    pub const NONE: TrustedPeers = TrustedPeers(Vec::new());
+
+    /// These.
+    pub fn new(blocks: Vec<Cidr>) -> Self {
+        Self(blocks)
+    }
+
+    /// True if `address` is one of them.
+    pub fn contains(&self, address: IpAddr) -> bool {
+        self.0.iter().any(|block| block.contains(address))
+    }
+}
+
+/// The client's address: `peer` itself unless it is trusted, else the right-most hop of `X-Forwarded-For` that is not.
+/// `peer` is the socket's, or the source of its PROXY header.
+///
+/// # Errors
+/// [`GateCode::ForwardedFor`] if a trusted peer sent a hop that is no address, or too many: answer 400.
+pub fn client_address(peer: SocketAddr, trusted: &TrustedPeers, fields: &Fields) -> Result<SocketAddr, GateRefusal> {
+    let mut client = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+    if !trusted.contains(client.ip()) {
+        return Ok(client);
+    }
+    let named: Vec<_> = fields.iter().filter(|field| field.is_named("x-forwarded-for")).collect();
+    let hops = named.iter().rev().flat_map(|field| {
+        let members: Vec<&[u8]> = list_members(&field.value).collect();
+        members.into_iter().rev().map(|member| (member, field.offset.0))
+    });
+    for (index, (hop, offset)) in hops.enumerate() {
+        let refusal = GateRefusal::new(GateCode::ForwardedFor, offset);
+        client = parse_hop(hop).filter(|_| index < MAX_FORWARDED_HOPS).ok_or(refusal)?;
+        if !trusted.contains(client.ip()) {
+            break;
+        }
+    }
+    Ok(client)
+}
+
+/// `192.0.2.1`, `192.0.2.1:4711`, `2001:db8::1`, `[2001:db8::1]` or `[2001:db8::1]:4711`; port 0 where none is named.
+fn parse_hop(hop: &[u8]) -> Option<SocketAddr> {
+    let text = std::str::from_utf8(hop).ok()?;
+    let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
+    let address = match bare.parse::<IpAddr>() {
+        Ok(address) => SocketAddr::new(address, 0),
+        Err(_) => text.parse::<SocketAddr>().ok()?,
+    };
+    Some(SocketAddr::new(address.ip().to_canonical(), address.port()))
+}
+
+/// The forwarded fields for an upstream, made afresh: nothing of the client's own is kept (ATK-28).
+pub fn put_forwarded(headers: &mut HeaderMap, client: IpAddr, scheme: &'static str, host: &CanonicalHost) {
+    headers.insert(HeaderName::from_static("x-forwarded-proto"), HeaderValue::from_static(scheme));
+    // Addresses and canonical hosts are ASCII, so that neither conversion can fail.
+    if let Ok(client) = HeaderValue::try_from(client.to_string()) {
+        headers.insert(HeaderName::from_static("x-forwarded-for"), client);
+    }
+    if let Ok(host) = HeaderValue::try_from(host.to_string()) {
+        headers.insert(HeaderName::from_static("x-forwarded-host"), host);
+    }
+}
