@@ -11,3 +11,9 @@
 
 pub mod entry;
 pub mod keyring;
+mod index;
+pub mod log;
+
+pub use entry::{Column, Sealed, SealedAccess, StoredRecord, Value};
+pub use keyring::{DailyKeyStore, Day, KeyStoreError, SealKey, SubjectKeys};
+pub use log::{AuditLog, LogConfig, LogSeams, OpenError, OpenReport};

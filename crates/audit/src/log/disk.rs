@@ -13,10 +13,16 @@ pub trait Disk: Send + Sync {
     /// Whatever the system says.
     fn list(&self) -> io::Result<Vec<String>>;
 
-    /// Opens a file for reading and writing; makes it when it is missing.
+    /// Makes a new empty file.
     ///
     /// # Errors
-    /// Whatever the system says.
+    /// Whatever the system says; also when it exists.
+    fn create(&self, name: &str) -> io::Result<Box<dyn DiskFile>>;
+
+    /// Opens a file for reading and writing.
+    ///
+    /// # Errors
+    /// Whatever the system says; also when it is missing.
     fn open(&self, name: &str) -> io::Result<Box<dyn DiskFile>>;
 
     /// Gives a file another name, durably.
@@ -84,8 +90,13 @@ impl Disk for OsDisk {
             .collect()
     }
 
+    fn create(&self, name: &str) -> io::Result<Box<dyn DiskFile>> {
+        let file = OpenOptions::new().read(true).write(true).create_new(true).open(self.dir.join(name))?;
+        Ok(Box::new(OsFile(file)))
+    }
+
     fn open(&self, name: &str) -> io::Result<Box<dyn DiskFile>> {
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(self.dir.join(name))?;
+        let file = OpenOptions::new().read(true).write(true).open(self.dir.join(name))?;
         Ok(Box::new(OsFile(file)))
     }
 

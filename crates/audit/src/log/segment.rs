@@ -13,11 +13,11 @@ use super::tree::{MAX_EDGE, RunningRoot};
 use crate::entry::{MAX_CONTEXT_BYTES, MAX_ENTRY_BYTES, MAX_ORIGIN_BYTES, MAX_SEALED_BYTES};
 
 /// Bytes of the header block.
-pub const HEADER_BYTES: usize = 4_096;
+pub(crate) const HEADER_BYTES: usize = 4_096;
 /// Bytes of a frame in front of its payload.
-pub const FRAME_BYTES: usize = 17;
+pub(crate) const FRAME_BYTES: usize = 17;
 /// The longest payload: an entry, a context, five sealed values, and room for their heads and tags.
-pub const MAX_PAYLOAD_BYTES: usize = MAX_ENTRY_BYTES + MAX_CONTEXT_BYTES + 5 * MAX_SEALED_BYTES + 1_024;
+pub(crate) const MAX_PAYLOAD_BYTES: usize = MAX_ENTRY_BYTES + MAX_CONTEXT_BYTES + 5 * MAX_SEALED_BYTES + 1_024;
 /// The smallest segment: any record with its slice fits twice.
 pub const MIN_SEGMENT_BYTES: u64 = 1024 * 1024;
 
@@ -26,7 +26,7 @@ const VERSION: u16 = 1;
 
 /// What a frame holds.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum FrameType {
+pub(crate) enum FrameType {
     /// A record: a leaf of the tree.
     Record,
     /// The canonical bytes of an entity slice; its name is their SHA-256.
@@ -52,15 +52,15 @@ impl FrameType {
 
 /// The head of a segment.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Header {
+pub(crate) struct Header {
     /// Origin of the log, epoch included.
-    pub origin: String,
+    pub(crate) origin: String,
     /// Epoch.
-    pub epoch: u32,
+    pub(crate) epoch: u32,
     /// Sequence number of its first record.
-    pub first_seq: u64,
+    pub(crate) first_seq: u64,
     /// The tree of the epoch at the end of the segment before.
-    pub tree: RunningRoot,
+    pub(crate) tree: RunningRoot,
 }
 
 impl Header {

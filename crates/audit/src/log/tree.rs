@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 pub(crate) const MAX_EDGE: usize = 64;
 
 /// The hash of a leaf: SHA-256(0x00 ‖ entry).
-pub fn leaf_hash(entry: &[u8]) -> [u8; 32] {
+pub(crate) fn leaf_hash(entry: &[u8]) -> [u8; 32] {
     Sha256::new().chain_update([0]).chain_update(entry).finalize().into()
 }
 
@@ -18,7 +18,7 @@ fn node_hash(left: &[u8; 32], right: &[u8; 32]) -> [u8; 32] {
 
 /// A tree of which only the right edge is kept.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct RunningRoot {
+pub(crate) struct RunningRoot {
     size: u64,
     edge: Vec<[u8; 32]>,
 }
@@ -30,7 +30,7 @@ impl RunningRoot {
     }
 
     /// Leaves so far.
-    pub fn size(&self) -> u64 {
+    pub(crate) fn size(&self) -> u64 {
         self.size
     }
 
@@ -39,7 +39,7 @@ impl RunningRoot {
     }
 
     /// Appends a leaf.
-    pub fn push(&mut self, leaf: [u8; 32]) {
+    pub(crate) fn push(&mut self, leaf: [u8; 32]) {
         let mut hash = leaf;
         for _ in 0..self.size.trailing_ones() {
             if let Some(left) = self.edge.pop() {
@@ -51,7 +51,7 @@ impl RunningRoot {
     }
 
     /// The root; of an empty tree SHA-256 of nothing (RFC 6962 §2.1).
-    pub fn root(&self) -> [u8; 32] {
+    pub(crate) fn root(&self) -> [u8; 32] {
         let mut edge = self.edge.iter().rev();
         let Some(last) = edge.next() else { return Sha256::digest([]).into() };
         edge.fold(*last, |right, left| node_hash(left, &right))

@@ -1,0 +1,399 @@
+//! The log: takes records from everybody, gives each a sequence number, and keeps them in segments (audit.md AUD-15 to
+//! AUD-17; rulings ).
+//!
+//! Not here: what a record looks like ([`crate::entry`]) and how it is found again ([`crate::query`]). Two threads belong
+//! to a log: the committer, which alone writes records, and the keeper, which lays in blank segments and daily keys. Both
+//! end when the log is dropped.
+//!
+//! Invariants: a sequence number is given once, also across damage; one process at a time holds a directory; after
+//! [`ANSWER_TIMEOUT`] every caller has an answer.
+
+mod committer;
+pub mod disk;
+mod queue;
+pub(crate) mod reader;
+mod recover;
+mod reserve;
+pub(crate) mod segment;
+pub(crate) mod tree;
+pub(crate) mod walk;
+mod writer;
+
+use std::collections::BTreeMap;
+use std::fs::{File, TryLockError};
+use std::io;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use model::record::{AuditRecord, EndCause, RecordType};
+use model::seams::{Durability, RecordError, Recorded};
+use model::{AccessId, BoxFuture, Clock, Ids, Recorder};
+use tokio::sync::{oneshot, watch};
+
+use crate::entry::{MAX_ORIGIN_BYTES, prepare};
+use crate::index::{HotIndex, Row};
+use crate::keyring::{DailyKeyStore, KeyStoreError, Keyring, SubjectKeys};
+use committer::Committer;
+pub use committer::SYNC_INTERVAL;
+use disk::Disk;
+use queue::{Job, Queue};
+pub use queue::{MAX_QUEUE_BYTES, ROOM_TIMEOUT};
+use reader::Segment;
+use reserve::Reserves;
+pub use segment::MIN_SEGMENT_BYTES;
+pub use walk::Hole;
+use writer::{Writer, Written};
+
+/// How long a caller waits for its answer once the record is queued.
+pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
+/// The largest segment.
+pub const MAX_SEGMENT_BYTES: u64 = 1024 * 1024 * 1024;
+/// The `door` of records the log itself makes.
+pub const LOG_DOOR: &str = "audit";
+const LOCK_FILE: &str = "lock";
+
+/// Where a log is and how it is laid out.
+#[derive(Clone, Debug)]
+pub struct LogConfig {
+    /// The directory; made when missing.
+    pub dir: PathBuf,
+    /// `<audit.origin>/<node>`, no spaces or `+`; the epoch is appended (AUD-33).
+    pub origin: String,
+    /// Bytes of a segment: 64 MiB, in the demo 4 MiB.
+    pub segment_bytes: u64,
+    /// Blank segments kept ready: 4, in the demo 1.
+    pub reserves: usize,
+    /// How many records may wait for the committer.
+    pub queue_records: usize,
+    /// How many recent records the hot index holds.
+    pub hot_rows: usize,
+}
+
+impl LogConfig {
+    /// The product's defaults for a directory and an origin.
+    pub fn new(dir: PathBuf, origin: String) -> Self {
+        Self { dir, origin, segment_bytes: 64 * 1024 * 1024, reserves: 4, queue_records: 4_096, hot_rows: 100_000 }
+    }
+}
+
+/// What the log needs from outside.
+#[derive(Clone)]
+pub struct LogSeams {
+    /// Tells the time of records the log makes itself.
+    pub clock: Arc<dyn Clock>,
+    /// Ids and randomness.
+    pub ids: Arc<dyn Ids>,
+    /// Keys of people.
+    pub subject_keys: Arc<dyn SubjectKeys>,
+    /// Keys of days.
+    pub daily_keys: Arc<dyn DailyKeyStore>,
+}
+
+/// Why a log does not open.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another process holds it.
+    #[error("another process has the audit log in `{0}` open; stop it or give this one another directory")]
+    InUse(PathBuf),
+    /// The origin cannot stand in a checkpoint.
+    #[error("`{0}` is not a log origin; give 1 to 200 bytes without spaces, control characters or `+`, like `log.example/node1`")]
+    Origin(String),
+    /// The segment size is out of range.
+    #[error("`{0}` bytes is no segment size; give {MIN_SEGMENT_BYTES} to {MAX_SEGMENT_BYTES}")]
+    SegmentSize(u64),
+    /// The disk.
+    #[error("the audit log in `{dir}` does not open")]
+    Disk {
+        /// Where.
+        dir: PathBuf,
+        /// What the system said.
+        #[source]
+        source: io::Error,
+    },
+    /// The daily keys.
+    #[error(transparent)]
+    Keys(#[from] KeyStoreError),
+    /// What happened at the start could not be recorded.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+}
+
+/// What opening found and did.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct OpenReport {
+    /// The log's origin with its epoch.
+    pub origin: String,
+    /// The next sequence number after everything the opening wrote.
+    pub next_seq: u64,
+    /// Bytes of a torn tail that were cut: a write that never ended and was never answered.
+    pub cut_bytes: u64,
+    /// Damage that closed the epoch before; each has an `audit.gap` record now.
+    pub gaps: Vec<Hole>,
+    /// Accesses of an earlier run that were closed as `unknown` (AUD-6).
+    pub closed_accesses: usize,
+}
+
+/// What readers and the committer share.
+pub(crate) struct Shared {
+    pub(crate) disk: Arc<dyn Disk>,
+    pub(crate) keys: Keyring,
+    pub(crate) index: HotIndex,
+    pub(crate) segments: RwLock<Vec<Arc<Segment>>>,
+    pub(crate) holes: Vec<Hole>,
+    /// The next sequence number.
+    pub(crate) next_seq: watch::Sender<u64>,
+}
+
+impl Shared {
+    fn publish(&self, written: Written) {
+        if let Some(segment) = written.begun {
+            self.segments.write().unwrap_or_else(PoisonError::into_inner).push(segment);
+        }
+        let next = written.rows.last().map(|row| row.seq.saturating_add(1));
+        self.index.extend(written.rows);
+        if let Some(next) = next {
+            self.next_seq.send_replace(next);
+        }
+    }
+}
+
+/// An open log.
+pub struct AuditLog {
+    pub(crate) shared: Arc<Shared>,
+    queue: Arc<Queue>,
+    reserves: Arc<Reserves>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    /// Held for the life of the log; the system lets go of it when the process dies.
+    _lock: File,
+}
+
+impl AuditLog {
+    /// Opens the log in `config.dir`, mends what a crash left, and says what it did. Blocks; call it off the runtime.
+    ///
+    /// # Errors
+    /// When the directory is in use or the disk or key store fails. Nothing may be served then.
+    pub fn open(config: &LogConfig, seams: LogSeams) -> Result<(Self, OpenReport), OpenError> {
+        let disk_error = |source| OpenError::Disk { dir: config.dir.clone(), source };
+        std::fs::create_dir_all(&config.dir).map_err(disk_error)?;
+        let disk = Arc::new(disk::OsDisk::new(&config.dir));
+        Self::open_on(disk, config, seams)
+    }
+
+    /// As [`Self::open`], on a disk of the caller's. The lock file is still taken in `config.dir`, which must exist.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_on(
+        disk: Arc<dyn Disk>,
+        config: &LogConfig,
+        seams: LogSeams,
+    ) -> Result<(Self, OpenReport), OpenError> {
+        check(config)?;
+        let disk_error = |source| OpenError::Disk { dir: config.dir.clone(), source };
+        let lock = lock(config)?;
+        let keys = Keyring::open(seams.subject_keys, seams.daily_keys, seams.ids.clone())?;
+        keys.tend(seams.clock.now())?;
+        let reserves =
+            Arc::new(Reserves::open(disk.clone(), config.segment_bytes, config.reserves).map_err(disk_error)?);
+        let found =
+            recover::recover(&*disk, &reserves, &config.origin, config.hot_rows).map_err(disk_error)?;
+        let abandoned = abandoned_accesses(&found.rows);
+        let origin = found.end.origin.clone();
+        let shared = Arc::new(Shared {
+            disk: disk.clone(),
+            keys,
+            index: HotIndex::new(config.hot_rows, found.rows, found.is_whole),
+            segments: RwLock::new(found.segments),
+            holes: found.holes,
+            next_seq: watch::Sender::new(found.end.next_seq),
+        });
+        let queue = Arc::new(Queue::new(config.queue_records));
+        let writer = Writer::new(disk, reserves.clone(), config.segment_bytes, found.end);
+        let committer = Committer::new(queue.clone(), shared.clone(), writer);
+        let log = Self { shared, queue, reserves, threads: Mutex::default(), _lock: lock };
+        log.start(committer, seams.clock.clone()).map_err(disk_error)?;
+
+        let now = seams.clock.now();
+        for hole in &found.unrecorded {
+            let access_id = AccessId(seams.ids.uuid_v7(now));
+            log.append_blocking(gap_record(hole, access_id, now), Durability::Strict)?;
+        }
+        let closed_accesses = abandoned.len();
+        for record in abandoned {
+            log.append_blocking(AuditRecord { time: now, ..record }, Durability::Standard)?;
+        }
+        let next_seq = *log.shared.next_seq.borrow();
+        let report =
+            OpenReport { origin, next_seq, cut_bytes: found.cut_bytes, gaps: found.unrecorded, closed_accesses };
+        Ok((log, report))
+    }
+
+    /// Appends and waits on this thread. Not for the runtime: see [`Recorder::append`].
+    ///
+    /// # Errors
+    /// When the record may not be kept; the caller must refuse what it was about to do.
+    pub fn append_blocking(&self, record: AuditRecord, durability: Durability) -> Result<Recorded, RecordError> {
+        let (job, answer) = self.job(&record, durability)?;
+        self.queue.push_blocking(job)?;
+        answer.blocking_recv().unwrap_or_else(|_| Err(stopped()))
+    }
+
+    /// Takes no more records, writes and syncs what waits, and ends the threads.
+    pub fn close(&self) {
+        self.queue.close();
+        self.reserves.close();
+        let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        for thread in threads {
+            // A thread of ours that panicked has already said so.
+            let _ = thread.join();
+        }
+    }
+
+    fn start(&self, committer: Committer, clock: Arc<dyn Clock>) -> io::Result<()> {
+        let (reserves, shared) = (self.reserves.clone(), self.shared.clone());
+        let keeper = move || {
+            reserves.run(|| {
+                if let Err(error) = shared.keys.tend(clock.now()) {
+                    tracing::error!(%error, "the daily keys of the audit log cannot be tended");
+                }
+            });
+        };
+        let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
+        threads.push(std::thread::Builder::new().name("audit-commit".into()).spawn(move || committer.run())?);
+        threads.push(std::thread::Builder::new().name("audit-keeper".into()).spawn(keeper)?);
+        Ok(())
+    }
+
+    fn job(
+        &self,
+        record: &AuditRecord,
+        durability: Durability,
+    ) -> Result<(Job, oneshot::Receiver<Result<Recorded, RecordError>>), RecordError> {
+        let durability = durability.max(least_durability(record.kind));
+        let record = prepare(record, &self.shared.keys).map_err(|error| RecordError { cause: error.to_string() })?;
+        let (answer, receiver) = oneshot::channel();
+        Ok((Job { record, durability, answer }, receiver))
+    }
+}
+
+impl Drop for AuditLog {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl Recorder for AuditLog {
+    /// Must be polled on a tokio runtime with its timer on.
+    fn append(&self, record: AuditRecord, durability: Durability) -> BoxFuture<'static, Result<Recorded, RecordError>> {
+        let queue = self.queue.clone();
+        let job = self.job(&record, durability);
+        Box::pin(async move {
+            let (job, answer) = job?;
+            queue.push(job).await?;
+            match tokio::time::timeout(ANSWER_TIMEOUT, answer).await {
+                Ok(answer) => answer.unwrap_or_else(|_| Err(stopped())),
+                Err(_) => Err(RecordError { cause: format!("no answer within {} s", ANSWER_TIMEOUT.as_secs()) }),
+            }
+        })
+    }
+}
+
+/// Records of administration, keys and withdrawals are strict whatever was asked (AUD-17).
+pub fn least_durability(kind: RecordType) -> Durability {
+    use RecordType as T;
+    match kind {
+        T::AccessDecision
+        | T::AccessCompletion
+        | T::AccessProgress
+        | T::GateRefused
+        | T::AuthSignin
+        | T::AuthSignout
+        | T::AuthStepUp
+        | T::AuthFailed
+        | T::SessionCreated
+        | T::SessionExpired
+        | T::ConfigRefused
+        | T::AuditQuery
+        | T::SystemStart
+        | T::SystemStop => Durability::Standard,
+        T::AuthMfaEnrolled
+        | T::AuthMfaRemoved
+        | T::SessionRevoked
+        | T::IdentityUserCreated
+        | T::IdentityUserChanged
+        | T::IdentityUserDisabled
+        | T::IdentityUserDeleted
+        | T::IdentityGroupChanged
+        | T::IdentityMembershipChanged
+        | T::IdentityInvitation
+        | T::ConfigApplied
+        | T::PolicyPublished
+        | T::KeyIssued
+        | T::KeyRotated
+        | T::AuditGap
+        | T::RevocationReceipt => Durability::Strict,
+    }
+}
+
+fn check(config: &LogConfig) -> Result<(), OpenError> {
+    let is_plain = |c: char| !c.is_control() && !c.is_whitespace() && c != '+';
+    if config.origin.is_empty() || config.origin.len() > MAX_ORIGIN_BYTES - 56 || !config.origin.chars().all(is_plain) {
+        return Err(OpenError::Origin(config.origin.chars().take(64).collect()));
+    }
+    if !(MIN_SEGMENT_BYTES..=MAX_SEGMENT_BYTES).contains(&config.segment_bytes) {
+        return Err(OpenError::SegmentSize(config.segment_bytes));
+    }
+    Ok(())
+}
+
+fn lock(config: &LogConfig) -> Result<File, OpenError> {
+    let disk_error = |source| OpenError::Disk { dir: config.dir.clone(), source };
+    let path = config.dir.join(LOCK_FILE);
+    let file = File::options().create(true).truncate(false).write(true).open(path).map_err(disk_error)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(OpenError::InUse(config.dir.clone())),
+        Err(TryLockError::Error(source)) => Err(disk_error(source)),
+    }
+}
+
+/// Completions for decisions that have none: whoever would have written them is gone (AUD-6).
+fn abandoned_accesses(rows: &[Row]) -> Vec<AuditRecord> {
+    let mut open: BTreeMap<AccessId, &Row> = BTreeMap::new();
+    for row in rows {
+        match row.keys.kind {
+            Some(RecordType::AccessDecision) => {
+                open.insert(row.keys.access_id, row);
+            }
+            Some(RecordType::AccessCompletion) => {
+                open.remove(&row.keys.access_id);
+            }
+            _ => {}
+        }
+    }
+    open.into_values()
+        .map(|row| {
+            let keys = &row.keys;
+            let mut record = AuditRecord::new(RecordType::AccessCompletion, keys.access_id, keys.time, LOG_DOOR);
+            record.who.subject_id = keys.subject;
+            record.who.session_id = keys.session;
+            record.what.app = keys.app.clone();
+            record.completion.end_cause = Some(EndCause::Unknown);
+            record
+        })
+        .collect()
+}
+
+fn gap_record(hole: &Hole, access_id: AccessId, now: model::Timestamp) -> AuditRecord {
+    let mut record = AuditRecord::new(RecordType::AuditGap, access_id, now, LOG_DOOR);
+    record.change.object_kind = Some("log");
+    record.change.object_id = Some(Arc::from(hole.file.as_str()));
+    record.change.change = Some(Arc::from(hole.to_string()));
+    record
+}
+
+fn stopped() -> RecordError {
+    RecordError { cause: "the log is closed".into() }
+}

@@ -1,0 +1,178 @@
+//! The end of the log: the one place that writes. A failed write changes nothing that is kept in memory, so the same
+//! place is simply written again; after a failed sync everything since the last good one is written again before anything
+//! else is accepted, because the system may have dropped it.
+
+use std::collections::HashSet;
+use std::io;
+use std::sync::Arc;
+
+use model::ids::Digest32;
+
+use super::disk::{Disk, DiskFile};
+use super::reader::Segment;
+use super::reserve::Reserves;
+use super::segment::{FRAME_BYTES, FrameType, HEADER_BYTES, Header, write_frame};
+use super::tree::{RunningRoot, leaf_hash};
+use crate::entry::Prepared;
+use crate::index::{Place, Row, RowKeys};
+
+/// Bytes written but not yet synced at which a sync is due (AUD-17).
+pub(crate) const SYNC_BYTES: usize = 1024 * 1024;
+
+/// Where the log goes on.
+pub(crate) struct End {
+    pub(crate) origin: String,
+    pub(crate) segment: Arc<Segment>,
+    pub(crate) file: Arc<dyn DiskFile>,
+    pub(crate) offset: u64,
+    pub(crate) next_seq: u64,
+    pub(crate) tree: RunningRoot,
+    pub(crate) slices: HashSet<Digest32>,
+}
+
+pub(crate) struct Writer {
+    disk: Arc<dyn Disk>,
+    reserves: Arc<Reserves>,
+    segment_bytes: u64,
+    end: End,
+    unsynced: Vec<u8>,
+    needs_rewrite: bool,
+}
+
+/// What of a batch was written.
+pub(crate) struct Written {
+    /// One per record, in order.
+    pub(crate) rows: Vec<Row>,
+    /// The segment that was begun, if one was.
+    pub(crate) begun: Option<Arc<Segment>>,
+}
+
+impl Writer {
+    pub(crate) fn new(disk: Arc<dyn Disk>, reserves: Arc<Reserves>, segment_bytes: u64, end: End) -> Self {
+        Self { disk, reserves, segment_bytes, end, unsynced: Vec::new(), needs_rewrite: false }
+    }
+
+    pub(crate) fn is_dirty(&self) -> bool {
+        !self.unsynced.is_empty()
+    }
+
+    pub(crate) fn is_sync_due(&self) -> bool {
+        self.unsynced.len() >= SYNC_BYTES
+    }
+
+    /// Writes as many of `records` as fit the segment, beginning the next one first when none does. At least one is
+    /// written, or there is an error and nothing changed.
+    pub(crate) fn write(&mut self, records: &[&Prepared]) -> io::Result<Written> {
+        if self.needs_rewrite {
+            self.sync()?;
+        }
+        let Some(first) = records.first() else { return Ok(Written { rows: Vec::new(), begun: None }) };
+        let begun = if self.room() < frame_bound(first) { Some(self.begin_segment()?) } else { None };
+
+        let mut buffer = Vec::with_capacity(records.len().saturating_mul(1_024).min(SYNC_BYTES));
+        let mut tree = self.end.tree.clone();
+        let mut seq = self.end.next_seq;
+        let mut new_slices = Vec::new();
+        let mut rows = Vec::with_capacity(records.len());
+        for record in records {
+            if self.room() < (buffer.len() as u64).saturating_add(frame_bound(record)) {
+                break;
+            }
+            if let Some(slice) = &record.slice
+                && !self.end.slices.contains(&slice.hash)
+                && !new_slices.contains(&slice.hash)
+            {
+                write_frame(&mut buffer, seq, FrameType::Slice, |out| out.extend_from_slice(&slice.bytes));
+                new_slices.push(slice.hash);
+            }
+            let offset = self.end.offset.saturating_add(buffer.len() as u64);
+            tree.push(write_record(&mut buffer, &self.end.origin, seq, record));
+            let place = Place { segment: self.end.segment.clone(), offset: offset as u32 };
+            rows.push(Row { seq, place, keys: RowKeys::of_columns(&record.columns) });
+            seq += 1;
+        }
+        self.end.file.write_at(&buffer, self.end.offset)?;
+        self.end.offset = self.end.offset.saturating_add(buffer.len() as u64);
+        self.end.tree = tree;
+        self.end.next_seq = seq;
+        self.end.slices.extend(new_slices);
+        self.unsynced.extend_from_slice(&buffer);
+        Ok(Written { rows, begun })
+    }
+
+    /// Makes everything written durable.
+    pub(crate) fn sync(&mut self) -> io::Result<()> {
+        if self.needs_rewrite {
+            let start = self.end.offset.saturating_sub(self.unsynced.len() as u64);
+            self.end.file.write_at(&self.unsynced, start)?;
+        }
+        self.needs_rewrite = true;
+        self.end.file.sync()?;
+        self.needs_rewrite = false;
+        self.unsynced.clear();
+        Ok(())
+    }
+
+    fn room(&self) -> u64 {
+        self.segment_bytes.saturating_sub(self.end.offset)
+    }
+
+    fn begin_segment(&mut self) -> io::Result<Arc<Segment>> {
+        self.sync()?;
+        let segment = Segment { epoch: self.end.segment.epoch, first_seq: self.end.next_seq };
+        let header = Header {
+            origin: self.end.origin.clone(),
+            epoch: segment.epoch,
+            first_seq: segment.first_seq,
+            tree: self.end.tree.clone(),
+        };
+        let file = create_segment(&*self.disk, &self.reserves, &segment, &header)?;
+        self.end.segment = Arc::new(segment);
+        self.end.file = file;
+        self.end.offset = HEADER_BYTES as u64;
+        self.end.slices.clear();
+        Ok(self.end.segment.clone())
+    }
+}
+
+/// Makes a segment durable under its name. The header is written before the name is given, so a segment file without a
+/// header never comes from a crash.
+pub(crate) fn create_segment(
+    disk: &dyn Disk,
+    reserves: &Reserves,
+    segment: &Segment,
+    header: &Header,
+) -> io::Result<Arc<dyn DiskFile>> {
+    let (name, file) = reserves.take()?;
+    let made = file
+        .write_at(&header.to_bytes(), 0)
+        .and_then(|()| file.sync())
+        .and_then(|()| disk.rename(&name, &segment.file_name()));
+    if let Err(error) = made {
+        // Tried again with another file; this one must not pile up on a full disk.
+        let _ = disk.remove(&name);
+        return Err(error);
+    }
+    Ok(Arc::from(file))
+}
+
+fn frame_bound(record: &Prepared) -> u64 {
+    let slice = record.slice.as_ref().map_or(0, |slice| slice.bytes.len().saturating_add(FRAME_BYTES));
+    record.len_bound().saturating_add(FRAME_BYTES).saturating_add(slice) as u64
+}
+
+/// Appends the record's frame and returns its leaf hash.
+fn write_record(buffer: &mut Vec<u8>, origin: &str, seq: u64, record: &Prepared) -> [u8; 32] {
+    let mut leaf = [0; 32];
+    write_frame(buffer, seq, FrameType::Record, |out| {
+        let start = out.len();
+        out.extend_from_slice(&[0; 4]);
+        record.write_entry(origin, seq, out);
+        let entry = out.get(start.saturating_add(4)..).unwrap_or_default();
+        let length = (entry.len() as u32).to_le_bytes();
+        leaf = leaf_hash(entry);
+        out.iter_mut().skip(start).zip(length).for_each(|(byte, value)| *byte = value);
+        record.write_beside(out);
+    });
+    leaf
+}
