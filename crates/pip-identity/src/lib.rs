@@ -7,10 +7,20 @@
 
 #![forbid(unsafe_code)]
 
+pub mod conformance;
 pub mod directory;
+pub mod links;
 pub mod memory;
+pub mod passkeys;
 pub mod people;
+pub mod recovery_codes;
+pub mod secret;
 pub mod store;
+pub mod throttle;
 
+pub use links::Links;
+pub use passkeys::{Passkeys, RelyingParty, SignedIn};
 pub use people::People;
+pub use recovery_codes::RecoveryCodes;
 pub use store::{DirectoryStore, StoreError};
+pub use throttle::Throttle;

@@ -353,9 +353,9 @@ impl People {
         snapshot.directory.users.get(id).cloned()
     }
 
-    /// The WebAuthn user handle of a person.
-    pub(crate) fn handle_of(&self, user: UserId) -> Option<[u8; USER_HANDLE_BYTES]> {
-        self.snapshot().rows.users.iter().find(|row| row.id == user).map(|row| row.handle)
+    /// The row of a person.
+    pub(crate) fn row(&self, user: UserId) -> Option<UserRow> {
+        self.snapshot().rows.users.iter().find(|row| row.id == user).cloned()
     }
 
     /// A new invited person without name and address.

@@ -1,0 +1,211 @@
+//! Passkeys: enrolment through a link or a session, discoverable sign-in, step-up (identity.md ID-10, ID-13, ID-16 to
+//! ID-20, ID-24, ID-25; rulings R-32). The cryptography and the parsing of authenticator data are
+//! `webauthn-rs-core`'s; what it leaves to its caller is done here and in the modules below.
+//!
+//! Options go to the browser and answers come back as the JSON of WebAuthn L3 §5.1.8 and §5.1.9
+//! (`parseCreationOptionsFromJSON`, `toJSON`).
+//!
+//! Invariants: user verification is required in every ceremony; an answer is accepted once, where its question was
+//! asked; only what the authenticator attested is stored; whoever is not active gets no result.
+
+mod ceremonies;
+mod client_data;
+mod credential;
+mod enrolment;
+mod refusal;
+mod relying_party;
+mod sign_in;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use model::{Session, Timestamp, TokenHash, UserId};
+use webauthn_rs_core::WebauthnCore;
+
+pub use self::ceremonies::{CEREMONY_LIFETIME, MAX_BOUND, MAX_PER_BINDING, MAX_SIGN_INS};
+pub use self::client_data::MAX_CLIENT_DATA_BYTES;
+pub use self::enrolment::{Enrolled, NewAdmin};
+pub use self::refusal::{PasskeyRefusal, Refusal};
+pub use self::relying_party::{MAX_ORIGINS, RelyingParty, RelyingPartyError};
+use crate::directory::parse_name;
+use crate::links::Links;
+use crate::people::People;
+use crate::store::{DirectoryChange, PasskeyRow, StoreError};
+use crate::throttle::Throttle;
+
+/// The largest answer of a browser that is read.
+pub const MAX_ANSWER_BYTES: usize = 64 * 1024;
+/// The most passkeys of one person.
+pub const MAX_PASSKEYS: usize = 20;
+/// How old a sign-in may be for changing passkeys or recovery codes (ID-7; SP 800-63B-4 §4.1.2.1).
+pub const FRESH_SIGN_IN: Duration = Duration::from_secs(5 * 60);
+
+/// The level a passkey with user verification proves (ID-13).
+pub const ACR_PASSKEY: &str = "phr";
+/// The methods a passkey with user verification proves (RFC 8176): more than one factor, a key, a present user.
+pub const AMR_PASSKEY: [&str; 3] = ["mfa", "pop", "user"];
+
+/// Somebody proved who they are.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SignedIn {
+    /// Who.
+    pub user: UserId,
+    /// Their epoch when they proved it: a session opened with it dies if they were disabled meanwhile.
+    pub epoch: u64,
+    /// `phr`.
+    pub acr: String,
+    /// RFC 8176 methods.
+    pub amr: BTreeSet<String>,
+    /// The passkey may be synced between devices.
+    pub is_synced: bool,
+    /// Public handle of the passkey, for sessions and records.
+    pub credential: String,
+    /// What the record should say beside.
+    pub notices: Vec<Notice>,
+}
+
+/// Something odd that does not refuse a sign-in.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Notice {
+    /// BS changed (ID-20).
+    BackupStateChanged {
+        /// The new BS.
+        is_backed_up: bool,
+    },
+    /// The counter of a synced passkey did not grow (ID-19).
+    CounterRegressed {
+        /// What was kept.
+        stored: u32,
+        /// What came.
+        seen: u32,
+    },
+}
+
+/// A passkey as its owner sees it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PasskeyView {
+    /// Public handle.
+    pub handle: String,
+    /// What the person calls it.
+    pub name: String,
+    /// When it was enrolled.
+    pub created_at: Timestamp,
+    /// When it last signed anything.
+    pub last_used_at: Option<Timestamp>,
+    /// It may be synced between devices.
+    pub is_synced: bool,
+}
+
+impl From<&PasskeyRow> for PasskeyView {
+    fn from(row: &PasskeyRow) -> Self {
+        PasskeyView {
+            handle: handle_of(&row.credential_id),
+            name: row.name.clone(),
+            created_at: row.created_at,
+            last_used_at: row.last_used_at,
+            is_synced: row.is_backup_eligible,
+        }
+    }
+}
+
+/// The public handle of a credential: sixteen hex digits of the SHA-256 of its id.
+pub fn handle_of(credential_id: &[u8]) -> String {
+    let TokenHash(hash) = TokenHash::of(credential_id);
+    hash.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The service.
+pub struct Passkeys {
+    people: Arc<People>,
+    links: Links,
+    throttle: Arc<Throttle>,
+    rp: RelyingParty,
+    core: WebauthnCore,
+    ceremonies: ceremonies::Ceremonies,
+}
+
+impl Passkeys {
+    /// For this relying party, over this directory, behind this throttle.
+    pub fn new(people: Arc<People>, throttle: Arc<Throttle>, rp: RelyingParty) -> Self {
+        let core = WebauthnCore::new_unsafe_experts_only(
+            rp.name(),
+            rp.id(),
+            rp.origins().to_vec(),
+            CEREMONY_LIFETIME,
+            Some(false),
+            Some(false),
+        );
+        let links = Links::new(Arc::clone(&people));
+        Self { people, links, throttle, rp, core, ceremonies: ceremonies::Ceremonies::default() }
+    }
+
+    /// The passkeys of a person, oldest first.
+    ///
+    /// # Errors
+    /// The store.
+    pub async fn list(&self, user: UserId) -> Result<Vec<PasskeyView>, Refusal> {
+        let rows = self.people.store().passkeys_of(user).await?;
+        Ok(rows.iter().map(PasskeyView::from).collect())
+    }
+
+    /// How many passkeys there are: what a change of the RP ID would cost (ID-24).
+    ///
+    /// # Errors
+    /// The store.
+    pub async fn count(&self) -> Result<usize, Refusal> {
+        let mut count = 0;
+        for user in self.people.directory().users.keys() {
+            count += self.people.store().passkeys_of(*user).await?.len();
+        }
+        Ok(count)
+    }
+
+    /// Removes a passkey of the person who is signed in.
+    ///
+    /// # Errors
+    /// The sign-in is not fresh, there is no such passkey, or it is the last way in and there are no recovery codes.
+    pub async fn remove(&self, session: &Session, handle: &str) -> Result<(), Refusal> {
+        check_fresh(session, self.people.now())?;
+        let store = self.people.store();
+        let rows = store.passkeys_of(session.user).await?;
+        let row = rows.iter().find(|row| handle_of(&row.credential_id) == handle);
+        let row = row.ok_or(PasskeyRefusal::NoSuchPasskey)?;
+        if rows.len() == 1 && store.recovery_codes_of(session.user).await?.is_empty() {
+            return Err(PasskeyRefusal::LastPasskey.into());
+        }
+        let credential_id = row.credential_id.clone();
+        match store.apply(None, vec![DirectoryChange::DeletePasskey { user: session.user, credential_id }]).await {
+            Ok(_) => Ok(()),
+            Err(StoreError::Moved) => Err(PasskeyRefusal::NoSuchPasskey.into()),
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+/// Refuses sensitive changes under an old sign-in (ID-7): the newest proof of the session counts.
+///
+/// # Errors
+/// [`PasskeyRefusal::StaleSignIn`].
+pub fn check_fresh(session: &Session, now: Timestamp) -> Result<(), PasskeyRefusal> {
+    let step_ups = session.step_ups.iter().map(|step_up| step_up.at);
+    let newest = step_ups.fold(session.auth_time, Timestamp::max);
+    if now.since(newest) > FRESH_SIGN_IN {
+        return Err(PasskeyRefusal::StaleSignIn);
+    }
+    Ok(())
+}
+
+fn read_answer<T: serde::de::DeserializeOwned>(answer: &[u8]) -> Result<T, PasskeyRefusal> {
+    if answer.len() > MAX_ANSWER_BYTES {
+        return Err(PasskeyRefusal::Malformed { what: "more than 64 KiB" });
+    }
+    serde_json::from_slice(answer).map_err(|_| PasskeyRefusal::Malformed { what: "not a public key credential" })
+}
+
+fn passkey_name(name: &str) -> Result<String, PasskeyRefusal> {
+    if name.trim().is_empty() {
+        return Ok("Passkey".into());
+    }
+    parse_name(name).map_err(|error| PasskeyRefusal::People(error.into()))
+}

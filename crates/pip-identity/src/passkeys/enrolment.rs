@@ -1,0 +1,258 @@
+//! Enrolling a passkey: the first one through a link, which makes the account active, or another one while signed in.
+
+use std::collections::BTreeSet;
+
+use model::directory::{ADMINS_GROUP, GroupId};
+use model::{InvitationId, Session, UserId, UserState};
+use serde_json::Value;
+use webauthn_rs_core::proto::{
+    AttestationConveyancePreference, COSEAlgorithm, Credential, RegisterPublicKeyCredential, RegistrationState,
+    UserVerificationPolicy,
+};
+
+use super::ceremonies::{Binding, Kind, Question};
+use super::client_data::ClientData;
+use super::refusal::{PasskeyRefusal, Refusal};
+use super::{
+    ACR_PASSKEY, AMR_PASSKEY, MAX_PASSKEYS, PasskeyView, Passkeys, SignedIn, check_fresh, credential, handle_of,
+    passkey_name, read_answer,
+};
+use crate::directory::{parse_email, parse_name};
+use crate::links::{LinkRefusal, hash_of};
+use crate::people::{Change, Draft, LastAdmin, PeopleError};
+use crate::recovery_codes::{RecoveryCode, fresh_codes};
+use crate::store::{
+    DirectoryChange, GroupRow, LinkKind, LinkRow, MembershipSource, Origin, PasskeyRow, StoreError, UserRow,
+};
+
+/// The algorithms that are accepted: ES256 and RS256 (rulings R-32).
+const ALGORITHMS: [COSEAlgorithm; 2] = [COSEAlgorithm::ES256, COSEAlgorithm::RS256];
+
+/// Who the first administrator is, where the set-up link is not bound to an account.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct NewAdmin {
+    /// Sign-in address.
+    pub email: String,
+    /// Display name.
+    pub name: String,
+}
+
+/// The first passkey of a person was enrolled and the link is used up.
+pub struct Enrolled {
+    /// Through which link.
+    pub link: InvitationId,
+    /// For what it was made.
+    pub kind: LinkKind,
+    /// The enrolment is also a sign-in: the person held the link and was verified by the authenticator.
+    pub signed_in: SignedIn,
+    /// Ten recovery codes. Show them once, before anything else opens (ID-1).
+    pub recovery_codes: Vec<RecoveryCode>,
+    /// What changed in the directory.
+    pub change: Change,
+}
+
+impl Passkeys {
+    /// Options for `navigator.credentials.create()`, for whoever holds this link. Consumes nothing. `person` is needed
+    /// by set-up links that are bound to no account, and ignored by all others.
+    ///
+    /// # Errors
+    /// The link cannot be used; the person is missing or malformed.
+    pub async fn start_enrolment(&self, secret: &str, person: Option<&NewAdmin>) -> Result<Value, Refusal> {
+        let link = self.links.peek(secret).await?;
+        let account = match (&link.user, person) {
+            (Some(user), _) => self.row_of(user.id)?,
+            (None, Some(person)) => self.new_admin(person)?,
+            (None, None) => return Err(PasskeyRefusal::PersonMissing.into()),
+        };
+        let (options, state) = self.options(&account, Vec::new())?;
+        let question = Question::Enrol { state: Box::new(state), account: Box::new(account) };
+        self.ask(&options, Binding::Link(link.row.secret_hash), question)
+    }
+
+    /// Verifies the answer, and in one transaction uses up the link, makes the account active, stores the passkey and
+    /// ten recovery codes; through a set-up link the person also joins `admins`.
+    ///
+    /// # Errors
+    /// Any check of the ceremony; the link was used, voided or expired meanwhile.
+    pub async fn finish_enrolment(&self, secret: &str, answer: &[u8], name: &str) -> Result<Enrolled, Refusal> {
+        let now = self.people.now();
+        let name = passkey_name(name)?;
+        let hash = hash_of(secret).ok_or(LinkRefusal::Unknown)?;
+        let answer: RegisterPublicKeyCredential = read_answer(answer)?;
+        let client = ClientData::parse(&answer.response.client_data_json)?;
+        let question = self.ceremonies.take(&client.challenge()?, Kind::Enrol, Binding::Link(hash), now)?;
+        let Question::Enrol { state, account } = question else { return Err(PasskeyRefusal::WrongType.into()) };
+        let link = self.people.store().link(hash).await?.ok_or(LinkRefusal::Unknown)?;
+        self.links.check_usable(&link, now)?;
+        let credential = self.verify_registration(&client, &answer, &state)?;
+        let row = credential::to_row(&credential, account.id, name, now)?;
+        let (recovery_codes, set_codes) = fresh_codes(account.id, self.people.ids());
+        let along = vec![
+            DirectoryChange::UseLink { id: link.id, at: now },
+            DirectoryChange::AddPasskey(row.clone()),
+            set_codes,
+        ];
+        let change = self
+            .people
+            .edit(LastAdmin::Keep, |draft| activate(draft, &link, &account, along.clone()))
+            .await
+            .map_err(|error| used_meanwhile(error, &link))?;
+        let epoch = change.directory.users.get(&account.id).map_or(account.epoch, |user| user.epoch);
+        let signed_in = signed_in(&row, epoch);
+        Ok(Enrolled { link: link.id, kind: link.kind, signed_in, recovery_codes, change })
+    }
+
+    /// Options for another passkey of the person who is signed in.
+    ///
+    /// # Errors
+    /// The sign-in is not fresh (ID-7), or they have as many as may be.
+    pub async fn start_registration(&self, session: &Session) -> Result<Value, Refusal> {
+        check_fresh(session, self.people.now())?;
+        let account = self.row_of(session.user)?;
+        let rows = self.people.store().passkeys_of(session.user).await?;
+        if rows.len() >= MAX_PASSKEYS {
+            return Err(PasskeyRefusal::TooManyPasskeys.into());
+        }
+        let (options, state) = self.options(&account, rows.into_iter().map(|row| row.credential_id).collect())?;
+        let question = Question::Register { state: Box::new(state), user: session.user };
+        self.ask(&options, Binding::Session(session.id), question)
+    }
+
+    /// Verifies the answer and stores the passkey.
+    ///
+    /// # Errors
+    /// Any check of the ceremony; the account is not active any more.
+    pub async fn finish_registration(
+        &self,
+        session: &Session,
+        answer: &[u8],
+        name: &str,
+    ) -> Result<PasskeyView, Refusal> {
+        let now = self.people.now();
+        check_fresh(session, now)?;
+        let name = passkey_name(name)?;
+        let answer: RegisterPublicKeyCredential = read_answer(answer)?;
+        let client = ClientData::parse(&answer.response.client_data_json)?;
+        let question = self.ceremonies.take(&client.challenge()?, Kind::Register, Binding::Session(session.id), now)?;
+        let Question::Register { state, user } = question else { return Err(PasskeyRefusal::WrongType.into()) };
+        let is_active = self.people.directory().users.get(&user).is_some_and(|entry| entry.state == UserState::Active);
+        if user != session.user || !is_active {
+            return Err(PasskeyRefusal::AccountDisabled.into());
+        }
+        let credential = self.verify_registration(&client, &answer, &state)?;
+        let store = self.people.store();
+        if store.passkeys_of(user).await?.len() >= MAX_PASSKEYS {
+            return Err(PasskeyRefusal::TooManyPasskeys.into());
+        }
+        let row = credential::to_row(&credential, user, name, now)?;
+        store.apply(None, vec![DirectoryChange::AddPasskey(row.clone())]).await?;
+        Ok(PasskeyView::from(&row))
+    }
+
+    fn options(
+        &self,
+        account: &UserRow,
+        exclude: Vec<Vec<u8>>,
+    ) -> Result<(webauthn_rs_core::proto::CreationChallengeResponse, RegistrationState), PasskeyRefusal> {
+        let builder = self
+            .core
+            .new_challenge_register_builder(&account.handle, &account.email, &account.name)?
+            .attestation(AttestationConveyancePreference::None)
+            .user_verification_policy(UserVerificationPolicy::Required)
+            .require_resident_key(true)
+            .credential_algorithms(ALGORITHMS.to_vec())
+            .exclude_credentials(Some(exclude));
+        Ok(self.core.generate_challenge_register(builder)?)
+    }
+
+    fn ask(
+        &self,
+        options: &webauthn_rs_core::proto::CreationChallengeResponse,
+        binding: Binding,
+        question: Question,
+    ) -> Result<Value, Refusal> {
+        self.ceremonies.put(&options.public_key.challenge, binding, question, self.people.now());
+        Ok(serde_json::to_value(options).map_err(|_| PasskeyRefusal::Malformed { what: "options" })?)
+    }
+
+    fn verify_registration(
+        &self,
+        client: &ClientData,
+        answer: &RegisterPublicKeyCredential,
+        state: &RegistrationState,
+    ) -> Result<Credential, PasskeyRefusal> {
+        client.check("webauthn.create", &self.rp)?;
+        let credential = self.core.register_credential(answer, state, None)?;
+        // The core stores what was attested; an answer that names another id beside it is not from a browser.
+        if credential.cred_id != answer.raw_id {
+            return Err(PasskeyRefusal::Malformed { what: "credential id" });
+        }
+        Ok(credential)
+    }
+
+    fn row_of(&self, user: UserId) -> Result<UserRow, PasskeyRefusal> {
+        self.people.row(user).ok_or_else(|| PasskeyRefusal::People(PeopleError::NoUser(user.to_string())))
+    }
+
+    fn new_admin(&self, person: &NewAdmin) -> Result<UserRow, PasskeyRefusal> {
+        let email = parse_email(&person.email).map_err(PeopleError::from)?;
+        let name = parse_name(&person.name).map_err(PeopleError::from)?;
+        if self.people.directory().find(&email).is_some() {
+            return Err(PeopleError::EmailTaken(email).into());
+        }
+        Ok(UserRow { email, name, ..self.people.blank_user(Origin::Local) })
+    }
+}
+
+/// What a good first enrolment does to the directory.
+fn activate(
+    draft: &mut Draft,
+    link: &LinkRow,
+    account: &UserRow,
+    along: Vec<DirectoryChange>,
+) -> Result<(), PeopleError> {
+    if link.user.is_none() {
+        draft.add_user(account.clone())?;
+    }
+    let user = draft.user_mut(account.id)?;
+    if user.state != UserState::Invited {
+        // Disabled or enrolled since the link was looked at.
+        return Err(PeopleError::Store(StoreError::Moved));
+    }
+    user.state = UserState::Active;
+    if link.kind == LinkKind::SetUp {
+        let admins = GroupId::new(ADMINS_GROUP);
+        draft.groups.entry(admins.clone()).or_insert_with(|| GroupRow {
+            id: admins.clone(),
+            title: "Administrators".into(),
+            parents: BTreeSet::new(),
+            origin: Origin::Local,
+            membership: MembershipSource::External,
+        });
+        // Also where files alone say who is in `admins`: somebody must be able to begin.
+        draft.memberships.entry((admins, account.id)).or_insert(MembershipSource::External);
+    }
+    draft.along.extend(along);
+    Ok(())
+}
+
+fn used_meanwhile(error: PeopleError, link: &LinkRow) -> Refusal {
+    match error {
+        PeopleError::Store(StoreError::Moved) => {
+            LinkRefusal::Used { kind: link.kind, ask: link.created_by.clone() }.into()
+        }
+        error => error.into(),
+    }
+}
+
+fn signed_in(row: &PasskeyRow, epoch: u64) -> SignedIn {
+    SignedIn {
+        user: row.user,
+        epoch,
+        acr: ACR_PASSKEY.into(),
+        amr: AMR_PASSKEY.iter().map(|method| (*method).to_owned()).collect(),
+        is_synced: row.is_backup_eligible,
+        credential: handle_of(&row.credential_id),
+        notices: Vec::new(),
+    }
+}
