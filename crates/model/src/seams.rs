@@ -196,6 +196,9 @@ pub enum ControlError {
     /// No such session.
     #[error("no session `{0}` is live")]
     NoSession(SessionId),
+    /// The administrator refused, in its words.
+    #[error("{0}")]
+    Refused(String),
     /// The store refused.
     #[error("the store cannot keep the change: {0}")]
     Store(String),
