@@ -17,6 +17,7 @@ use rcgen::{
 };
 
 use crate::secret::SecretText;
+use crate::tls::is_dns_name;
 
 /// How far certificates begin in the past, for clients whose clock is behind.
 const BACKDATE: Duration = Duration::from_secs(300);
@@ -35,7 +36,9 @@ pub enum CaError {
     #[error("the certificate cannot be made")]
     Make(#[source] rcgen::Error),
     /// A name no certificate can carry.
-    #[error("`{name}` is not a name for a certificate; give a host, `*.` and a host, or an address")]
+    #[error(
+        "`{name}` is not a name for a certificate; give a host, `*.` and a host of two labels or more (clients refuse `*.localhost`), or an address"
+    )]
     Name {
         /// The name.
         name: String,
@@ -103,7 +106,7 @@ impl LocalCa {
         SecretText::new(self.issuer.key().serialize_pem())
     }
 
-    /// A server certificate with a new key. `names` are hosts, `*.` and a host, or addresses.
+    /// A server certificate with a new key. `names` are hosts, `*.` and a host of two labels or more, or addresses.
     ///
     /// # Errors
     /// [`CaError`].
@@ -146,7 +149,11 @@ fn alternative_name(name: &str) -> Result<SanType, CaError> {
         return Ok(SanType::IpAddress(address));
     }
     let refuse = || CaError::Name { name: name.to_owned() };
-    if !crate::tls::is_dns_name(name.strip_prefix("*.").unwrap_or(name)) {
+    let is_name = match name.strip_prefix("*.") {
+        Some(parent) => parent.contains('.') && is_dns_name(parent),
+        None => is_dns_name(name),
+    };
+    if !is_name {
         return Err(refuse());
     }
     Ok(SanType::DnsName(name.to_ascii_lowercase().try_into().map_err(|_| refuse())?))

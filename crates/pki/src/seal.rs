@@ -129,3 +129,110 @@ pub fn column_aad(table: &str, id: &[u8], column: &str, version: u32) -> Vec<u8>
     aad.extend_from_slice(&version.to_be_bytes());
     aad
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use data_encoding::HEXLOWER;
+    use testkit::SeqIds;
+
+    fn kek(byte: u8) -> Kek {
+        Kek::from_bytes(&[byte; KEK_BYTES]).unwrap()
+    }
+
+    fn sealed() -> (Sealer, Vec<u8>, Vec<u8>) {
+        let sealer = kek(1).sealer("store.keys").unwrap();
+        let aad = column_aad("keys", b"7", "private", 1);
+        let sealed = sealer.seal(&aad, b"secret", &SeqIds::default()).unwrap();
+        (sealer, aad, sealed)
+    }
+
+    #[test]
+    fn what_was_sealed_opens_in_its_place() {
+        let (sealer, aad, sealed) = sealed();
+        assert_eq!(sealed.len(), b"secret".len() + OVERHEAD_BYTES);
+        assert_eq!(sealer.open(&aad, &sealed).unwrap().expose(), b"secret");
+        let empty = sealer.seal(&aad, b"", &SeqIds::default()).unwrap();
+        assert_eq!(sealer.open(&aad, &empty).unwrap().expose(), b"");
+    }
+
+    #[test]
+    fn a_value_moved_to_another_row_column_table_or_version_is_refused() {
+        let (sealer, _, sealed) = sealed();
+        for place in [
+            column_aad("keys", b"8", "private", 1),
+            column_aad("keys", b"7", "public", 1),
+            column_aad("sessions", b"7", "private", 1),
+            column_aad("keys", b"7", "private", 2),
+            column_aad("keys7", b"", "private", 1),
+        ] {
+            assert_eq!(sealer.open(&place, &sealed).err(), Some(SealError::Altered));
+        }
+    }
+
+    #[test]
+    fn places_with_the_same_letters_have_different_additional_data() {
+        assert_ne!(column_aad("ab", b"c", "d", 1), column_aad("a", b"bc", "d", 1));
+        assert_ne!(column_aad("a", b"b", "cd", 1), column_aad("a", b"bc", "d", 1));
+    }
+
+    #[test]
+    fn every_flipped_bit_is_noticed() {
+        let (sealer, aad, sealed) = sealed();
+        for bit in 0..sealed.len() * 8 {
+            let mut altered = sealed.clone();
+            altered[bit / 8] ^= 1 << (bit % 8);
+            assert!(sealer.open(&aad, &altered).is_err(), "bit {bit}");
+        }
+        for length in 0..sealed.len() {
+            assert!(sealer.open(&aad, &sealed[..length]).is_err(), "cut to {length}");
+        }
+    }
+
+    #[test]
+    fn another_kek_is_named_before_anything_is_decrypted() {
+        let (sealer, aad, sealed) = sealed();
+        let other = kek(2).sealer("store.keys").unwrap();
+        let error = other.open(&aad, &sealed).err().unwrap();
+        assert_eq!(error, SealError::OtherKey { sealed_under: sealer.key_id(), held: other.key_id() });
+        let message = error.to_string();
+        assert!(message.contains(&sealer.key_id().to_string()) && message.contains(&other.key_id().to_string()));
+    }
+
+    #[test]
+    fn another_purpose_does_not_open_it() {
+        let (_, aad, sealed) = sealed();
+        let other = kek(1).sealer("store.other").unwrap();
+        assert_eq!(other.open(&aad, &sealed).err(), Some(SealError::Altered));
+    }
+
+    #[test]
+    fn a_repeated_nonce_shows_equality_and_nothing_else() {
+        let (sealer, aad, _) = sealed();
+        let seal = |plaintext: &[u8]| sealer.seal_with_nonce(&aad, plaintext, &[0; NONCE_BYTES]).unwrap();
+        assert_eq!(seal(b"same text"), seal(b"same text"));
+        // A counter-mode key stream used twice would leave the common tail of both texts equal.
+        let (one, two) = (seal(b"a common tail"), seal(b"b common tail"));
+        assert_ne!(one[HEADER_BYTES + 1..][..12], two[HEADER_BYTES + 1..][..12]);
+    }
+
+    #[test]
+    fn the_format_on_disk_stays() {
+        let (sealer, aad, _) = sealed();
+        let sealed = sealer.seal_with_nonce(&aad, b"secret", &[9; NONCE_BYTES]).unwrap();
+        // The same value comes out of pyca/cryptography (HKDFExpand, AESGCMSIV).
+        assert_eq!(
+            HEXLOWER.encode(&sealed),
+            "0178b1beec49ccd797090909090909090909090909130862228ee0f0d29472f74106cb05fbaf8914e1f03c"
+        );
+    }
+
+    #[test]
+    fn too_large_values_are_refused() {
+        let (sealer, aad, _) = sealed();
+        let large = vec![0; MAX_PLAINTEXT_BYTES + 1];
+        assert_eq!(sealer.seal(&aad, &large, &SeqIds::default()), Err(SealError::TooLarge { bytes: large.len() }));
+        let large = vec![0; MAX_PLAINTEXT_BYTES + OVERHEAD_BYTES + 1];
+        assert_eq!(sealer.open(&aad, &large).err(), Some(SealError::TooLarge { bytes: large.len() }));
+    }
+}

@@ -223,3 +223,81 @@ fn sec1_point(x: &str, y: &str) -> Option<Vec<u8>> {
     let y = BASE64URL_NOPAD.decode(y.as_bytes()).ok()?;
     (x.len() == COORDINATE_BYTES && y.len() == COORDINATE_BYTES).then(|| [&[4], x.as_slice(), &y].concat())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::jose::SigningKey;
+
+    fn jwk() -> Jwk {
+        SigningKey::generate("gw1").unwrap().public_jwk()
+    }
+
+    fn set_of(keys: &[String]) -> String {
+        format!(r#"{{"keys":[{}]}}"#, keys.join(","))
+    }
+
+    #[test]
+    fn the_published_set_reads_back_and_holds_no_private_member() {
+        let jwks = Jwks::new([jwk()]).union(Jwks::new([jwk()]));
+        let json = jwks.to_json();
+        assert!(!json.contains(r#""d""#), "{json}");
+        let keys = VerifyingKeys::parse(&json).unwrap();
+        assert_eq!(keys.kids().collect::<Vec<_>>(), jwks.kids().collect::<Vec<_>>());
+        assert_eq!(keys.kids().count(), 2);
+    }
+
+    #[test]
+    fn the_thumbprint_is_that_of_rfc_7638() {
+        // Computed with `jose.calculateJwkThumbprint` of npm jose 6.
+        let key = Jwk::p256(
+            "k",
+            "MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4",
+            "4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM",
+        );
+        assert_eq!(key.thumbprint(), "cn-I_WNMClehiVp51i_0VpOENW1upEerA8sEam5hn-s");
+    }
+
+    #[test]
+    fn keys_of_other_kinds_are_skipped() {
+        let good = serde_json::to_string(&jwk()).unwrap();
+        let foreign = [
+            r#"{"kty":"RSA","kid":"r","n":"AQ","e":"AQAB"}"#.to_owned(),
+            r#"{"kty":"oct","kid":"o","k":"AQ"}"#.to_owned(),
+            good.replace("P-256", "P-384"),
+            good.replace("ES256", "HS256"),
+            good.replace(r#""use":"sig""#, r#""use":"enc""#),
+            good.replace(r#""kid""#, r#""id""#),
+        ];
+        assert_eq!(VerifyingKeys::parse(&set_of(&foreign)).unwrap().kids().count(), 0);
+        assert_eq!(VerifyingKeys::parse(&set_of(&[foreign[0].clone(), good])).unwrap().kids().count(), 1);
+    }
+
+    #[test]
+    fn a_point_off_the_curve_is_refused() {
+        let key = jwk();
+        let good = serde_json::to_string(&key).unwrap();
+        let zero = BASE64URL_NOPAD.encode(&[0; COORDINATE_BYTES]);
+        for bad in [good.replace(&key.y, &zero), good.replace(&key.x, "AQ"), good.replace(&key.x, "=")] {
+            assert!(matches!(VerifyingKeys::parse(&set_of(&[bad])), Err(JwksError::Point { .. })));
+        }
+    }
+
+    #[test]
+    fn a_set_with_one_id_twice_is_refused() {
+        let one = jwk();
+        let two = Jwk { kid: one.kid.clone(), ..jwk() };
+        let keys = [one, two].map(|key| serde_json::to_string(&key).unwrap());
+        assert!(matches!(VerifyingKeys::parse(&set_of(&keys)), Err(JwksError::DuplicateKid { .. })));
+    }
+
+    #[test]
+    fn a_set_is_bounded_in_keys_and_bytes() {
+        let keys = |count: usize| set_of(&vec![r#"{"kty":"oct"}"#.to_owned(); count]);
+        assert!(VerifyingKeys::parse(&keys(MAX_JWKS_KEYS)).is_ok());
+        assert!(matches!(VerifyingKeys::parse(&keys(MAX_JWKS_KEYS + 1)), Err(JwksError::TooMany { .. })));
+        let padded = |bytes: usize| format!(r#"{{"keys":[]{}}}"#, " ".repeat(bytes - 11));
+        assert!(VerifyingKeys::parse(&padded(MAX_JWKS_BYTES)).is_ok());
+        assert!(matches!(VerifyingKeys::parse(&padded(MAX_JWKS_BYTES + 1)), Err(JwksError::TooLarge { .. })));
+    }
+}

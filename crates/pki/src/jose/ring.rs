@@ -83,7 +83,7 @@ impl KeyRing {
     }
 
     /// Every key, for storing; oldest first.
-    pub fn keys(&self) -> impl Iterator<Item = &RingKey> {
+    pub fn keys(&self) -> impl DoubleEndedIterator<Item = &RingKey> {
         std::iter::once(&self.first).chain(&self.later)
     }
 
@@ -91,5 +91,92 @@ impl KeyRing {
         // A key is over RETIRE_AFTER after the next one began to sign.
         let ends = self.later.iter().map(|next| Some(next.signs_from + RETIRE_AFTER)).chain(std::iter::once(None));
         self.keys().zip(ends).filter(move |(_, end)| end.is_none_or(|end| now < end)).map(|(key, _)| key)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const START: Timestamp = Timestamp(0);
+
+    fn at(secs: u64) -> Timestamp {
+        START + Duration::from_secs(secs)
+    }
+
+    fn key(owner: &str) -> SigningKey {
+        SigningKey::generate(owner).unwrap()
+    }
+
+    fn published(ring: &KeyRing, now: Timestamp) -> Vec<String> {
+        ring.jwks(now).kids().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn the_first_key_signs_at_once_even_if_the_clock_is_set_back() {
+        let ring = KeyRing::new(key("gw1"), at(100));
+        for now in [at(0), at(100), at(100_000)] {
+            assert!(published(&ring, now).contains(&ring.current(now).kid().to_owned()));
+        }
+    }
+
+    #[test]
+    fn a_new_key_is_published_ten_minutes_before_it_signs_and_the_old_one_ten_minutes_after() {
+        let first = KeyRing::new(key("a"), at(0));
+        let ring = first.rotate(key("b"), at(1000));
+        let (old, new) = (first.current(at(0)).kid(), ring.current(at(9999)).kid());
+        let expectations = [
+            (1000, old, [true, true]),
+            (1599, old, [true, true]),
+            (1600, new, [true, true]),
+            (2199, new, [true, true]),
+            (2200, new, [false, true]),
+        ];
+        for (secs, signs, shown) in expectations {
+            let now = at(secs);
+            assert_eq!(ring.current(now).kid(), signs, "at {secs}");
+            let kids = published(&ring, now);
+            assert_eq!([old, new].map(|kid| kids.iter().any(|shown| shown == kid)), shown, "at {secs}");
+        }
+    }
+
+    #[test]
+    fn the_signing_key_is_always_published_whatever_the_rhythm_of_rotations() {
+        let mut ring = KeyRing::new(key("k"), at(0));
+        let mut published_since = std::collections::BTreeMap::new();
+        for secs in (0..6000).step_by(50) {
+            // Rotations at odd moments, twice in a row among them.
+            if [200, 250, 1000, 3000, 3650].contains(&secs) {
+                ring = ring.rotate(key("k"), at(secs));
+            }
+            let kids = published(&ring, at(secs));
+            for kid in &kids {
+                published_since.entry(kid.clone()).or_insert(secs);
+            }
+            let current = ring.current(at(secs)).kid();
+            assert!(kids.iter().any(|kid| kid == current), "at {secs}");
+            let since = published_since[current];
+            assert!(since == 0 || secs - since >= PUBLISH_LEAD.as_secs(), "key of {since} signs at {secs}");
+        }
+    }
+
+    #[test]
+    fn a_stored_ring_is_the_same_after_a_restart() {
+        let ring = KeyRing::new(key("a"), at(0)).rotate(key("b"), at(1000));
+        let stored: Vec<RingKey> = ring
+            .keys()
+            .map(|entry| {
+                let der = entry.key.to_pkcs8().unwrap();
+                let key = Arc::new(SigningKey::from_pkcs8(entry.key.kid(), &der).unwrap());
+                RingKey { key, signs_from: entry.signs_from }
+            })
+            .rev()
+            .collect();
+        let restored = KeyRing::restore(stored).unwrap();
+        for now in [at(1000), at(1600), at(2200)] {
+            assert_eq!(restored.jwks(now), ring.jwks(now));
+            assert_eq!(restored.current(now).kid(), ring.current(now).kid());
+        }
+        assert!(KeyRing::restore(Vec::new()).is_none());
     }
 }

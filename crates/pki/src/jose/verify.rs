@@ -10,6 +10,9 @@ use serde::de::DeserializeOwned;
 use super::ALGORITHM;
 use super::jwks::VerifyingKeys;
 
+/// How much of a stranger's text an error repeats.
+const SHOWN_CHARS: usize = 64;
+
 /// Why a token is refused.
 #[derive(Debug, thiserror::Error)]
 pub enum JoseError {
@@ -145,7 +148,7 @@ pub fn verify<C: DeserializeOwned>(
     let (header, payload) = signed.split_once('.').ok_or(JoseError::Malformed)?;
     let kid = check_header(&decode(header)?, expected)?;
 
-    let key = keys.by_kid(&kid).ok_or(JoseError::UnknownKey { kid })?;
+    let key = keys.by_kid(&kid).ok_or_else(|| JoseError::UnknownKey { kid: shown(&kid) })?;
     key.verify_sig(signed.as_bytes(), &decode(signature)?).map_err(|_| JoseError::Signature)?;
 
     let payload = decode(payload)?;
@@ -161,16 +164,16 @@ fn decode(part: &str) -> Result<Vec<u8>, JoseError> {
 fn check_header(json: &[u8], expected: &Expected<'_>) -> Result<String, JoseError> {
     let header: Header = serde_json::from_slice(json).map_err(|_| JoseError::Malformed)?;
     if header.alg != ALGORITHM {
-        return Err(JoseError::Algorithm { alg: header.alg });
+        return Err(JoseError::Algorithm { alg: shown(&header.alg) });
     }
     if header.crit {
         return Err(JoseError::Critical);
     }
     let typ = header.typ.unwrap_or_default();
     if typ != expected.typ {
-        return Err(JoseError::Type { typ });
+        return Err(JoseError::Type { typ: shown(&typ) });
     }
-    header.kid.ok_or(JoseError::UnknownKey { kid: String::new() })
+    header.kid.ok_or(JoseError::Malformed)
 }
 
 fn check_claims(claims: &Registered, expected: &Expected<'_>, now: Timestamp) -> Result<(), JoseError> {
@@ -198,6 +201,11 @@ fn check_claims(claims: &Registered, expected: &Expected<'_>, now: Timestamp) ->
         return Err(JoseError::Lifetime { secs: lives });
     }
     Ok(())
+}
+
+/// A stranger's text, cut to what a message or a log line should carry.
+fn shown(text: &str) -> String {
+    text.chars().take(SHOWN_CHARS).collect()
 }
 
 /// True for any value, `null` included: that a member is there at all is what counts.

@@ -146,3 +146,72 @@ fn decode(content: &[u8]) -> Option<Zeroizing<[u8; KEK_BYTES]>> {
     let bytes = Zeroizing::new(BASE64URL_NOPAD.decode(encoded.as_bytes()).ok()?);
     bytes.as_slice().try_into().ok().map(Zeroizing::new)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+    use testkit::SeqIds;
+
+    #[test]
+    fn the_first_start_makes_a_key_and_the_second_finds_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("kek");
+        assert!(Kek::load(&path).unwrap().is_none());
+        let made = Kek::load_or_create(&path, &SeqIds::seeded(1)).unwrap().key_id();
+        assert_eq!(Kek::load_or_create(&path, &SeqIds::seeded(2)).unwrap().key_id(), made);
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o7777, 0o600);
+        let other = directory.path().join("other");
+        assert_ne!(Kek::load_or_create(&other, &SeqIds::seeded(2)).unwrap().key_id(), made);
+    }
+
+    #[test]
+    fn two_first_starts_at_once_end_with_one_key() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("kek");
+        let start = |seed| {
+            let path = &path;
+            move || Kek::load_or_create(path, &SeqIds::seeded(seed)).unwrap().key_id()
+        };
+        let ids: Vec<KeyId> = std::thread::scope(|scope| {
+            let starts: Vec<_> = (0..8).map(|seed| scope.spawn(start(seed))).collect();
+            starts.into_iter().map(|start| start.join().unwrap()).collect()
+        });
+        assert!(ids.iter().all(|id| *id == ids[0]), "{ids:?}");
+    }
+
+    #[test]
+    fn a_key_file_that_others_may_read_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("kek");
+        Kek::load_or_create(&path, &SeqIds::default()).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o644)).unwrap();
+        let refused = Kek::load_or_create(&path, &SeqIds::default());
+        assert!(matches!(refused, Err(KekError::File(PrivateFileError::Mode { mode: 0o644, .. }))));
+    }
+
+    #[test]
+    fn a_damaged_key_file_is_refused_and_not_replaced() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("kek");
+        let good = format!("{PREFIX}{}", BASE64URL_NOPAD.encode(&[7; KEK_BYTES]));
+        let short = format!("{PREFIX}{}", BASE64URL_NOPAD.encode(&[7; KEK_BYTES - 1]));
+        for bad in [
+            "",
+            "\n",
+            PREFIX,
+            good.trim_start_matches('c'),
+            &short,
+            &format!("{good}\n\n"),
+            &format!("{good}A"),
+            good.trim_start_matches(PREFIX),
+        ] {
+            private_file::create(&path, bad.as_bytes()).unwrap();
+            assert!(matches!(Kek::load_or_create(&path, &SeqIds::default()), Err(KekError::Format { .. })), "{bad:?}");
+            assert_eq!(std::fs::read(&path).unwrap(), bad.as_bytes());
+            std::fs::remove_file(&path).unwrap();
+        }
+        private_file::create(&path, good.as_bytes()).unwrap();
+        assert_eq!(Kek::load(&path).unwrap().unwrap().key_id(), Kek::from_bytes(&[7; KEK_BYTES]).unwrap().key_id());
+    }
+}

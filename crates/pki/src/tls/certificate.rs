@@ -93,7 +93,7 @@ impl Certificate {
     }
 
     /// Whether it is good for `host`: a name, an address, or `*.` and a name (then only the same wildcard is). A
-    /// wildcard stands for exactly one label (RFC 9525 §6.3).
+    /// wildcard stands for exactly one label (RFC 9525 §6.3), and only above two or more.
     pub fn covers(&self, host: &str) -> bool {
         if let Ok(address) = host.parse::<IpAddr>() {
             return self.addresses.contains(&address);
@@ -114,10 +114,10 @@ impl Certificate {
     }
 }
 
-/// `*.b.c` for `a.b.c`; none for a single label or a wildcard.
+/// `*.b.c` for `a.b.c`. None for `a.b`: clients do not take a wildcard above a single label (`*.localhost`, `*.com`).
 fn wildcard_of(host: &str) -> Option<String> {
     let (first, rest) = host.split_once('.')?;
-    (first != "*" && !rest.is_empty()).then(|| format!("*.{rest}"))
+    (!matches!(first, "" | "*") && rest.contains('.')).then(|| format!("*.{rest}"))
 }
 
 fn address_of(bytes: &[u8]) -> Option<IpAddr> {
