@@ -17,9 +17,11 @@
 pub mod assertion;
 mod completion;
 pub mod connection;
+mod doors;
 pub mod enforce;
 mod fact_builder;
 pub mod gateway;
+pub mod listener;
 pub mod permit;
 mod record;
 pub mod refusal;
@@ -29,6 +31,7 @@ mod sign_in;
 pub mod snapshot;
 pub mod streams;
 pub mod trace;
+pub mod upstream;
 mod visit;
 
 pub use completion::Completion;

@@ -1,0 +1,222 @@
+//! The way to an app: connections, one exchange over each, and what may be tried again.
+//!
+//! Nothing here works without a [`Permit`]: it is the only source of the request that is sent, so the bytes judged are
+//! the bytes forwarded (gateway.md GW-5, GW-69, GW-72 to GW-74; rulings R-22).
+//!
+//! Not here: balancing and health (targets are tried in turn), connection-bound authentication (a connection on which
+//! `Negotiate` or `NTLM` is seen is never used again, and not pinned to its client either).
+//!
+//! Invariants: a response reaches the request it answers or nobody; an exchange dropped before its end takes its
+//! connection with it.
+
+pub(crate) mod connect;
+pub(crate) mod exchange;
+pub(crate) mod pool;
+pub(crate) mod retry;
+pub(crate) mod upload;
+
+use std::error::Error as _;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use model::app::UpstreamTarget;
+use tokio_util::sync::CancellationToken;
+
+use crate::Permit;
+
+use connect::{Connection, Connector, Drivers, PoolKey};
+use exchange::{Exchange, Failed};
+use pool::Pool;
+use retry::{Attempt, Failure, RetryBudget};
+use upload::UploadBody;
+
+/// How often idle connections are looked through.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(5);
+
+/// The step of an exchange that took too long (GW-73).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Phase {
+    /// Between two pieces of a body.
+    BodyIdle,
+    /// TCP connect.
+    Connect,
+    /// Until the response head.
+    ResponseHead,
+    /// TLS handshake.
+    Tls,
+}
+
+impl Phase {
+    /// The name a 504 gives it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Phase::BodyIdle => "body idle",
+            Phase::Connect => "connect",
+            Phase::ResponseHead => "response head",
+            Phase::Tls => "TLS handshake",
+        }
+    }
+}
+
+/// Why the upstream gave no answer.
+#[derive(Debug, thiserror::Error)]
+pub enum UpstreamError {
+    /// The upstream cannot be reached, or went away before it answered: 503, 502.
+    #[error("upstream `{target}` does not answer: {cause}")]
+    Down {
+        /// Which target.
+        target: UpstreamTarget,
+        /// Whether there was a connection.
+        was_connected: bool,
+        /// What failed.
+        #[source]
+        cause: io::Error,
+    },
+    /// The answer is not one that may be passed on: 502.
+    #[error("upstream `{target}` answered in a way that is not passed on: {rule}")]
+    Misbehaved {
+        /// Which target.
+        target: UpstreamTarget,
+        /// What it did.
+        rule: &'static str,
+    },
+    /// The app declares no target: 503.
+    #[error("the upstream has no target")]
+    NoTarget,
+    /// Too slow: 504.
+    #[error("upstream `{target}` was too slow: {} time-out of {limit:?}", phase.as_str())]
+    Timeout {
+        /// Which target.
+        target: UpstreamTarget,
+        /// In which step.
+        phase: Phase,
+        /// The limit that passed.
+        limit: Duration,
+    },
+    /// The request's own body did not arrive whole; the fault is the client's.
+    #[error("the request body ended early")]
+    UploadAborted,
+}
+
+impl UpstreamError {
+    fn down(key: &PoolKey, cause: io::Error) -> Self {
+        Self::Down { target: key.target.clone(), was_connected: false, cause }
+    }
+
+    fn went_away(key: &PoolKey, error: hyper::Error) -> Self {
+        let is_ours = error.source().is_some_and(|source| source.is::<upload::UploadAborted>());
+        if is_ours {
+            return Self::UploadAborted;
+        }
+        Self::Down { target: key.target.clone(), was_connected: true, cause: io::Error::other(error) }
+    }
+}
+
+/// All connections to upstreams of one gateway.
+pub struct Upstreams {
+    pool: Pool,
+    connector: Connector,
+    budget: RetryBudget,
+    turn: AtomicUsize,
+    drivers: Drivers,
+}
+
+impl Upstreams {
+    /// `roots_pem` is trusted where an upstream names no roots of its own; without either, `https` targets fail.
+    pub fn new(roots_pem: Option<Arc<str>>) -> Arc<Self> {
+        let drivers = Drivers::default();
+        Arc::new(Self {
+            pool: Pool::default(),
+            connector: Connector::new(roots_pem, drivers.clone()),
+            budget: RetryBudget::default(),
+            turn: AtomicUsize::new(0),
+            drivers,
+        })
+    }
+
+    /// Closes connections that waited too long, until `shutdown`; then closes all of them.
+    pub(crate) async fn run_sweeper(&self, shutdown: CancellationToken) {
+        let mut ticks = tokio::time::interval(SWEEP_INTERVAL);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = shutdown.cancelled() => break,
+                _ = ticks.tick() => self.pool.sweep(Instant::now()),
+            }
+        }
+        self.pool.clear();
+        self.drivers.stop().await;
+    }
+
+    /// Sends the permitted request and waits for the head of its response.
+    ///
+    /// # Errors
+    /// Nothing of a response was seen; the caller answers 502, 503 or 504.
+    pub(crate) async fn send(&self, permit: &Permit, body: UploadBody) -> Result<Exchange, UpstreamError> {
+        self.budget.note_request();
+        let targets = &permit.upstream().targets;
+        let mut turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        let mut body = Some(body);
+        let mut retries = 0;
+        loop {
+            let target =
+                turn.checked_rem(targets.len()).and_then(|at| targets.get(at)).ok_or(UpstreamError::NoTarget)?;
+            let key = PoolKey::new(target, &permit.upstream().tls, permit.request().is_websocket());
+            // A retry never trusts a second connection that waited.
+            let failed = match self.attempt(permit, &key, &mut body, retries == 0).await {
+                Ok(exchange) => return Ok(exchange),
+                Err(failed) => failed,
+            };
+            let attempt = Attempt {
+                retries,
+                failure: failed.failure,
+                is_repeatable: body.is_some(),
+                is_idempotent: retry::is_idempotent(permit.request().method()),
+                has_other_target: targets.len() > 1,
+            };
+            if !retry::may_retry(attempt) || !self.budget.spend() {
+                return Err(failed.error);
+            }
+            tracing::debug!(error = %failed.error, "upstream request is tried once more");
+            retries += 1;
+            if failed.failure == Failure::Connect {
+                turn = turn.wrapping_add(1);
+            }
+        }
+    }
+
+    /// One attempt. `body` is taken, and put back if it never left.
+    async fn attempt(
+        &self,
+        permit: &Permit,
+        key: &PoolKey,
+        body: &mut Option<UploadBody>,
+        may_reuse: bool,
+    ) -> Result<Exchange, Failed> {
+        let pooled = if may_reuse { self.pool.take(key, Instant::now()) } else { None };
+        let was_pooled = pooled.is_some();
+        let (connection, connect_time) = match pooled {
+            Some(connection) => (connection, None),
+            None => {
+                let opened = self.connector.open(key, &permit.upstream().timeouts).await;
+                let (connection, took) = opened.map_err(|error| Failed { error, failure: Failure::Connect })?;
+                (connection, Some(took))
+            }
+        };
+        if let (Connection::Http2(sender), false) = (&connection, was_pooled) {
+            self.pool.share(key.clone(), sender.clone(), Instant::now());
+        }
+        let mut exchange = exchange::run(permit, key, connection, was_pooled, body).await?;
+        exchange.connect_time = connect_time;
+        Ok(exchange)
+    }
+
+    /// Gives the connection of an exchange that ended well to the next request.
+    pub(crate) async fn finish(&self, exchange: Exchange) {
+        if let Some((key, connection)) = exchange.into_reusable().await {
+            self.pool.put_back(key, connection, Instant::now());
+        }
+    }
+}

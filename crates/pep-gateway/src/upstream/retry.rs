@@ -1,0 +1,123 @@
+//! When a request may be sent a second time (GW-72). Pure.
+//!
+//! Invariant: never after a response byte, never a second retry, and never a request that the upstream may have acted
+//! on, unless its method makes that harmless.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// Retries allowed before the share of [`BUDGET_PERCENT`] counts.
+const BUDGET_FLOOR: u64 = 10;
+/// The largest share of requests that may be retries.
+const BUDGET_PERCENT: u64 = 10;
+
+/// What is known of a failed attempt.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Attempt {
+    /// Retries made before it.
+    pub(crate) retries: u32,
+    /// How it failed.
+    pub(crate) failure: Failure,
+    /// The request can be made again: it has no body, or came back unsent.
+    pub(crate) is_repeatable: bool,
+    /// RFC 9110 §9.2.2.
+    pub(crate) is_idempotent: bool,
+    /// The upstream has another target.
+    pub(crate) has_other_target: bool,
+}
+
+/// How an attempt failed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Failure {
+    /// After response bytes, or while waiting for them.
+    Answering,
+    /// A connection that had waited in the pool was closed before any response byte.
+    ClosedWhilePooled,
+    /// No connection.
+    Connect,
+    /// The upstream said it did not look at the request, or it never left.
+    Unprocessed,
+}
+
+/// Whether to try again.
+pub(crate) fn may_retry(attempt: Attempt) -> bool {
+    if attempt.retries > 0 || !attempt.is_repeatable {
+        return false;
+    }
+    match attempt.failure {
+        Failure::Answering => false,
+        Failure::ClosedWhilePooled => attempt.is_idempotent,
+        Failure::Connect => attempt.has_other_target,
+        Failure::Unprocessed => true,
+    }
+}
+
+/// Whether repeating a request of this method changes nothing (RFC 9110 §9.2.2).
+pub(crate) fn is_idempotent(method: &str) -> bool {
+    matches!(method, "DELETE" | "GET" | "HEAD" | "OPTIONS" | "PUT")
+}
+
+/// Keeps retries a small share of all requests, so that a failing upstream is not hit twice as hard.
+#[derive(Default)]
+pub(crate) struct RetryBudget {
+    requests: AtomicU64,
+    retries: AtomicU64,
+}
+
+impl RetryBudget {
+    /// Counts a request.
+    pub(crate) fn note_request(&self) {
+        self.requests.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Spends one retry, if the budget has one left.
+    pub(crate) fn spend(&self) -> bool {
+        let share = self.requests.load(Ordering::Relaxed).saturating_mul(BUDGET_PERCENT) / 100;
+        let limit = share.saturating_add(BUDGET_FLOOR);
+        self.retries
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |spent| (spent < limit).then_some(spent + 1))
+            .is_ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_is_repeated_only_when_nothing_can_have_happened() {
+        use Failure::*;
+        // failure, repeatable, idempotent, other target, earlier retries, expected
+        let rows = [
+            (Connect, true, false, true, 0, true),
+            (Connect, true, false, false, 0, false),
+            (Connect, true, false, true, 1, false),
+            (Connect, false, true, true, 0, false),
+            (Unprocessed, true, false, false, 0, true),
+            (Unprocessed, false, true, true, 0, false),
+            (ClosedWhilePooled, true, true, false, 0, true),
+            (ClosedWhilePooled, true, false, true, 0, false),
+            (ClosedWhilePooled, false, true, true, 0, false),
+            (Answering, true, true, true, 0, false),
+        ];
+        for (failure, is_repeatable, is_idempotent, has_other_target, retries, expected) in rows {
+            let attempt = Attempt { retries, failure, is_repeatable, is_idempotent, has_other_target };
+            assert_eq!(may_retry(attempt), expected, "{attempt:?}");
+        }
+    }
+
+    #[test]
+    fn retries_stay_a_tenth_of_requests() {
+        let budget = RetryBudget::default();
+        for _ in 0..100 {
+            budget.note_request();
+        }
+        assert_eq!((0..100).filter(|_| budget.spend()).count(), 20);
+    }
+
+    #[test]
+    fn a_post_is_not_idempotent_and_nor_is_an_unknown_method() {
+        for method in ["PATCH", "POST", "PURGE", "get"] {
+            assert!(!is_idempotent(method), "{method}");
+        }
+    }
+}
