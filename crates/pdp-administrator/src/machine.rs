@@ -159,7 +159,7 @@ impl Administrator {
 
     fn active(&mut self, batch: Vec<(SessionId, Timestamp)>, outputs: &mut Vec<Output>) -> Result<(), Refusal> {
         let now = self.now;
-        outputs.extend(batch.into_iter().filter_map(|(id, at)| self.roster.touch(id, at.min(now))).map(Output::Change));
+        outputs.extend(batch.into_iter().filter_map(|(id, at)| self.roster.touch(id, at, now)).map(Output::Change));
         Ok(())
     }
 
@@ -250,9 +250,8 @@ impl Administrator {
         sessions: Vec<SessionId>,
         outputs: &mut Vec<Output>,
     ) {
-        if self.withdrawals.begin(revocation, scope.clone(), cause, sessions, self.now) {
-            outputs.push(Output::Reevaluate { revocation, scope, cause });
-        }
+        self.withdrawals.begin(revocation, scope.clone(), cause, sessions, self.now);
+        outputs.push(Output::Reevaluate { revocation, scope, cause });
     }
 }
 

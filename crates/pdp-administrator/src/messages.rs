@@ -133,7 +133,7 @@ pub struct StaleDoor {
 /// Why an input changed nothing.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum Refusal {
-    /// Idle or absolute time was over before it began.
+    /// Idle or absolute time is over.
     #[error("the session `{0}` is already over; sign in again")]
     Expired(SessionId),
     /// Times further ahead than two honest clocks can differ.

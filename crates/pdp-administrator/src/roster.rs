@@ -78,8 +78,11 @@ impl Roster {
             return Err(Refusal::Withdrawn(id));
         }
         if let Some(known) = self.live.get(&id) {
-            let is_same = known.session.user == session.user && known.session.created == session.created;
-            return if is_same { Ok(upsert(known, known.tokens.clone())) } else { Err(Refusal::IdTaken(id)) };
+            if known.session.user != session.user || known.session.created != session.created {
+                return Err(Refusal::IdTaken(id));
+            }
+            refuse_expired(&known.session, now)?;
+            return Ok(upsert(known, known.tokens.clone()));
         }
         if session.absolute_limit > ABSOLUTE_CEILING || session.idle_limit > ABSOLUTE_CEILING {
             return Err(Refusal::LimitTooLong(id));
@@ -91,9 +94,7 @@ impl Roster {
         if session.epochs.global < self.global_epoch || session.epochs.user < self.user_epoch(session.user) {
             return Err(Refusal::OldEpoch(id));
         }
-        if session.is_expired(now) {
-            return Err(Refusal::Expired(id));
-        }
+        refuse_expired(&session, now)?;
         let live = Live { session: Arc::new(session), tokens: Vec::new() };
         let change = upsert(&live, Vec::new());
         self.insert(live);
@@ -109,6 +110,7 @@ impl Roster {
         now: Timestamp,
     ) -> Result<SessionChange, Refusal> {
         let live = self.live.get_mut(&id).ok_or(Refusal::NoSession(id))?;
+        refuse_expired(&live.session, now)?;
         if self.tokens.contains_key(&token) {
             let again = live.tokens.iter().any(|known| known.token == token && is_newest_of(known, host));
             return if again { Ok(upsert(live, live.tokens.clone())) } else { Err(Refusal::TokenSpent(id)) };
@@ -142,6 +144,7 @@ impl Roster {
         now: Timestamp,
     ) -> Result<SessionChange, Refusal> {
         let live = self.live.get_mut(&id).ok_or(Refusal::NoSession(id))?;
+        refuse_expired(&live.session, now)?;
         // A time ahead would stay fresh for too long.
         step_up.at = step_up.at.min(now);
         let session = Arc::make_mut(&mut live.session);
@@ -157,11 +160,12 @@ impl Roster {
         Ok(upsert(live, Vec::new()))
     }
 
-    /// Notes that a session was used at `at`. Use after its end does not revive it.
-    pub(crate) fn touch(&mut self, id: SessionId, at: Timestamp) -> Option<SessionChange> {
+    /// Notes that a session was used at `at`. Once its time is over, nothing revives it.
+    pub(crate) fn touch(&mut self, id: SessionId, at: Timestamp, now: Timestamp) -> Option<SessionChange> {
         let live = self.live.get_mut(&id)?;
         let ends_at = live.session.ends_at();
-        if at <= live.session.last_active || at >= ends_at {
+        let at = at.min(now);
+        if at <= live.session.last_active || now >= ends_at {
             return None;
         }
         Arc::make_mut(&mut live.session).last_active = at;
@@ -304,6 +308,11 @@ impl Roster {
         self.forget.insert((tombstone.until, tombstone.session));
         self.dead.insert(tombstone.session, Dead { tombstone, tokens });
     }
+}
+
+/// Time may be over before a tick says so.
+fn refuse_expired(session: &Session, now: Timestamp) -> Result<(), Refusal> {
+    if session.is_expired(now) { Err(Refusal::Expired(session.id)) } else { Ok(()) }
 }
 
 fn is_newest_of(token: &HostToken, host: &str) -> bool {

@@ -26,7 +26,7 @@ pub struct Withdrawal {
     pub scope: Scope,
     /// Why.
     pub cause: Cause,
-    /// When it was given.
+    /// When it was last given.
     pub accepted: Timestamp,
     /// Sessions it ended, sorted.
     pub sessions: Vec<SessionId>,
@@ -79,7 +79,8 @@ impl Withdrawals {
         stale
     }
 
-    /// Begins an order. True if doors must hear of it: unless this very order was given before and every door answered.
+    /// Begins an order. Given again under its id, it is owed again by every door: judging a stream twice does no harm,
+    /// leaving one out would.
     pub(crate) fn begin(
         &mut self,
         id: RevocationId,
@@ -87,13 +88,9 @@ impl Withdrawals {
         cause: Cause,
         mut sessions: Vec<SessionId>,
         now: Timestamp,
-    ) -> bool {
-        if let Some(order) = self.orders.get(&id) {
-            let is_known = order.scope == scope && sessions.iter().all(|session| order.sessions.contains(session));
-            if is_known {
-                return !order.is_proven();
-            }
-            sessions.extend(order.sessions.iter().copied());
+    ) {
+        if let Some(order) = self.orders.remove(&id) {
+            sessions.extend(order.sessions);
             self.due.remove(&(order.accepted + ACK_TIMEOUT, id));
             self.kept_until.remove(&(order.accepted + WITHDRAWAL_KEPT, id));
         }
@@ -106,7 +103,6 @@ impl Withdrawals {
         self.kept_until.insert((now + WITHDRAWAL_KEPT, id));
         let order = Withdrawal { scope, cause, accepted: now, sessions, awaiting, stale: BTreeSet::new() };
         self.orders.insert(id, order);
-        true
     }
 
     /// The order this door has now answered, or `None` if no answer was owed.

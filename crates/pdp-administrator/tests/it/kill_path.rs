@@ -1,0 +1,1 @@
+//! The one kill path, step by step.
