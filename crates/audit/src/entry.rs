@@ -282,11 +282,7 @@ pub(crate) fn split_payload(payload: &[u8]) -> Result<(&[u8], &[u8]), EntryError
 }
 
 /// Reads a record payload.
-pub(crate) fn decode_payload(
-    payload: &[u8],
-    keys: &Keyring,
-    access: SealedAccess,
-) -> Result<StoredRecord, EntryError> {
+pub(crate) fn decode_payload(payload: &[u8], keys: &Keyring, access: SealedAccess) -> Result<StoredRecord, EntryError> {
     let (entry, beside) = split_payload(payload)?;
     let mut record = StoredRecord::closed(decode_entry(entry)?);
     if access == SealedAccess::Open {
@@ -327,9 +323,9 @@ impl<'a> Opener<'a> {
         for _ in 1..pairs {
             sealed.push((input.u64()?, input.bytes()?));
         }
-        let sealer = keys.opening(key_ref, record.subject_id().as_ref()).and_then(|key| {
-            Some(seal::Sealer::new(&key, record.access_id()?, record.kind()?, record.time()))
-        });
+        let sealer = keys
+            .opening(key_ref, record.subject_id().as_ref())
+            .and_then(|key| Some(seal::Sealer::new(&key, record.access_id()?, record.kind()?, record.time())));
         Ok(Self { sealer, sealed })
     }
 

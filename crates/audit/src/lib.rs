@@ -10,10 +10,19 @@
 #![forbid(unsafe_code)]
 
 pub mod entry;
-pub mod keyring;
+pub mod explain;
 mod index;
+pub mod keyring;
 pub mod log;
+pub mod mask;
+pub mod query;
+pub mod render;
+pub mod tail;
+pub mod verify;
 
 pub use entry::{Column, Sealed, SealedAccess, StoredRecord, Value};
+pub use explain::{ExplainError, Story};
 pub use keyring::{DailyKeyStore, Day, KeyStoreError, SealKey, SubjectKeys};
 pub use log::{AuditLog, LogConfig, LogSeams, OpenError, OpenReport};
+pub use query::{Answer, Coverage, Query, QueryError};
+pub use tail::{Tail, TailItem};

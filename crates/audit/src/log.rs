@@ -98,7 +98,9 @@ pub enum OpenError {
     #[error("another process has the audit log in `{0}` open; stop it or give this one another directory")]
     InUse(PathBuf),
     /// The origin cannot stand in a checkpoint.
-    #[error("`{0}` is not a log origin; give 1 to 200 bytes without spaces, control characters or `+`, like `log.example/node1`")]
+    #[error(
+        "`{0}` is not a log origin; give 1 to 200 bytes without spaces, control characters or `+`, like `log.example/node1`"
+    )]
     Origin(String),
     /// The segment size is out of range.
     #[error("`{0}` bytes is no segment size; give {MIN_SEGMENT_BYTES} to {MAX_SEGMENT_BYTES}")]
@@ -142,8 +144,14 @@ pub(crate) struct Shared {
     pub(crate) index: HotIndex,
     pub(crate) segments: RwLock<Vec<Arc<Segment>>>,
     pub(crate) holes: Vec<Hole>,
-    /// The next sequence number.
-    pub(crate) next_seq: watch::Sender<u64>,
+    pub(crate) growth: watch::Sender<Growth>,
+}
+
+/// How far the log has come.
+#[derive(Clone, Copy)]
+pub(crate) struct Growth {
+    pub(crate) next_seq: u64,
+    pub(crate) is_closed: bool,
 }
 
 impl Shared {
@@ -154,7 +162,7 @@ impl Shared {
         let next = written.rows.last().map(|row| row.seq.saturating_add(1));
         self.index.extend(written.rows);
         if let Some(next) = next {
-            self.next_seq.send_replace(next);
+            self.growth.send_modify(|growth| growth.next_seq = next);
         }
     }
 }
@@ -185,11 +193,7 @@ impl AuditLog {
     ///
     /// # Errors
     /// As [`Self::open`].
-    pub fn open_on(
-        disk: Arc<dyn Disk>,
-        config: &LogConfig,
-        seams: LogSeams,
-    ) -> Result<(Self, OpenReport), OpenError> {
+    pub fn open_on(disk: Arc<dyn Disk>, config: &LogConfig, seams: LogSeams) -> Result<(Self, OpenReport), OpenError> {
         check(config)?;
         let disk_error = |source| OpenError::Disk { dir: config.dir.clone(), source };
         let lock = lock(config)?;
@@ -197,8 +201,7 @@ impl AuditLog {
         keys.tend(seams.clock.now())?;
         let reserves =
             Arc::new(Reserves::open(disk.clone(), config.segment_bytes, config.reserves).map_err(disk_error)?);
-        let found =
-            recover::recover(&*disk, &reserves, &config.origin, config.hot_rows).map_err(disk_error)?;
+        let found = recover::recover(&*disk, &reserves, &config.origin, config.hot_rows).map_err(disk_error)?;
         let abandoned = abandoned_accesses(&found.rows);
         let origin = found.end.origin.clone();
         let shared = Arc::new(Shared {
@@ -207,7 +210,7 @@ impl AuditLog {
             index: HotIndex::new(config.hot_rows, found.rows, found.is_whole),
             segments: RwLock::new(found.segments),
             holes: found.holes,
-            next_seq: watch::Sender::new(found.end.next_seq),
+            growth: watch::Sender::new(Growth { next_seq: found.end.next_seq, is_closed: false }),
         });
         let queue = Arc::new(Queue::new(config.queue_records));
         let writer = Writer::new(disk, reserves.clone(), config.segment_bytes, found.end);
@@ -224,7 +227,7 @@ impl AuditLog {
         for record in abandoned {
             log.append_blocking(AuditRecord { time: now, ..record }, Durability::Standard)?;
         }
-        let next_seq = *log.shared.next_seq.borrow();
+        let next_seq = log.next_seq();
         let report =
             OpenReport { origin, next_seq, cut_bytes: found.cut_bytes, gaps: found.unrecorded, closed_accesses };
         Ok((log, report))
@@ -249,6 +252,18 @@ impl AuditLog {
             // A thread of ours that panicked has already said so.
             let _ = thread.join();
         }
+        self.shared.growth.send_modify(|growth| growth.is_closed = true);
+    }
+
+    /// The sequence number the next record gets.
+    pub fn next_seq(&self) -> u64 {
+        self.shared.growth.borrow().next_seq
+    }
+
+    /// The oldest sequence number there is a segment for.
+    pub fn first_seq(&self) -> u64 {
+        let segments = self.shared.segments.read().unwrap_or_else(PoisonError::into_inner);
+        segments.first().map_or(0, |segment| segment.first_seq)
     }
 
     fn start(&self, committer: Committer, clock: Arc<dyn Clock>) -> io::Result<()> {

@@ -45,7 +45,8 @@ impl Sealer {
 }
 
 fn nonce(field: &str) -> Nonce {
-    let digest: [u8; 32] = Sha256::new().chain_update(NONCE_LABEL).chain_update([0]).chain_update(field).finalize().into();
+    let digest: [u8; 32] =
+        Sha256::new().chain_update(NONCE_LABEL).chain_update([0]).chain_update(field).finalize().into();
     let [b0, b1, b2, b3, b4, b5, b6, b7, b8, b9, b10, b11, ..] = digest;
     [b0, b1, b2, b3, b4, b5, b6, b7, b8, b9, b10, b11].into()
 }

@@ -26,11 +26,7 @@ const ORDER: [Column; 8] = [
 ];
 
 /// Makes `columns` fit `max_bytes`. `has_lost_pins` marks a record whose pins were too large to keep.
-pub(super) fn fit(
-    mut columns: Vec<(Column, Value)>,
-    max_bytes: usize,
-    has_lost_pins: bool,
-) -> Vec<(Column, Value)> {
+pub(super) fn fit(mut columns: Vec<(Column, Value)>, max_bytes: usize, has_lost_pins: bool) -> Vec<(Column, Value)> {
     let untruncated_size = encoded_len(&columns);
     let mut is_cut = has_lost_pins;
     for (column, value) in &mut columns {

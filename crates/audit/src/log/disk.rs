@@ -85,9 +85,7 @@ impl OsDisk {
 
 impl Disk for OsDisk {
     fn list(&self) -> io::Result<Vec<String>> {
-        std::fs::read_dir(&self.dir)?
-            .map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()))
-            .collect()
+        std::fs::read_dir(&self.dir)?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect()
     }
 
     fn create(&self, name: &str) -> io::Result<Box<dyn DiskFile>> {

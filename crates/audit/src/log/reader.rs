@@ -33,7 +33,8 @@ impl Segment {
 
 /// Every segment, oldest first.
 pub(crate) fn list_segments(disk: &dyn Disk) -> io::Result<Vec<Arc<Segment>>> {
-    let mut segments: Vec<_> = disk.list()?.iter().filter_map(|name| Segment::of_file_name(name)).map(Arc::new).collect();
+    let mut segments: Vec<_> =
+        disk.list()?.iter().filter_map(|name| Segment::of_file_name(name)).map(Arc::new).collect();
     segments.sort();
     Ok(segments)
 }
@@ -86,10 +87,9 @@ impl<'a> Scanner<'a> {
         self.at = 0;
         let kept = self.buffer.len();
         self.buffer.resize(kept.saturating_add(CHUNK_BYTES), 0);
-        let read = self.file.read_at(
-            self.buffer.get_mut(kept..).unwrap_or_default(),
-            self.start.saturating_add(kept as u64),
-        )?;
+        let read = self
+            .file
+            .read_at(self.buffer.get_mut(kept..).unwrap_or_default(), self.start.saturating_add(kept as u64))?;
         self.buffer.truncate(kept.saturating_add(read));
         self.is_at_end = read < CHUNK_BYTES;
         Ok(())
@@ -131,7 +131,8 @@ impl<'a> Files<'a> {
         let mut bytes = vec![0; 2_048];
         loop {
             let read = file.read_at(&mut bytes, u64::from(offset))?;
-            let needed = bytes.first_chunk::<4>().map_or(0, |length| u32::from_le_bytes(*length) as usize) + FRAME_BYTES;
+            let needed =
+                bytes.first_chunk::<4>().map_or(0, |length| u32::from_le_bytes(*length) as usize) + FRAME_BYTES;
             if needed > bytes.len() && needed <= MAX_PAYLOAD_BYTES + FRAME_BYTES {
                 bytes.resize(needed, 0);
                 continue;

@@ -114,16 +114,9 @@ fn finish(
     Ok(Recovered { end, segments, rows, is_whole, holes, unrecorded, cut_bytes })
 }
 
-fn begin_epoch(
-    disk: &dyn Disk,
-    reserves: &Reserves,
-    base_origin: &str,
-    epoch: u32,
-    first_seq: u64,
-) -> io::Result<End> {
+fn begin_epoch(disk: &dyn Disk, reserves: &Reserves, base_origin: &str, epoch: u32, first_seq: u64) -> io::Result<End> {
     let segment = Segment { epoch, first_seq };
-    let header =
-        Header { origin: format!("{base_origin}/{epoch}"), epoch, first_seq, tree: RunningRoot::default() };
+    let header = Header { origin: format!("{base_origin}/{epoch}"), epoch, first_seq, tree: RunningRoot::default() };
     let file = create_segment(disk, reserves, &segment, &header)?;
     Ok(End {
         origin: header.origin,

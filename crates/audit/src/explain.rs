@@ -1,0 +1,221 @@
+//! One access told as a story (audit.md AUD-2): what was decided and why, from which facts, what would have changed it, and
+//! how it ended.
+
+use model::record::RecordType;
+use model::{AccessId, Reason, Remedy};
+
+use crate::entry::{Column, SealedAccess, StoredRecord, Value};
+use crate::log::AuditLog;
+use crate::query::{Coverage, MAX_LIMIT, Query, QueryError};
+use crate::render::{escape, json, plain, quoted, who};
+
+/// Why there is no story.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ExplainError {
+    /// The log cannot be asked.
+    #[error(transparent)]
+    Query(#[from] QueryError),
+    /// Nothing has this id.
+    #[error("no record has access id `{id}`; searched {} records, {first_seq} to {last_seq}, coverage {coverage}; {}", .scanned, meaning(.first_seq, .coverage))]
+    Unknown {
+        /// What was asked for.
+        id: AccessId,
+        /// The oldest record there is.
+        first_seq: u64,
+        /// The newest record there is.
+        last_seq: u64,
+        /// How many were looked at.
+        scanned: u64,
+        /// What could not be looked at.
+        coverage: Coverage,
+    },
+}
+
+/// Everything recorded of one access.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Story {
+    /// Which.
+    pub access_id: AccessId,
+    /// Oldest first; at least one.
+    pub records: Vec<StoredRecord>,
+    /// What could not be looked at.
+    pub coverage: Coverage,
+}
+
+impl AuditLog {
+    /// Collects what is recorded of an access. Reads files: call it off the runtime.
+    ///
+    /// # Errors
+    /// When nothing is, saying what was searched, or the disk fails.
+    pub fn explain(&self, id: AccessId, access: SealedAccess) -> Result<Story, ExplainError> {
+        let query = Query { access_id: Some(id), limit: MAX_LIMIT, ..Query::default() };
+        let mut answer = self.query(&query, access)?;
+        if answer.rows.is_empty() {
+            return Err(ExplainError::Unknown {
+                id,
+                first_seq: self.first_seq(),
+                last_seq: self.next_seq().saturating_sub(1),
+                scanned: answer.scanned,
+                coverage: answer.coverage,
+            });
+        }
+        answer.rows.reverse();
+        Ok(Story { access_id: id, records: answer.rows, coverage: answer.coverage })
+    }
+}
+
+impl Story {
+    /// The record that holds the decision: of the access, or of the refusal before one could be made.
+    pub fn decision(&self) -> Option<&StoredRecord> {
+        let of = |kind| self.records.iter().find(move |record| record.kind() == Some(kind));
+        of(RecordType::AccessDecision).or_else(|| of(RecordType::GateRefused)).or_else(|| self.records.first())
+    }
+
+    /// The record that ended it.
+    pub fn completion(&self) -> Option<&StoredRecord> {
+        self.records.iter().rev().find(|record| record.kind() == Some(RecordType::AccessCompletion))
+    }
+
+    /// For people; every line safe for a terminal.
+    pub fn to_text(&self) -> String {
+        let mut lines = vec![format!("access     {}", self.access_id)];
+        if let Some(decision) = self.decision() {
+            lines.push(format!("decision   {}", sentence(decision)));
+            facts(decision).into_iter().for_each(|(name, text)| lines.push(format!("{name:<10} {}", escape(&text))));
+        }
+        lines.push(format!("ended      {}", escape(&self.ending())));
+        let others = self
+            .records
+            .iter()
+            .filter(|record| !matches!(record.kind(), Some(RecordType::AccessDecision | RecordType::AccessCompletion)));
+        for record in others {
+            let what = [Column::Type, Column::Change, Column::ReasonText].map(|column| plain(record, column));
+            lines.push(format!("also       {} {}", record.time(), escape(what.join(" ").trim_end())));
+        }
+        lines.push(format!("coverage   {}", escape(&self.coverage.to_string())));
+        lines.push(String::new());
+        lines.join("\n")
+    }
+
+    /// For programs: the same, and every record whole.
+    pub fn to_json(&self) -> String {
+        let mut members = vec![format!("\"access_id\":{}", quoted(&self.access_id.to_string()))];
+        if let Some(decision) = self.decision() {
+            members.push(format!("\"sentence\":{}", quoted(&sentence(decision))));
+            let hints: Vec<String> = hints(decision).iter().map(|hint| quoted(hint)).collect();
+            members.push(format!("\"would_change_it\":[{}]", hints.join(",")));
+        }
+        members.push(format!("\"ended\":{}", quoted(&self.ending())));
+        members.push(format!("\"coverage\":{}", quoted(&self.coverage.to_string())));
+        let records: Vec<String> = self.records.iter().map(json).collect();
+        members.push(format!("\"records\":[{}]", records.join(",")));
+        format!("{{{}}}", members.join(","))
+    }
+
+    fn ending(&self) -> String {
+        let Some(end) = self.completion() else {
+            return "not recorded: still open, or refused before it began".into();
+        };
+        let cause = plain(end, Column::EndCause);
+        if cause == "unknown" {
+            return format!("unknown: its door was gone; closed by the log at {}", end.time());
+        }
+        let mut parts = vec![cause, format!("at {}", end.time())];
+        parts.extend(end.uint(Column::Status).map(|status| format!("status {status}")));
+        parts.extend(end.uint(Column::BytesIn).map(|bytes| format!("{bytes} B in")));
+        parts.extend(end.uint(Column::BytesOut).map(|bytes| format!("{bytes} B out")));
+        parts.extend(end.uint(Column::DurationNs).map(|ns| format!("{} ms", ns / 1_000_000)));
+        parts.extend(end.text(Column::Upstream).map(|upstream| format!("served by {upstream}")));
+        parts.join(", ")
+    }
+}
+
+fn meaning(first_seq: &u64, coverage: &Coverage) -> &'static str {
+    match first_seq {
+        0 if coverage.is_complete() => "it was never recorded here",
+        0 => "it was never recorded here, or it is in a part that cannot be read",
+        _ => "it was never recorded here, or it is older than the oldest record kept",
+    }
+}
+
+/// `2026-01-31T08:00:00.000Z: usr_… was denied http.get on payroll/records (GET /records/7)`
+fn sentence(record: &StoredRecord) -> String {
+    let verb = match record.text(Column::Effect) {
+        Some("ALLOW") => "was allowed",
+        Some("STEP_UP") => "was asked to step up for",
+        Some(_) => "was denied",
+        None => "did",
+    };
+    let object = [Column::Resource, Column::App, Column::ObjectId].into_iter().find_map(|column| record.text(column));
+    let action = record.text(Column::Action).map_or_else(|| plain(record, Column::Type), str::to_owned);
+    let mut text = format!("{}: {} {verb} {action}", record.time(), who(record));
+    if let Some(object) = object {
+        text.push_str(&format!(" on {object}"));
+    }
+    if let Some(path) = record.text(Column::UrlPath) {
+        text.push_str(&format!(" ({} {path})", record.text(Column::Method).unwrap_or("?")));
+    }
+    escape(&text)
+}
+
+fn facts(record: &StoredRecord) -> Vec<(&'static str, String)> {
+    let mut facts = Vec::new();
+    let mut add = |name, text: String| {
+        if !text.is_empty() {
+            facts.push((name, text));
+        }
+    };
+    add("reason", reason(record));
+    add("policies", plain(record, Column::Policies));
+    add("shadow", plain(record, Column::Would));
+    add("to change", hints(record).join("; "));
+    add("holds to", plain(record, Column::ValidUntil));
+    add("credential", credential(record));
+    let from = [Column::SrcIp, Column::SrcNet, Column::TlsVersion, Column::Alpn].map(|column| plain(record, column));
+    add("from", join(&from));
+    add("session", plain(record, Column::SessionId));
+    add("trace", plain(record, Column::TraceId));
+    for column in PINS {
+        let pin = plain(record, column);
+        add("pin", if pin.is_empty() { pin } else { format!("{} {pin}", column.name()) });
+    }
+    add("record", record.uid());
+    facts
+}
+
+const PINS: [Column; 7] = [
+    Column::PolicySetHash,
+    Column::SchemaHash,
+    Column::EntitiesVersion,
+    Column::EntitySliceHash,
+    Column::ContextHash,
+    Column::EngineVersion,
+    Column::ConfigVersion,
+];
+
+fn reason(record: &StoredRecord) -> String {
+    let code = plain(record, Column::Reason);
+    let meaning = code.parse::<Reason>().map(Reason::sentence).unwrap_or_default();
+    join(&[code, meaning.to_owned(), plain(record, Column::ReasonText)])
+}
+
+fn credential(record: &StoredRecord) -> String {
+    let mut text =
+        join(&[Column::CredentialKind, Column::CredentialId, Column::Acr, Column::Amr].map(|c| plain(record, c)));
+    if let Some(Value::Time(auth_time)) = record.get(Column::AuthTime) {
+        text.push_str(&format!(", proven {} s before", record.time().age_secs(*auth_time)));
+    }
+    text
+}
+
+/// What would have changed the answer: the remedies the decision offered.
+fn hints(record: &StoredRecord) -> Vec<String> {
+    let known = |id: &str| [Remedy::Passkey, Remedy::Reauth].into_iter().find(|remedy| remedy.as_str() == id);
+    let offered = record.list(Column::StepUp).iter();
+    offered.map(|id| known(id).map_or_else(|| id.to_string(), |remedy| remedy.text().to_owned())).collect()
+}
+
+fn join(parts: &[String]) -> String {
+    let parts: Vec<&str> = parts.iter().map(String::as_str).filter(|part| !part.is_empty()).collect();
+    parts.join(", ")
+}
