@@ -16,8 +16,8 @@ use crate::index::PolicyScope;
 use crate::problem::{Finding, FindingKind, PolicyProblem};
 use crate::schema::BuiltinSchema;
 use crate::source::{
-    MAX_NESTING, MAX_OPERATORS, MAX_POLICIES, MAX_POLICY_BYTES, MAX_SOURCE_BYTES, PolicySource, Position, Positions,
-    Statement, position, statements,
+    MAX_BRANCHES, MAX_NESTING, MAX_OPERATORS, MAX_POLICIES, MAX_POLICY_BYTES, MAX_SOURCE_BYTES, PolicySource, Position,
+    Positions, Statement, position, statements,
 };
 
 /// How far policies may reach through entities (`principal.x` is 1).
@@ -29,7 +29,8 @@ const BUILTIN: &str = "builtin";
 const BUILTIN_TEXT: &str = include_str!("../assets/builtin.cedar");
 
 /// What compilation gives: the schema, the policies sorted by id, and Cedar's warnings.
-pub(crate) type Compiled = (Arc<BuiltinSchema>, Vec<Arc<CompiledPolicy>>, Vec<Finding>);
+pub(crate) type Compiled = (Arc<BuiltinSchema>, Policies, Vec<Finding>);
+type Policies = Vec<Arc<CompiledPolicy>>;
 
 /// Runs all steps over `sources` and the built-in policies.
 pub(crate) fn run(sources: &[PolicySource]) -> Result<Compiled, Vec<PolicyProblem>> {
@@ -149,7 +150,7 @@ impl<'a> Compilation<'a> {
         })
     }
 
-    fn finish(mut self) -> Result<(Vec<Arc<CompiledPolicy>>, Vec<Finding>), Vec<PolicyProblem>> {
+    fn finish(mut self) -> Result<(Policies, Vec<Finding>), Vec<PolicyProblem>> {
         if self.read.len() > MAX_POLICIES {
             let file = self.read.last().map_or(BUILTIN, |(placed, _)| &placed.source.file);
             let message = format!("there are {} policies; {MAX_POLICIES} are allowed", self.read.len());
@@ -158,8 +159,7 @@ impl<'a> Compilation<'a> {
         self.duplicates();
         let warnings = if self.problems.is_empty() { self.validate() } else { Vec::new() };
         if self.problems.is_empty() {
-            let mut policies: Vec<Arc<CompiledPolicy>> =
-                self.read.into_iter().map(|(_, policy)| Arc::new(policy)).collect();
+            let mut policies: Policies = self.read.into_iter().map(|(_, policy)| Arc::new(policy)).collect();
             policies.sort_by(|a, b| a.id.cmp(&b.id));
             return Ok((policies, warnings));
         }
@@ -220,6 +220,7 @@ fn within_limits(statement: &Statement<'_>) -> Result<(), String> {
         (statement.text.len(), MAX_POLICY_BYTES, "bytes"),
         (statement.nesting, MAX_NESTING, "levels of brackets"),
         (statement.operators, MAX_OPERATORS, "operators"),
+        (statement.branches, MAX_BRANCHES, "`if`s"),
     ];
     match limits.iter().find(|(got, allowed, _)| got > allowed) {
         Some((got, allowed, what)) => Err(format!("the policy has {got} {what}; {allowed} are allowed, so split it")),

@@ -23,6 +23,8 @@ use crate::schema::BuiltinSchema;
 use crate::slice::{Slice, SliceKey};
 use crate::source::PolicySource;
 
+/// Parser and validator recurse as deeply as policies nest; a caller's thread may have less (T-13).
+const COMPILE_STACK_BYTES: usize = 64 * 1024 * 1024;
 /// More policies than this without resource scope are a finding (L-13).
 const UNSCOPED_POLICIES: usize = 20;
 
@@ -85,7 +87,7 @@ impl CompiledPolicies {
     /// # Errors
     /// Every problem found, sorted by file and line; what runs should stay as it was.
     pub fn compile(sources: &[PolicySource]) -> Result<CompiledPolicies, Vec<PolicyProblem>> {
-        let (schema, policies, mut findings) = compilation::run(sources)?;
+        let (schema, policies, mut findings) = stacker::grow(COMPILE_STACK_BYTES, || compilation::run(sources))?;
         findings.extend(policies.iter().flat_map(|policy| findings_of(policy)));
         findings.extend(unscoped(&policies));
         findings.sort();

@@ -242,11 +242,12 @@ fn resource_entities(resource: &ResourceRef, apps: &Apps) -> Vec<CanonicalEntity
 
 fn cedar_entity(entity: &CanonicalEntity) -> Option<Entity> {
     let uid = EntityUid::from_str(&entity.uid).ok()?;
-    let parents: Result<HashSet<EntityUid>, _> = entity.parents.iter().map(|parent| parent.parse()).collect();
+    let parents: Option<HashSet<EntityUid>> =
+        entity.parents.iter().map(|parent| EntityUid::from_str(parent).ok()).collect();
     let attributes: HashMap<String, RestrictedExpression> =
         entity.attributes.iter().map(|(name, value)| ((*name).to_owned(), expression(value))).collect();
     let tags: Vec<_> = entity.tags.iter().map(|(name, values)| (name.clone(), texts(values))).collect();
-    Entity::new_with_tags(uid, attributes, parents.ok()?, tags).ok()
+    Entity::new_with_tags(uid, attributes, parents?, tags).ok()
 }
 
 fn expression(value: &CanonicalValue) -> RestrictedExpression {

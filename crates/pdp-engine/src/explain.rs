@@ -103,8 +103,8 @@ fn nearest_permits(
 fn failing_conditions(policy: &CompiledPolicy, question: &Request, entities: &Entities) -> Vec<String> {
     let Ok(tree) = policy.cedar.to_pst() else { return Vec::new() };
     let is = |expr: &Expr, wanted: bool| {
-        let value = Expression::from_str(&expr.to_string()).map(|expr| eval_expression(question, entities, &expr));
-        matches!(value, Ok(Ok(EvalResult::Bool(value))) if value == wanted)
+        let Ok(expr) = Expression::from_str(&expr.to_string()) else { return false };
+        matches!(eval_expression(question, entities, &expr), Ok(EvalResult::Bool(value)) if value == wanted)
     };
     let mut failing = Vec::new();
     for clause in tree.body().clauses() {

@@ -13,8 +13,10 @@ pub const MAX_POLICY_BYTES: usize = 64 * 1024;
 pub const MAX_SOURCE_BYTES: usize = 4 * 1024 * 1024;
 /// The deepest nesting of brackets in a policy.
 pub const MAX_NESTING: usize = 32;
-/// The most operators in a policy: chains nest as deeply as brackets once parsed.
+/// The most characters of operators and accesses in a policy: chains nest as deeply as brackets once parsed.
 pub(crate) const MAX_OPERATORS: usize = 512;
+/// The most `if` expressions in a policy: they nest without brackets.
+pub(crate) const MAX_BRANCHES: usize = 32;
 
 /// One `.cedar` file.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -42,8 +44,10 @@ pub(crate) struct Statement<'a> {
     pub(crate) offset: usize,
     /// The deepest nesting of brackets.
     pub(crate) nesting: usize,
-    /// How many operators and accesses it has, an upper bound for the depth of chains.
+    /// How many characters of operators and accesses it has, an upper bound for the depth of chains.
     pub(crate) operators: usize,
+    /// How many `if` it has.
+    pub(crate) branches: usize,
 }
 
 /// A position in a text.
@@ -123,11 +127,13 @@ struct Cut {
     depth: usize,
     nesting: usize,
     operators: usize,
+    branches: usize,
+    is_in_word: bool,
 }
 
 impl Cut {
     fn new() -> Self {
-        Self { state: State::Code, start: None, depth: 0, nesting: 0, operators: 0 }
+        Self { state: State::Code, start: None, depth: 0, nesting: 0, operators: 0, branches: 0, is_in_word: false }
     }
 
     /// Takes one character; true at the end of a statement.
@@ -136,7 +142,7 @@ impl Cut {
             (State::Code, '/') if text.get(at..).is_some_and(|rest| rest.starts_with("//")) => {
                 self.state = State::Comment;
             }
-            (State::Code, _) => return self.code(at, c),
+            (State::Code, _) => return self.code(at, c, text),
             (State::Comment, '\n' | '\r') => self.state = State::Code,
             (State::Text, '"') => self.state = State::Code,
             (State::Text, '\\') => self.state = State::Escape,
@@ -146,7 +152,11 @@ impl Cut {
         false
     }
 
-    fn code(&mut self, at: usize, c: char) -> bool {
+    fn code(&mut self, at: usize, c: char, text: &str) -> bool {
+        if !self.is_in_word && text.get(at..).is_some_and(is_branch) {
+            self.branches += 1;
+        }
+        self.is_in_word = is_word(c);
         if c.is_whitespace() {
             return false;
         }
@@ -167,11 +177,20 @@ impl Cut {
 
     fn finish<'a>(&mut self, text: &'a str, end: usize) -> Option<Statement<'a>> {
         let state = self.state;
-        let Cut { start, nesting, operators, .. } = std::mem::replace(self, Cut::new());
+        let Cut { start, nesting, operators, branches, .. } = std::mem::replace(self, Cut::new());
         self.state = state;
         let start = start?;
-        Some(Statement { text: text.get(start..end)?, offset: start, nesting, operators })
+        Some(Statement { text: text.get(start..end)?, offset: start, nesting, operators, branches })
     }
+}
+
+/// Whether the word `if` stands here.
+fn is_branch(rest: &str) -> bool {
+    rest.strip_prefix("if").is_some_and(|rest| !rest.starts_with(is_word))
+}
+
+fn is_word(c: char) -> bool {
+    c.is_ascii_alphanumeric() || c == '_'
 }
 
 #[cfg(test)]
@@ -184,6 +203,12 @@ mod tests {
         let text = "// a; b\npermit(\"x;\\\";\") ; // c;\n forbid(1);\n rest";
         let found: Vec<&str> = statements(text).iter().map(|s| s.text).collect();
         assert_eq!(found, ["permit(\"x;\\\";\") ;", "forbid(1);", "rest"]);
+    }
+
+    #[test]
+    fn only_the_word_if_counts_as_a_branch() {
+        let text = "if ifx xif (if) \"if\" // if\n if;";
+        assert_eq!(statements(text).first().map(|statement| statement.branches), Some(3));
     }
 
     #[test]
