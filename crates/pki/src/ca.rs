@@ -4,7 +4,7 @@
 //! Invariants: keys are P-256 and made here; a certificate authority that people are asked to trust is limited to the
 //! names it is for, so that its theft opens nothing else; issued certificates are for servers only.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use aws_lc_rs::digest;
@@ -23,6 +23,9 @@ use crate::tls::is_dns_name;
 const BACKDATE: Duration = Duration::from_secs(300);
 /// The most names of one certificate.
 pub const MAX_NAMES: usize = 100;
+
+/// The longest common name (X.520). Clients read the alternative names instead.
+const MAX_COMMON_NAME: usize = 64;
 
 /// Why a certificate cannot be made.
 #[derive(Debug, thiserror::Error)]
@@ -78,10 +81,7 @@ impl LocalCa {
         let mut params = params(title, now, lifetime);
         params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
         params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-        if !permitted.is_empty() {
-            let permitted_subtrees = permitted.iter().map(|name| subtree(name)).collect();
-            params.name_constraints = Some(NameConstraints { permitted_subtrees, excluded_subtrees: Vec::new() });
-        }
+        params.name_constraints = (!permitted.is_empty()).then(|| constraints(permitted));
         let certificate = params.self_signed(&key).map_err(CaError::Make)?;
         Ok(Self { certificate_pem: certificate.pem(), issuer: Issuer::new(params, key) })
     }
@@ -116,7 +116,7 @@ impl LocalCa {
             return Err(CaError::NameCount { count: names.len() });
         }
         let key = new_key()?;
-        let mut params = params(first, now, lifetime);
+        let mut params = params(if first.len() <= MAX_COMMON_NAME { first } else { "server" }, now, lifetime);
         params.subject_alt_names = names.iter().map(|name| alternative_name(name)).collect::<Result<_, _>>()?;
         params.is_ca = IsCa::ExplicitNoCa;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
@@ -159,11 +159,26 @@ fn alternative_name(name: &str) -> Result<SanType, CaError> {
     Ok(SanType::DnsName(name.to_ascii_lowercase().try_into().map_err(|_| refuse())?))
 }
 
-fn subtree(name: &str) -> GeneralSubtree {
-    match name.parse::<IpAddr>() {
-        Ok(address) => {
-            GeneralSubtree::IpAddress(CidrSubnet::from_addr_prefix(address, if address.is_ipv4() { 32 } else { 128 }))
-        }
-        Err(_) => GeneralSubtree::DnsName(name.to_ascii_lowercase()),
+/// Only these names. A kind of name that is not listed would be free (RFC 5280 §4.2.1.10), so it is excluded whole.
+fn constraints(permitted: &[&str]) -> NameConstraints {
+    let (mut permitted_subtrees, mut excluded_subtrees) = (Vec::new(), Vec::new());
+    for name in permitted {
+        permitted_subtrees.push(match name.parse::<IpAddr>() {
+            Ok(address) => network(address, if address.is_ipv4() { 32 } else { 128 }),
+            Err(_) => GeneralSubtree::DnsName(name.to_ascii_lowercase()),
+        });
     }
+    let is_dns = |subtree: &GeneralSubtree| matches!(subtree, GeneralSubtree::DnsName(_));
+    if permitted_subtrees.iter().all(is_dns) {
+        excluded_subtrees.push(network(Ipv4Addr::UNSPECIFIED.into(), 0));
+        excluded_subtrees.push(network(Ipv6Addr::UNSPECIFIED.into(), 0));
+    }
+    if !permitted_subtrees.iter().any(is_dns) {
+        excluded_subtrees.push(GeneralSubtree::DnsName(String::new()));
+    }
+    NameConstraints { permitted_subtrees, excluded_subtrees }
+}
+
+fn network(address: IpAddr, prefix: u8) -> GeneralSubtree {
+    GeneralSubtree::IpAddress(CidrSubnet::from_addr_prefix(address, prefix))
 }

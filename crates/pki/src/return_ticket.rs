@@ -139,18 +139,63 @@ pub fn is_local_target(target: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::seal::Kek;
+    use crate::seal::{KEK_BYTES, Kek};
+    use testkit::{SeqIds, SimClock};
 
-    struct Zeroes;
+    const MADE: Timestamp = SimClock::START;
 
-    impl Ids for Zeroes {
-        fn uuid_v7(&self, _: Timestamp) -> uuid::Uuid {
-            uuid::Uuid::nil()
+    fn sealer(purpose: &str) -> Sealer {
+        Kek::from_bytes(&[1; KEK_BYTES]).unwrap().sealer(purpose).unwrap()
+    }
+
+    fn ticket(target: ReturnTarget) -> ReturnTicket {
+        ReturnTicket {
+            authority: "wiki.localhost:8443".to_owned(),
+            target,
+            binding: TokenHash::of(b"cookie"),
+            created: MADE,
         }
+    }
 
-        fn fill_random(&self, bytes: &mut [u8]) {
-            bytes.fill(0);
+    fn sealed() -> (ReturnTicket, String) {
+        let ticket = ticket(ReturnTarget::Inline("/a?b".to_owned()));
+        let text = ticket.seal(&sealer(PURPOSE), &SeqIds::default()).unwrap();
+        (ticket, text)
+    }
+
+    #[test]
+    fn a_sealed_ticket_opens_as_it_was_until_its_time_is_over() {
+        let (ticket, text) = sealed();
+        let open = |now| ReturnTicket::open(&text, &sealer(PURPOSE), now);
+        assert_eq!(open(MADE), Ok(ticket.clone()));
+        assert_eq!(open(MADE + RETURN_TICKET_LIFE), Ok(ticket));
+        assert_eq!(open(MADE + RETURN_TICKET_LIFE + Duration::from_nanos(1)), Err(TicketError::Expired));
+    }
+
+    #[test]
+    fn an_altered_ticket_or_one_of_another_purpose_is_refused() {
+        let (_, text) = sealed();
+        for position in 0..text.len() {
+            let mut bytes = text.clone().into_bytes();
+            bytes[position] = if bytes[position] == b'A' { b'B' } else { b'A' };
+            let altered = String::from_utf8(bytes).unwrap();
+            assert_eq!(ReturnTicket::open(&altered, &sealer(PURPOSE), MADE), Err(TicketError::Invalid), "{position}");
         }
+        assert_eq!(ReturnTicket::open(&text, &sealer("other"), MADE), Err(TicketError::Invalid));
+        let long = "A".repeat(MAX_TICKET_BYTES + 1);
+        assert_eq!(ReturnTicket::open(&long, &sealer(PURPOSE), MADE), Err(TicketError::Invalid));
+    }
+
+    #[test]
+    fn a_ticket_is_not_made_for_a_target_that_is_foreign_or_too_long() {
+        let seal =
+            |target: &str| ticket(ReturnTarget::Inline(target.to_owned())).seal(&sealer(PURPOSE), &SeqIds::default());
+        assert_eq!(seal("//evil.test"), Err(TicketError::NotLocal));
+        assert!(seal(&format!("/{}", "a".repeat(MAX_INLINE_TARGET_BYTES - 1))).is_ok());
+        assert_eq!(seal(&format!("/{}", "a".repeat(MAX_INLINE_TARGET_BYTES))), Err(TicketError::Invalid));
+        let parked = ticket(ReturnTarget::Parked("key".to_owned()));
+        let text = parked.seal(&sealer(PURPOSE), &SeqIds::default()).unwrap();
+        assert_eq!(ReturnTicket::open(&text, &sealer(PURPOSE), MADE), Ok(parked));
     }
 
     #[test]

@@ -37,9 +37,9 @@ class Verifier:
                 issuer=self._issuer, audience=self._app, leeway=SKEW_SECS,
                 options={"require": ["exp", "iat", "iss", "aud", "sub", "req"], "strict_aud": True},
             )
+            digest = base64.urlsafe_b64encode(hashlib.sha256(target.encode("latin-1")).digest())
         except (jwt.PyJWTError, OSError, ValueError) as error:
             raise Refused(str(error)) from error
-        digest = base64.urlsafe_b64encode(hashlib.sha256(target.encode("latin-1")).digest())
         if claims["req"] != {"m": method, "a": authority, "p": digest.rstrip(b"=").decode()}:
             raise Refused("made for another request")
         return claims

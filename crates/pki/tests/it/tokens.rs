@@ -215,6 +215,17 @@ fn a_changed_payload_or_signature_is_refused() {
 }
 
 #[test]
+fn no_single_character_of_a_token_can_be_changed() {
+    let bench = bench();
+    let token = bench.key.sign(assertion::TYP, &claims(NOW)).unwrap();
+    for position in 0..token.len() {
+        let mut bytes = token.clone().into_bytes();
+        bytes[position] = if bytes[position] == b'A' { b'B' } else { b'A' };
+        assert!(bench.judge(&String::from_utf8(bytes).unwrap()).is_err(), "at {position}");
+    }
+}
+
+#[test]
 fn only_the_one_compact_form_is_read() {
     let bench = bench();
     let token = bench.key.sign(assertion::TYP, &claims(NOW)).unwrap();
