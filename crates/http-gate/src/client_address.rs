@@ -151,3 +151,85 @@ pub fn put_forwarded(headers: &mut HeaderMap, client: IpAddr, scheme: &'static s
         headers.insert(HeaderName::from_static("x-forwarded-host"), host);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::fields::Field;
+
+    fn trusted() -> TrustedPeers {
+        TrustedPeers::new(vec!["10.0.0.0/8".parse().unwrap(), "2001:db8::/32".parse().unwrap()])
+    }
+
+    fn check(peer: &str, values: &[&str], expect: Result<&str, GateCode>) {
+        let name = Bytes::from_static(b"x-forwarded-for");
+        let fields = values.iter().map(|value| Field::new(name.clone(), Bytes::copy_from_slice(value.as_bytes()), 0));
+        let client = client_address(peer.parse().unwrap(), &trusted(), &Fields(fields.collect()));
+        let client = client.map(|client| client.to_string()).map_err(|refusal| refusal.code);
+        assert_eq!(client, expect.map(str::to_owned), "{peer} {values:?}");
+    }
+
+    #[test]
+    fn an_untrusted_peer_speaks_for_itself() {
+        check("192.0.2.1:1000", &["127.0.0.1"], Ok("192.0.2.1:1000"));
+        check("[::ffff:192.0.2.1]:1000", &["127.0.0.1"], Ok("192.0.2.1:1000"));
+        check("192.0.2.1:1000", &["not an address"], Ok("192.0.2.1:1000"));
+        assert!(!TrustedPeers::NONE.contains("127.0.0.1".parse().unwrap()));
+    }
+
+    #[test]
+    fn the_client_is_the_right_most_untrusted_hop() {
+        check("10.0.0.1:1000", &[], Ok("10.0.0.1:1000"));
+        check("10.0.0.1:1000", &["192.0.2.1"], Ok("192.0.2.1:0"));
+        check("10.0.0.1:1000", &["127.0.0.1, 192.0.2.1"], Ok("192.0.2.1:0"));
+        check("10.0.0.1:1000", &["127.0.0.1, 192.0.2.1, 10.0.0.2"], Ok("192.0.2.1:0"));
+        check("10.0.0.1:1000", &["127.0.0.1", "192.0.2.1:4711 , 10.0.0.2"], Ok("192.0.2.1:4711"));
+        check("10.0.0.1:1000", &["[2001:db9::1]:4711"], Ok("[2001:db9::1]:4711"));
+        check("10.0.0.1:1000", &["[2001:db9::1]", "2001:db8::1"], Ok("[2001:db9::1]:0"));
+        check("[::ffff:10.0.0.1]:1000", &["::ffff:192.0.2.1"], Ok("192.0.2.1:0"));
+        check("10.0.0.1:1000", &["10.0.0.3, 10.0.0.2"], Ok("10.0.0.3:0"));
+    }
+
+    #[test]
+    fn garbage_is_refused_only_where_it_is_read() {
+        check("10.0.0.1:1000", &["garbage, 192.0.2.1"], Ok("192.0.2.1:0"));
+        check("10.0.0.1:1000", &["192.0.2.1, garbage"], Err(GateCode::ForwardedFor));
+        check("10.0.0.1:1000", &["unknown"], Err(GateCode::ForwardedFor));
+        check("10.0.0.1:1000", &["192.0.2.1, 10.0.0.1, 010.0.0.2"], Err(GateCode::ForwardedFor));
+        let most = vec!["10.0.0.2"; MAX_FORWARDED_HOPS].join(",");
+        check("10.0.0.1:1000", &[&most], Ok("10.0.0.2:0"));
+        check("10.0.0.1:1000", &["10.0.0.2", &most], Err(GateCode::ForwardedFor));
+    }
+
+    #[test]
+    fn blocks_are_read_as_written_or_refused() {
+        for (text, inside, outside) in [
+            ("10.0.0.0/8", "10.255.0.1", "11.0.0.0"),
+            ("192.0.2.1", "192.0.2.1", "192.0.2.2"),
+            ("0.0.0.0/0", "255.255.255.255", "::1"),
+            ("2001:db8::/32", "2001:db8:ffff::1", "2001:db9::"),
+            ("::1", "::1", "::2"),
+        ] {
+            let block: Cidr = text.parse().unwrap();
+            assert!(block.contains(inside.parse().unwrap()), "{inside} in {block}");
+            assert!(!block.contains(outside.parse().unwrap()), "{outside} in {block}");
+        }
+        for text in ["", "10.0.0.0/", "10.0.0.0/33", "10.0.0.0/+8", "10.0.0.1/8", "::/129", "10.0.0/8", "localhost"] {
+            assert!(text.parse::<Cidr>().is_err(), "`{text}`");
+        }
+    }
+
+    #[test]
+    fn forwarded_fields_are_made_afresh() {
+        let mut headers = HeaderMap::new();
+        headers.insert("x-forwarded-for", HeaderValue::from_static("127.0.0.1"));
+        let host = CanonicalHost::parse(b"wiki.localhost:8443").unwrap();
+        put_forwarded(&mut headers, "192.0.2.1".parse().unwrap(), "https", &host);
+        assert_eq!(headers.get("x-forwarded-for").unwrap(), "192.0.2.1");
+        assert_eq!(headers.get("x-forwarded-proto").unwrap(), "https");
+        assert_eq!(headers.get("x-forwarded-host").unwrap(), "wiki.localhost:8443");
+        assert_eq!(headers.len(), 3);
+    }
+}

@@ -166,3 +166,106 @@ fn is_whole(value: &[u8]) -> bool {
     (MIN_COOKIE_VALUE_BYTES..=MAX_COOKIE_VALUE_BYTES).contains(&value.len())
         && value.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.' | b'~'))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WHOLE: &str = "AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+    const OTHER: &str = "BBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBBB";
+
+    /// `§` stands for our session cookie, `¤` for our login cookie, `W` and `O` for whole values.
+    fn check(values: &[&str], left: Option<&str>, session: &str) {
+        let spell = |text: &str| {
+            text.replace('W', WHOLE).replace('O', OTHER).replace('§', SESSION_COOKIE).replace('¤', LOGIN_COOKIE)
+        };
+        let values: Vec<Bytes> = values.iter().map(|value| Bytes::from(spell(value))).collect();
+        let mut credentials = Credentials::default();
+        let cut = cut(&values, &mut credentials).map(|cut| String::from_utf8(cut.to_vec()).unwrap());
+        assert_eq!(cut.as_deref(), left, "{values:?}");
+        let found = match &credentials.session {
+            Presented::Absent => "absent".to_owned(),
+            Presented::Ambiguous => "ambiguous".to_owned(),
+            Presented::Once(secret) => String::from_utf8(secret.expose().to_vec()).unwrap(),
+        };
+        assert_eq!(found, spell(session), "{values:?}");
+    }
+
+    #[test]
+    fn our_cookie_is_cut_and_the_others_keep_order_and_bytes() {
+        check(&["a=1; §=W; b=2"], Some("a=1; b=2"), "W");
+        check(&["§=W; a=1"], Some("a=1"), "W");
+        check(&["a=1; §=W"], Some("a=1"), "W");
+        check(&["§=W"], None, "W");
+        check(&["a=1;b=\"x y\";  c= 3 ;;§=W;d"], Some("a=1;b=\"x y\";  c= 3 ;;d"), "W");
+        check(&["¤=O; §=W"], None, "W");
+        check(&["a=1; b=2"], Some("a=1; b=2"), "absent");
+        check(&["a=1;;  b"], Some("a=1;;  b"), "absent");
+        check(&[""], None, "absent");
+    }
+
+    #[test]
+    fn http2_crumbs_become_one_value() {
+        check(&["a=1", "§=W", "b=2; c=3"], Some("a=1; b=2; c=3"), "W");
+        check(&["a=1", "b=2"], Some("a=1; b=2"), "absent");
+    }
+
+    #[test]
+    fn a_doubled_session_cookie_is_ambiguous() {
+        check(&["§=W; §=O"], None, "ambiguous");
+        check(&["§=W; §=W"], None, "ambiguous");
+        check(&["§=W", "§=O"], None, "ambiguous");
+        check(&["§=W; §=O; §=W"], None, "ambiguous");
+    }
+
+    #[test]
+    fn a_truncated_or_foreign_session_cookie_is_ambiguous() {
+        check(&["§=AAAA"], None, "ambiguous");
+        check(&["§="], None, "ambiguous");
+        check(&["§"], None, "ambiguous");
+        check(&["§=\"W\""], None, "ambiguous");
+        check(&["§=W%00"], None, "ambiguous");
+        check(&["§=W W"], None, "ambiguous");
+        check(&["§=WOWO"], None, "ambiguous");
+    }
+
+    #[test]
+    fn look_alikes_of_our_cookies_are_cut_and_count_for_nothing() {
+        check(&["__host-Countersign=W; a=1"], Some("a=1"), "absent");
+        check(&["§-other=W; a=1"], Some("a=1"), "absent");
+        check(&["§2=W; a=1"], Some("a=1"), "absent");
+        check(&["a=1;\t§ =W"], Some("a=1"), "absent");
+        check(&["x__Host-countersign=1"], Some("x__Host-countersign=1"), "absent");
+    }
+
+    #[test]
+    fn a_cookie_sandwich_does_not_keep_ours() {
+        check(&["a=\"1; §=W; b=2\""], Some("a=\"1; b=2\""), "W");
+    }
+
+    #[test]
+    fn our_cookies_can_be_handed_to_our_own_endpoints() {
+        let value = Bytes::from(format!("a=1; {LOGIN_COOKIE}={OTHER}; {SESSION_COOKIE}={WHOLE}"));
+        let mut credentials = Credentials::default();
+        cut(&[value], &mut credentials);
+        let header = credentials.to_cookie_header().unwrap();
+        assert_eq!(header.to_str().unwrap(), format!("{SESSION_COOKIE}={WHOLE}; {LOGIN_COOKIE}={OTHER}"));
+        assert!(header.is_sensitive());
+        assert_eq!(Credentials::default().to_cookie_header(), None);
+    }
+
+    #[test]
+    fn an_upstream_cannot_set_a_cookie_of_ours() {
+        for value in [
+            "__Host-countersign=1",
+            "__HOST-Countersign-login=1; Path=/",
+            " __Host-countersign=1",
+            "=__Host-countersign=1",
+        ] {
+            assert!(sets_ours(value.as_bytes()), "`{value}`");
+        }
+        for value in ["a=__Host-countersign", "x__Host-countersign=1", "", "="] {
+            assert!(!sets_ours(value.as_bytes()), "`{value}`");
+        }
+    }
+}

@@ -12,6 +12,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod attacks;
 pub mod body_meter;
 pub mod client_address;
 pub mod cookies;

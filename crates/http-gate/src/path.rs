@@ -22,8 +22,10 @@ pub fn normalise<'a>(
     settings: &PathSettings,
     has_path_rules: bool,
 ) -> Result<Cow<'a, [u8]>, GateRefusal> {
-    if raw.first() != Some(&b'/') {
-        return Err(GateRefusal::new(GateCode::TargetForm, 0));
+    match raw.first() {
+        Some(b'/') => {}
+        Some(b'#') => return Err(GateRefusal::new(GateCode::PathFragment, 0)),
+        _ => return Err(GateRefusal::new(GateCode::TargetForm, 0)),
     }
     match settings.profile {
         PathProfile::Strict => strict(raw, &Openings::of(settings, has_path_rules)),
@@ -342,5 +344,168 @@ fn is_overlong(raw: &[u8], at: usize, lead: u8) -> bool {
         0xe0 => next().is_some_and(|byte| (0x80..0xa0).contains(&byte)),
         0xf0 => next().is_some_and(|byte| (0x80..0x90).contains(&byte)),
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn settings(profile: PathProfile) -> PathSettings {
+        PathSettings { profile, allow: BTreeSet::new(), is_case_insensitive: false }
+    }
+
+    fn check(profile: PathProfile, raw: &str, expect: Result<&str, GateCode>) {
+        let normal = normalise(raw.as_bytes(), &settings(profile), true);
+        let normal = normal.map(|path| String::from_utf8(path.into_owned()).unwrap()).map_err(|refusal| refusal.code);
+        assert_eq!(normal.as_deref().map_err(|code| *code), expect, "{profile:?} `{raw}`");
+    }
+
+    /// The pairs of mesh.md N1, and the edges of RFC 3986 §5.2.4.
+    #[test]
+    fn rewriting_profiles_give_the_pairs_of_the_corpus() {
+        use PathProfile::{Base, DecodeAndMergeSlashes, MergeSlashes};
+        for (raw, base, merged, decoded) in [
+            ("/x/../y", "/y", "/y", "/y"),
+            ("/x/%2E./y", "/y", "/y", "/y"),
+            ("/x\\y", "/x/y", "/x/y", "/x/y"),
+            ("/x//", "/x//", "/x/", "/x/"),
+            ("/x/\\/\\/\\y", "/x//////y", "/x/y", "/x/y"),
+            ("/x/%2f", "/x/%2f", "/x/%2f", "/x/"),
+            ("/x%2F/", "/x%2F/", "/x%2F/", "/x/"),
+            ("/%2Fx%5cy", "/%2Fx%5cy", "/%2Fx%5cy", "/x/y"),
+            ("/q%30..//r", "/q0..//r", "/q0../r", "/q0../r"),
+            ("/", "/", "/", "/"),
+            ("/.", "/", "/", "/"),
+            ("/..", "/", "/", "/"),
+            ("/x/.", "/x/", "/x/", "/x/"),
+            ("/x/..", "/", "/", "/"),
+            ("/x/../", "/", "/", "/"),
+            ("/x//../y", "/x/y", "/x/y", "/x/y"),
+            ("/a/b/../../../c", "/c", "/c", "/c"),
+            ("/x;y=%252e", "/x;y=%252e", "/x;y=%252e", "/x;y=%252e"),
+            ("/%c0%af%7e", "/%c0%af~", "/%c0%af~", "/%c0%af~"),
+        ] {
+            check(Base, raw, Ok(base));
+            check(MergeSlashes, raw, Ok(merged));
+            check(DecodeAndMergeSlashes, raw, Ok(decoded));
+        }
+        for profile in [Base, MergeSlashes, DecodeAndMergeSlashes] {
+            check(profile, "/%00", Err(GateCode::PathControl));
+            check(profile, "/a#b", Err(GateCode::PathFragment));
+            check(profile, "/%2", Err(GateCode::PathTriplet));
+        }
+    }
+
+    #[test]
+    fn an_open_encoded_slash_ends_a_segment() {
+        let mut settings = settings(PathProfile::Strict);
+        settings.allow.insert(PathOpening::EncodedSlash);
+        let code = |raw: &str| normalise(raw.as_bytes(), &settings, true).map_err(|refusal| refusal.code).map(drop);
+        assert_eq!(code("/a%2fb"), Ok(()));
+        assert_eq!(code("/..%2fb"), Err(GateCode::PathDotSegment));
+        assert_eq!(code("/a%2f.%2fb"), Err(GateCode::PathDotSegment));
+        assert_eq!(code("/%2fb"), Err(GateCode::PathEmptySegment));
+        assert_eq!(code("/a%2f/b"), Err(GateCode::PathEmptySegment));
+        assert_eq!(code("/a%5cb"), Err(GateCode::PathBackslash));
+    }
+
+    #[test]
+    fn a_prefix_covers_whole_segments() {
+        for (prefix, path, expect) in [
+            ("/", "/", true),
+            ("/", "/x", true),
+            ("/admin", "/admin", true),
+            ("/admin", "/admin/", true),
+            ("/admin", "/admin/x", true),
+            ("/admin", "/administrator", false),
+            ("/admin", "/Admin", false),
+            ("/admin", "/x/admin", false),
+            ("/admin/", "/admin", true),
+            ("/admin/x", "/admin", false),
+            ("/admin", "/admin%2Fx", false),
+        ] {
+            assert_eq!(path_matches(prefix, path), expect, "`{prefix}` on `{path}`");
+        }
+    }
+
+    #[test]
+    fn a_rewrite_stays_in_normal_form_or_is_refused() {
+        let strip = |prefix: &str| Rewrite::StripPrefix(prefix.to_owned());
+        let replace = |prefix: &str, by: &str| Rewrite::ReplacePrefix(prefix.to_owned(), by.to_owned());
+        let refused = Err(GateCode::PathRewrite);
+        let strict = settings(PathProfile::Strict);
+        for (rule, path, expect) in [
+            (strip("/api"), "/api/x", Ok(Some("/x"))),
+            (strip("/api/"), "/api/x", Ok(Some("/x"))),
+            (strip("/api"), "/api", Ok(Some("/"))),
+            (strip("/api"), "/apiary", Ok(None)),
+            (replace("/api", "/v2"), "/api/x", Ok(Some("/v2/x"))),
+            (replace("/api", "/v2/"), "/api/x", Ok(Some("/v2/x"))),
+            (replace("/", "/v2"), "/x", Ok(Some("/v2/x"))),
+            (replace("/api", "/"), "/api/x", Ok(Some("/x"))),
+            (replace("/api", "/../v2"), "/api/x", refused),
+            (replace("/api", "v2"), "/api/x", refused),
+            (replace("/api", "/v%61"), "/api/x", refused),
+        ] {
+            let result = rewrite(path, &rule, &strict, true).map_err(|refusal| refusal.code);
+            assert_eq!(result.as_ref().map(Option::as_deref).map_err(|code| *code), expect, "{rule:?} on `{path}`");
+        }
+        let mut open = settings(PathProfile::Strict);
+        open.allow.insert(PathOpening::EmptySegment);
+        let refusal = rewrite("/api//evil.localhost", &strip("/api"), &open, true).unwrap_err();
+        assert_eq!(refusal.code, GateCode::PathRewrite);
+    }
+
+    fn any_profile() -> impl Strategy<Value = PathProfile> {
+        prop::sample::select(vec![
+            PathProfile::Strict,
+            PathProfile::Base,
+            PathProfile::MergeSlashes,
+            PathProfile::DecodeAndMergeSlashes,
+        ])
+    }
+
+    fn any_openings() -> impl Strategy<Value = BTreeSet<PathOpening>> {
+        let openings =
+            [PathOpening::EmptySegment, PathOpening::EncodedPercent, PathOpening::EncodedSlash, PathOpening::Semicolon];
+        prop::sample::subsequence(openings.to_vec(), 0..=4).prop_map(BTreeSet::from_iter)
+    }
+
+    proptest! {
+        #[test]
+        fn a_normal_form_is_a_fixed_point(
+            raw in "/([a./\\\\;%]|%2[eEfF5]|%5[cC]|%[0-9a-fA-F]{2}|\\.\\.){0,12}",
+            profile in any_profile(),
+            allow in any_openings(),
+            has_path_rules: bool,
+        ) {
+            let settings = PathSettings { profile, allow, is_case_insensitive: false };
+            if let Ok(normal) = normalise(raw.as_bytes(), &settings, has_path_rules) {
+                prop_assert!(normal.is_ascii() && normal.starts_with(b"/"));
+                let again = normalise(&normal, &settings, has_path_rules);
+                prop_assert_eq!(again, Ok(normal.clone()));
+                prop_assert!(http::uri::PathAndQuery::try_from(&normal[..]).is_ok());
+            }
+        }
+
+        #[test]
+        fn a_strict_path_has_no_second_reading(raw in "/([a./\\\\;%]|%2[eEfF5]|%5[cC]|%[0-9a-fA-F]{2}){0,12}") {
+            let settings = settings(PathProfile::Strict);
+            if let Ok(normal) = normalise(raw.as_bytes(), &settings, true) {
+                let merged = PathSettings { profile: PathProfile::DecodeAndMergeSlashes, ..settings };
+                prop_assert_eq!(normalise(&normal, &merged, true), Ok(normal.clone()), "an upstream that decodes and merges");
+            }
+        }
+
+        #[test]
+        fn no_bytes_make_it_panic(raw: Vec<u8>, profile in any_profile(), allow in any_openings()) {
+            let settings = PathSettings { profile, allow, is_case_insensitive: true };
+            let _ = normalise(&raw, &settings, false);
+        }
     }
 }

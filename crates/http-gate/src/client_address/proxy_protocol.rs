@@ -120,3 +120,94 @@ fn v6_source(block: &[u8]) -> Option<SocketAddr> {
     let [high, low, ..] = *block.get(32..36)? else { return None };
     Some(SocketAddr::new(IpAddr::from(Ipv6Addr::from(source)).to_canonical(), u16::from_be_bytes([high, low])))
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn present(length: usize, source: Option<&str>) -> Result<ProxyHeader, GateCode> {
+        Ok(ProxyHeader::Present { length, source: source.map(|source| source.parse().unwrap()) })
+    }
+
+    /// Checks the header, and that every shorter piece of an accepted one asks for more.
+    fn check(start: &[u8], expect: Result<ProxyHeader, GateCode>) {
+        assert_eq!(read_proxy_header(start).map_err(|refusal| refusal.code), expect, "{}", start.escape_ascii());
+        if let Ok(ProxyHeader::Present { length, .. }) = expect {
+            for shorter in 0..length {
+                assert_eq!(read_proxy_header(&start[..shorter]), Ok(ProxyHeader::NeedMore));
+            }
+        }
+    }
+
+    fn v2(command: u8, family: u8, block: &[u8]) -> Vec<u8> {
+        let length = u16::try_from(block.len()).unwrap().to_be_bytes();
+        [V2_SIGNATURE, [command, family].as_slice(), &length, block].concat()
+    }
+
+    #[test]
+    fn version_one_is_read() {
+        check(b"PROXY TCP4 192.0.2.1 10.0.0.1 4711 443\r\nGET /", present(40, Some("192.0.2.1:4711")));
+        check(b"PROXY TCP6 2001:db8::1 ::1 4711 443\r\n", present(37, Some("[2001:db8::1]:4711")));
+        check(b"PROXY UNKNOWN\r\n", present(15, None));
+        check(b"PROXY UNKNOWN ff:: ff:: 1 2\r\n", present(29, None));
+    }
+
+    #[test]
+    fn a_malformed_version_one_is_refused() {
+        for line in [
+            "PROXY TCP4 192.0.2.1 10.0.0.1 4711 443\n",
+            "PROXY TCP4 192.0.2.1 10.0.0.1 4711\r\n",
+            "PROXY TCP4 192.0.2.1 10.0.0.1 4711 443 1\r\n",
+            "PROXY TCP4 2001:db8::1 ::1 4711 443\r\n",
+            "PROXY TCP4 192.0.2.1 10.0.0.1 04711 443\r\n",
+            "PROXY TCP4 192.0.2.1 10.0.0.1 70000 443\r\n",
+            "PROXY  TCP4 192.0.2.1 10.0.0.1 4711 443\r\n",
+            "PROXY UDP4 192.0.2.1 10.0.0.1 4711 443\r\n",
+            "PROXY \r\n",
+        ] {
+            check(line.as_bytes(), Err(GateCode::ProxyProtocol));
+        }
+        check(&[b"PROXY ".as_slice(), &[b'x'; MAX_PROXY_V1_BYTES]].concat(), Err(GateCode::ProxyProtocol));
+    }
+
+    #[test]
+    fn version_two_is_read() {
+        let v4 = [&[192, 0, 2, 1, 10, 0, 0, 1], 4711u16.to_be_bytes().as_slice(), &443u16.to_be_bytes(), b"\x04\0\0"]
+            .concat();
+        check(&v2(0x21, 0x11, &v4), present(16 + 15, Some("192.0.2.1:4711")));
+        let mut v6 = [0; 36];
+        v6[15] = 1;
+        v6[33] = 80;
+        check(&v2(0x21, 0x21, &v6), present(52, Some("[::1]:80")));
+        check(&v2(0x20, 0x00, b""), present(16, None));
+        check(&v2(0x21, 0x00, b""), present(16, None));
+    }
+
+    #[test]
+    fn a_malformed_version_two_is_refused() {
+        check(&v2(0x11, 0x11, &[0; 12]), Err(GateCode::ProxyProtocol));
+        check(&v2(0x22, 0x11, &[0; 12]), Err(GateCode::ProxyProtocol));
+        check(&v2(0x21, 0x31, &[0; 216]), Err(GateCode::ProxyProtocol));
+        check(&v2(0x21, 0x11, &[0; 11]), Err(GateCode::ProxyProtocol));
+        check(&v2(0x21, 0x21, &[0; 35]), Err(GateCode::ProxyProtocol));
+        check(&v2(0x20, 0x00, &[0; MAX_PROXY_V2_BYTES]), present(16 + MAX_PROXY_V2_BYTES, None));
+        check(&v2(0x20, 0x00, &[0; MAX_PROXY_V2_BYTES + 1]), Err(GateCode::ProxyProtocol));
+    }
+
+    #[test]
+    fn a_request_is_no_proxy_header() {
+        check(b"PUT / HTTP/1.1\r\n", Ok(ProxyHeader::Absent));
+        check(b"\x16\x03\x01", Ok(ProxyHeader::Absent));
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_it_panic(tail: Vec<u8>, is_v2: bool) {
+            let start = [if is_v2 { V2_SIGNATURE.as_slice() } else { V1_START }, &tail].concat();
+            let _ = read_proxy_header(&start);
+            let _ = read_proxy_header(&tail);
+        }
+    }
+}
