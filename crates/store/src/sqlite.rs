@@ -143,3 +143,32 @@ async fn inspect_with(path: &Path, connection: &mut SqliteConnection) -> Result<
         sqlx::query_scalar("PRAGMA quick_check(1)").fetch_one(&mut *connection).await.map_err(fail)?;
     if verdict == "ok" { Ok(()) } else { Err(StoreError::Corrupt { path: path.to_owned(), detail: verdict }) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn writes_are_synced_references_enforced_and_deleted_rows_wiped() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open(&directory.path().join("store.db"), Timestamp(1)).await.unwrap();
+        let journal: String = sqlx::query_scalar("PRAGMA journal_mode").fetch_one(&store.writer).await.unwrap();
+        assert_eq!(journal, "wal");
+        for (sql, expected) in [
+            ("PRAGMA synchronous", 2_i64),
+            ("PRAGMA foreign_keys", 1),
+            ("PRAGMA secure_delete", 1),
+            ("PRAGMA trusted_schema", 0),
+        ] {
+            let found: i64 = sqlx::query_scalar(sql).fetch_one(&store.writer).await.unwrap();
+            assert_eq!(found, expected, "{sql}");
+        }
+    }
+
+    #[tokio::test]
+    async fn readers_cannot_write() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open(&directory.path().join("store.db"), Timestamp(1)).await.unwrap();
+        assert!(sqlx::query("DELETE FROM facts").execute(&store.readers).await.is_err());
+    }
+}
