@@ -129,9 +129,28 @@ fn the_python_verifier_serves_the_good_request_and_refuses_every_forgery() {
     let Some(python) = python_with_pyjwt(&home) else {
         return skipped("python", "python3 with venv, or PyJWT[crypto] from a package registry");
     };
-    let mut command = Command::new(python);
-    command.arg(here("driver.py")).arg(sample("python")).env("PYTHONDONTWRITEBYTECODE", "1");
-    run_foreign("python", command);
+    refuses_every_forgery("python", python_driver(&python));
+}
+
+#[test]
+fn the_python_verifier_learns_of_a_new_key_once_the_pause_is_over() {
+    let home = scratch("verifiers-python-refetch");
+    let Some(python) = python_with_pyjwt(&home) else {
+        return skipped("python", "python3 with venv, or PyJWT[crypto] from a package registry");
+    };
+    let (old, new) = (SigningKey::generate("gw1").unwrap(), SigningKey::generate("gw2").unwrap());
+    let before = Jwks::new([old.public_jwk()]);
+    let after = before.clone().union(Jwks::new([new.public_jwk()]));
+    let case = |name, key: &SigningKey| {
+        let assertion = key.sign(assertion::TYP, &claims(real_now())).unwrap();
+        Case { name, assertion, request: REQUEST, is_good: true }
+    };
+    let cases = [case("the old key", &old), case("the new key", &new), case("the old key again", &old)];
+    let server = JwksServer::start(vec![before.to_json(), after.to_json()]);
+    let mut command = python_driver(&python);
+    command.env("REFETCH_SECS", "0");
+    check("python", &cases, &answers("python", command, &server, &cases));
+    assert_eq!(server.fetches.load(Ordering::SeqCst), 2);
 }
 
 #[test]
@@ -145,31 +164,37 @@ fn the_node_verifier_serves_the_good_request_and_refuses_every_forgery() {
     std::fs::copy(here("driver.mjs"), home.join("driver.mjs")).unwrap();
     let mut command = Command::new("node");
     command.arg(home.join("driver.mjs"));
-    run_foreign("node", command);
+    refuses_every_forgery("node", command);
 }
 
-/// Runs a driver with issuer, app and key set address as further arguments, over all cases.
-fn run_foreign(name: &str, mut command: Command) {
+/// Runs every case, and looks whether unknown key ids made the verifier fetch again.
+fn refuses_every_forgery(name: &str, driver: Command) {
     let key = SigningKey::generate("gw1").unwrap();
-    let server = JwksServer::start(Jwks::new([key.public_jwk()]).to_json());
+    let server = JwksServer::start(vec![Jwks::new([key.public_jwk()]).to_json()]);
     let cases = cases(&key, real_now());
-    let lines: String = cases.iter().map(|case| format!("{}\n", line_of(case))).collect();
+    check(name, &cases, &answers(name, driver, &server, &cases));
+    let fetches = server.fetches.load(Ordering::SeqCst);
+    assert_eq!(fetches, 1, "{name}: unknown key ids must not make the app fetch in a loop");
+}
 
-    command.args([ISSUER, APP, &server.url]).env("NO_PROXY", "127.0.0.1").env("no_proxy", "127.0.0.1");
-    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+/// What a driver, given issuer, app and address of the key set, says to each case.
+fn answers(name: &str, mut driver: Command, server: &JwksServer, cases: &[Case]) -> Vec<String> {
+    let lines: String = cases.iter().map(|case| format!("{}\n", line_of(case))).collect();
+    driver.args([ISSUER, APP, &server.url]).env("NO_PROXY", "127.0.0.1").env("no_proxy", "127.0.0.1");
+    let mut child = driver.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
     child.stdin.take().unwrap().write_all(lines.as_bytes()).unwrap();
     let mut stdout = child.stdout.take().unwrap();
     // The answers fit into a pipe, so that reading after the end cannot block the child.
     assert!(ended_well(&mut child, RUN_LIMIT), "{name} did not end well");
     let mut answers = String::new();
     stdout.read_to_string(&mut answers).unwrap();
+    answers.lines().map(str::to_owned).collect()
+}
 
-    check(name, &cases, &answers.lines().map(str::to_owned).collect::<Vec<_>>());
-    assert_eq!(
-        server.fetches.load(Ordering::SeqCst),
-        1,
-        "{name}: unknown key ids must not make the app fetch in a loop"
-    );
+fn python_driver(python: &Path) -> Command {
+    let mut command = Command::new(python);
+    command.arg(here("driver.py")).arg(sample("python")).env("PYTHONDONTWRITEBYTECODE", "1");
+    command
 }
 
 fn line_of(case: &Case) -> Value {
@@ -177,23 +202,24 @@ fn line_of(case: &Case) -> Value {
     json!({ "assertion": case.assertion, "method": method, "authority": authority, "target": target })
 }
 
-/// Serves a key set over plain HTTP on loopback. The thread ends with the test process.
+/// Serves key sets over plain HTTP on loopback: the first fetch gets the first, later ones the next or the last. The
+/// thread ends with the test process.
 struct JwksServer {
     url: String,
     fetches: Arc<AtomicUsize>,
 }
 
 impl JwksServer {
-    fn start(jwks: String) -> Self {
+    fn start(sets: Vec<String>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}/.well-known/countersign/jwks.json", listener.local_addr().unwrap());
         let fetches = Arc::new(AtomicUsize::new(0));
         let counted = Arc::clone(&fetches);
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                counted.fetch_add(1, Ordering::SeqCst);
+                let index = counted.fetch_add(1, Ordering::SeqCst).min(sets.len() - 1);
                 // A client that goes away shows in its own test.
-                let _ = answer(stream, &jwks);
+                let _ = answer(stream, &sets[index]);
             }
         });
         Self { url, fetches }
