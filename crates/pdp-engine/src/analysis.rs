@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use cedar_policy::pst::{BinaryOp, Clause, Expr, Literal, Template, Var};
+use cedar_policy::pst::{BinaryOp, Clause, Expr, Literal, Template, UnaryOp, Var};
 
 /// The longest `like` pattern: matching costs pattern times text.
 pub(crate) const MAX_PATTERN: usize = 256;
@@ -57,6 +57,8 @@ pub(crate) struct Reads {
     pub(crate) time: BTreeSet<TimeUse>,
     /// The longest `like` pattern.
     pub(crate) longest_pattern: usize,
+    /// An extension function it calls, with what to use instead.
+    pub(crate) extension: Option<(&'static str, &'static str)>,
 }
 
 /// Walks the conditions of `policy`.
@@ -77,9 +79,11 @@ impl Reads {
         }
         match expr {
             Expr::BinaryOp { op, left, right } => self.binary(*op, left, right),
-            Expr::UnaryOp { expr, .. } | Expr::GetAttr { expr, .. } | Expr::Is { expr, in_expr: None, .. } => {
+            Expr::UnaryOp { op, expr } => {
+                self.extension = self.extension.or(extension(*op));
                 self.visit(expr);
             }
+            Expr::GetAttr { expr, .. } | Expr::Is { expr, in_expr: None, .. } => self.visit(expr),
             Expr::Like { expr, pattern } => {
                 self.longest_pattern = self.longest_pattern.max(pattern.len());
                 self.visit(expr);
@@ -134,6 +138,20 @@ impl Reads {
         if path.contains('.') || path == "context" {
             self.paths.insert(path);
         }
+    }
+}
+
+/// The constructors of extension values: there is no other source of them, since no fact or attribute has such a type.
+fn extension(op: UnaryOp) -> Option<(&'static str, &'static str)> {
+    match op {
+        UnaryOp::Datetime => Some((
+            "datetime",
+            "`context.request.epoch_secs`, `context.request.minute_of_day` or `context.request.weekday`",
+        )),
+        UnaryOp::Decimal => Some(("decimal", "a whole number such as `context.risk.points`")),
+        UnaryOp::Duration => Some(("duration", "a number of seconds such as `context.auth.auth_age_secs`")),
+        UnaryOp::Ip => Some(("ip", "`context.net.zones`, `context.net.country` or `context.net.asn`")),
+        _ => None,
     }
 }
 

@@ -17,13 +17,15 @@ use crate::problem::{Finding, FindingKind, PolicyProblem};
 use crate::schema::BuiltinSchema;
 use crate::source::{
     MAX_BRANCHES, MAX_NESTING, MAX_OPERATORS, MAX_POLICIES, MAX_POLICY_BYTES, MAX_SOURCE_BYTES, PolicySource, Position,
-    Positions, Statement, position, statements,
+    Positions, Statement, statements,
 };
 
 /// How far policies may reach through entities (`principal.x` is 1).
 const MAX_LEVEL: u32 = 1;
 /// The most problems reported.
 pub(crate) const MAX_PROBLEMS: usize = 200;
+/// The most errors of the validator looked at: it repeats each for every action.
+const MAX_VALIDATION_ERRORS: usize = 4_000;
 /// The stem of the built-in policies; no file may take it.
 const BUILTIN: &str = "builtin";
 const BUILTIN_TEXT: &str = include_str!("../assets/builtin.cedar");
@@ -77,7 +79,8 @@ impl Placed<'_> {
     /// Cedar's diagnostic, at the place it points to.
     fn diagnostic(&self, policy: Option<String>, diagnostic: &dyn Diagnostic) -> PolicyProblem {
         let within = diagnostic.labels().and_then(|mut labels| labels.next()).map_or(0, |label| label.offset());
-        let Position { line, column } = position(&self.source.text, self.statement.offset + within);
+        let before = self.statement.text.get(..within).unwrap_or_default();
+        let Position { line, column } = self.position.after(before);
         let help = diagnostic.help().map(|help| help.to_string());
         let nearest = help.as_deref().and_then(suggestion);
         let message = match (help, &nearest) {
@@ -96,7 +99,7 @@ impl Placed<'_> {
 fn suggestion(help: &str) -> Option<String> {
     let (_, rest) = help.split_once("did you mean `")?;
     let (word, _) = rest.split_once('`')?;
-    Some(word.trim_matches('"').to_owned())
+    Some(word.to_owned())
 }
 
 struct Compilation<'a> {
@@ -126,11 +129,17 @@ impl<'a> Compilation<'a> {
         })?;
         let refuse = |message: String| vec![placed.problem(message, None)];
         let tree = parsed.to_pst().map_err(|error| refuse(error.to_string()))?;
-        let scope = PolicyScope::of(tree.body(), self.schema).map_err(|error| refuse(error.to_string()))?;
+        let scope = PolicyScope::of(tree.body(), self.schema)
+            .map_err(|error| vec![placed.problem(error.to_string(), error.nearest())])?;
         let reads = analysis::reads(tree.body());
         if reads.longest_pattern > MAX_PATTERN {
             let length = reads.longest_pattern;
             return Err(refuse(format!("a `like` pattern has {length} characters; {MAX_PATTERN} are allowed")));
+        }
+        if let Some((name, instead)) = reads.extension {
+            return Err(refuse(format!(
+                "`{name}(…)` is parsed anew on every evaluation and not allowed; use {instead}"
+            )));
         }
         let id = format!("{}/{}", placed.source.stem(), annotations.id);
         Ok(CompiledPolicy {
@@ -198,13 +207,17 @@ impl<'a> Compilation<'a> {
             return Vec::new();
         }
         let by_id: HashMap<&str, &Placed<'_>> = self.read.iter().map(|(at, policy)| (&*policy.id, at)).collect();
-        let problems = result.validation_errors().take(MAX_PROBLEMS).map(|error| {
+        let problems = result.validation_errors().take(MAX_VALIDATION_ERRORS).map(|error| {
             let id: &str = error.policy_id().as_ref();
             match by_id.get(id) {
                 Some(placed) => placed.diagnostic(Some(id.to_owned()), error),
                 None => whole_file(BUILTIN, error.to_string()),
             }
         });
+        let mut problems: Vec<PolicyProblem> = problems.collect();
+        problems.sort();
+        // Cedar repeats an error for every action it was checked with.
+        problems.dedup_by(|a, b| (&a.file, a.line, a.column) == (&b.file, b.line, b.column));
         self.problems.extend(problems);
         let findings = result.validation_warnings().map(|warning| {
             let id: &str = warning.policy_id().as_ref();
@@ -228,23 +241,11 @@ fn within_limits(statement: &Statement<'_>) -> Result<(), String> {
     }
 }
 
-/// What to use instead of an extension function: none is compiled in, since they are parsed again on every evaluation.
-const EXTENSIONS: [(&str, &str); 4] = [
-    ("ip", "`context.net.zones`, `context.net.country` or `context.net.asn`"),
-    ("decimal", "a whole number such as `context.risk.points`"),
-    ("datetime", "`context.request.epoch_secs`, `context.request.minute_of_day` or `context.request.weekday`"),
-    ("duration", "a number of seconds such as `context.auth.auth_age_secs`"),
-];
-
 fn parse_problem(placed: &Placed<'_>, error: &dyn Diagnostic) -> PolicyProblem {
     let mut problem = placed.diagnostic(None, error);
     if problem.message.contains("template") || problem.message.contains("slot") {
         problem.message =
             format!("{}; templates are not supported: write the principal or resource out", problem.message);
-    }
-    let extension = EXTENSIONS.iter().find(|(name, _)| problem.message.contains(&format!("`{name}`")));
-    if let Some((name, instead)) = extension {
-        problem.message = format!("`{name}` is not available in policies; use {instead}");
     }
     problem
 }

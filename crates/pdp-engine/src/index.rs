@@ -11,6 +11,7 @@ use cedar_policy::pst::{
 use model::{Action, ResourceRef};
 
 use crate::entities::{Kind, Uid, resource_uids};
+use crate::problem::nearest;
 use crate::schema::{BuiltinSchema, bit};
 
 /// The principal or resource part of a scope.
@@ -68,6 +69,16 @@ pub(crate) enum ScopeError {
     Template,
     #[error("`{0}` is not an entity type; there are `App`, `Group`, `Route`, `User` and `Workload`")]
     UnknownKind(String),
+}
+
+impl ScopeError {
+    /// The nearest valid word.
+    pub(crate) fn nearest(&self) -> Option<String> {
+        match self {
+            ScopeError::Template => None,
+            ScopeError::UnknownKind(name) => nearest(name, Kind::ALL.map(Kind::as_str)).map(str::to_owned),
+        }
+    }
 }
 
 impl PolicyScope {

@@ -59,18 +59,17 @@ pub(crate) struct Position {
     pub(crate) column: usize,
 }
 
-/// The position of byte `offset`.
-pub(crate) fn position(text: &str, offset: usize) -> Position {
-    let before = text.char_indices().take_while(|(at, _)| *at < offset);
-    let mut position = Position { line: 1, column: 1 };
-    for (_, c) in before {
-        if c == '\n' {
-            position = Position { line: position.line + 1, column: 1 };
-        } else {
-            position.column += 1;
-        }
+impl Position {
+    /// The beginning of a text.
+    pub(crate) const START: Position = Position { line: 1, column: 1 };
+
+    /// The position behind `text`, which begins here.
+    pub(crate) fn after(self, text: &str) -> Self {
+        text.chars().fold(self, |at, c| match c {
+            '\n' => Position { line: at.line + 1, column: 1 },
+            _ => Position { line: at.line, column: at.column + 1 },
+        })
     }
-    position
 }
 
 /// Finds positions for ascending offsets in one pass over the text.
@@ -83,18 +82,12 @@ pub(crate) struct Positions<'a> {
 impl<'a> Positions<'a> {
     /// At the beginning of `text`.
     pub(crate) fn new(text: &'a str) -> Self {
-        Self { text, at: 0, position: Position { line: 1, column: 1 } }
+        Self { text, at: 0, position: Position::START }
     }
 
-    /// The position of `offset`, which is not before the last one asked for.
+    /// The position of byte `offset`, which is not before the last one asked for.
     pub(crate) fn advance(&mut self, offset: usize) -> Position {
-        for c in self.text.get(self.at..offset).unwrap_or_default().chars() {
-            if c == '\n' {
-                self.position = Position { line: self.position.line + 1, column: 1 };
-            } else {
-                self.position.column += 1;
-            }
-        }
+        self.position = self.position.after(self.text.get(self.at..offset).unwrap_or_default());
         self.at = self.at.max(offset);
         self.position
     }
@@ -220,7 +213,6 @@ mod tests {
     #[test]
     fn positions_count_lines_and_characters() {
         let text = "ä\nbc";
-        assert_eq!(position(text, 4), Position { line: 2, column: 2 });
         assert_eq!(Positions::new(text).advance(4), Position { line: 2, column: 2 });
     }
 

@@ -126,7 +126,7 @@ fn hostile_policies_are_refused_or_evaluate_quickly() {
     refused(nested(MAX_NESTING), "levels of brackets");
     evaluates(nested(MAX_NESTING - 1), Reason::Allow);
     refused("[".repeat(10_000), "levels of brackets");
-    refused(vec!["true"; 9_000].join(" && "), "operators");
+    refused(vec!["true"; 5_000].join(" && "), "operators");
     refused(vec!["true"; 257].join(" || "), "operators");
     evaluates(vec!["context.auth.mfa"; 20].join(" && "), Reason::Allow);
     refused(format!("context.request.path like \"{}\"", "*a".repeat(1_000)), "`like`");
@@ -144,7 +144,7 @@ fn hostile_policies_are_refused_or_evaluate_quickly() {
 #[test]
 fn the_longest_chain_that_compiles_never_kills_the_process() {
     // In an optimised build it evaluates; with the large frames of a debug build Cedar may stop it: then the answer is no.
-    let answer = abuse(vec!["context.auth.mfa"; 128].join(" && ")).unwrap();
+    let answer = abuse(vec!["context.auth.mfa"; 120].join(" && ")).unwrap();
     assert!(answer == Reason::Allow || (cfg!(debug_assertions) && answer == Reason::PolicyError), "{answer}");
 }
 
