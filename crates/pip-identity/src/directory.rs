@@ -209,3 +209,154 @@ fn is_domain_label(label: &str) -> bool {
 fn cut(text: &str) -> String {
     text.chars().take(64).filter(|c| !c.is_control()).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{MembershipRow, MembershipSource, Origin};
+    use model::{Timestamp, UserState};
+    use uuid::Uuid;
+
+    fn group(id: &str, parents: &[&str]) -> GroupRow {
+        GroupRow {
+            id: GroupId::new(id),
+            title: id.to_owned(),
+            parents: parents.iter().map(|parent| GroupId::new(parent)).collect(),
+            origin: Origin::Local,
+            membership: MembershipSource::External,
+        }
+    }
+
+    fn check(groups: Vec<GroupRow>) -> Result<Directory, DirectoryError> {
+        build(&DirectoryRows { version: 3, groups, ..Default::default() })
+    }
+
+    #[test]
+    fn groups_of_a_person_are_closed_over_parents_and_sorted() {
+        let id = UserId(Uuid::from_u128(1));
+        let alice = UserRow {
+            id,
+            email: "alice@corp.example".into(),
+            name: "Alice".into(),
+            state: UserState::Active,
+            is_external: false,
+            created_at: Timestamp(0),
+            epoch: 2,
+            tags: BTreeMap::new(),
+            origin: Origin::Local,
+            handle: [0; 64],
+        };
+        let membership =
+            |group: &str| MembershipRow { group: GroupId::new(group), user: id, source: MembershipSource::External };
+        let rows = DirectoryRows {
+            version: 3,
+            users: vec![alice],
+            groups: vec![group("staff", &[]), group("engineering", &["staff"]), group("backend", &["engineering"])],
+            memberships: vec![membership("backend"), membership("gone")],
+        };
+        let directory = build(&rows).unwrap();
+        assert_eq!(directory.version, 3);
+        let alice = &directory.users[&id];
+        let names: Vec<&str> = alice.groups.iter().map(GroupId::as_str).collect();
+        assert_eq!(names, ["backend", "engineering", "staff"]);
+        assert_eq!(alice.direct_groups, BTreeSet::from([GroupId::new("backend")]));
+        assert_eq!(alice.epoch, 2);
+    }
+
+    #[test]
+    fn groups_in_a_circle_are_refused_however_long() {
+        assert!(matches!(check(vec![group("a", &["a"])]), Err(DirectoryError::Cycle(..))));
+        let circle = vec![group("a", &["b"]), group("b", &["c"]), group("c", &["a"]), group("d", &[])];
+        let error = check(circle).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "group `a` is inside itself; remove it from the parents of one of: `a`, `b`, `c`"
+        );
+    }
+
+    #[test]
+    fn sixteen_levels_pass_and_seventeen_are_refused() {
+        let chain = |levels: usize| -> Vec<GroupRow> {
+            (0..levels)
+                .map(|n| match n {
+                    0 => group("g00", &[]),
+                    n => group(&format!("g{n:02}"), &[&format!("g{:02}", n - 1)]),
+                })
+                .collect()
+        };
+        check(chain(MAX_GROUP_DEPTH)).unwrap();
+        let error = check(chain(MAX_GROUP_DEPTH + 1)).unwrap_err();
+        assert_eq!(error, DirectoryError::TooDeep(GroupId::new("g16")));
+    }
+
+    #[test]
+    fn a_lattice_of_groups_is_checked_in_linear_time() {
+        // Every group has both groups of the level above as parents: 2^15 paths, 30 edges per pair of levels.
+        let mut groups = vec![group("a0", &[]), group("b0", &[])];
+        for n in 1..MAX_GROUP_DEPTH {
+            let (a, b) = (format!("a{}", n - 1), format!("b{}", n - 1));
+            groups.push(group(&format!("a{n}"), &[&a, &b]));
+            groups.push(group(&format!("b{n}"), &[&a, &b]));
+        }
+        check(groups).unwrap();
+    }
+
+    #[test]
+    fn a_missing_parent_is_named() {
+        let error = check(vec![group("a", &["b"])]).unwrap_err();
+        assert_eq!(error.to_string(), "group `a` names the parent `b`, which does not exist; declare it or remove it");
+    }
+
+    #[test]
+    fn addresses_are_read_with_their_domain_in_lower_case() {
+        for (text, stored) in [
+            ("alice@corp.example", "alice@corp.example"),
+            ("Alice@Corp.EXAMPLE", "Alice@corp.example"),
+            ("a.b+c'd@xn--bcher-kva.example", "a.b+c'd@xn--bcher-kva.example"),
+            ("root@localhost", "root@localhost"),
+        ] {
+            assert_eq!(parse_email(text).as_deref(), Ok(stored));
+        }
+    }
+
+    #[test]
+    fn lookalike_and_malformed_addresses_are_refused() {
+        let long_local = format!("{}@corp.example", "a".repeat(65));
+        let long = format!("a@{}example", "a.".repeat(130));
+        for text in [
+            "",
+            "alice",
+            "@corp.example",
+            "alice@",
+            "alice@evil@corp.example",
+            "alice@corp.example.",
+            "alice@corp..example",
+            "alice@-corp.example",
+            "alice@c_rp.example",
+            "alice@b\u{fc}cher.example",
+            "\u{430}lice@corp.example",
+            "al ice@corp.example",
+            "alice\n@corp.example",
+            ".alice@corp.example",
+            "alice.@corp.example",
+            "a..b@corp.example",
+            "\"a b\"@corp.example",
+            &long_local,
+            &long,
+        ] {
+            assert!(matches!(parse_email(text), Err(DirectoryError::Email { .. })), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn group_names_and_display_names_have_their_limits() {
+        parse_group_id("contractors-2").unwrap();
+        for text in ["", "-a", "a-", "A", "a b", "a.b", &"a".repeat(64)] {
+            assert!(parse_group_id(text).is_err(), "{text:?}");
+        }
+        assert_eq!(parse_name("  Zo\u{eb} Q. "), Ok("Zo\u{eb} Q.".to_owned()));
+        for text in ["", "   ", "a\u{0}b", "a\nb", "evil\u{202e}gpj", &"a".repeat(129)] {
+            assert!(parse_name(text).is_err(), "{text:?}");
+        }
+    }
+}

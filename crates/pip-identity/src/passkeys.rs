@@ -8,6 +8,7 @@
 //! Invariants: user verification is required in every ceremony; an answer is accepted once, where its question was
 //! asked; only what the authenticator attested is stored; whoever is not active gets no result.
 
+mod answer;
 mod ceremonies;
 mod client_data;
 mod credential;
@@ -23,6 +24,7 @@ use std::time::Duration;
 use model::{Session, Timestamp, TokenHash, UserId};
 use webauthn_rs_core::WebauthnCore;
 
+pub use self::answer::MAX_ANSWER_BYTES;
 pub use self::ceremonies::{CEREMONY_LIFETIME, MAX_BOUND, MAX_PER_BINDING, MAX_SIGN_INS};
 pub use self::client_data::MAX_CLIENT_DATA_BYTES;
 pub use self::enrolment::{Enrolled, NewAdmin};
@@ -34,8 +36,6 @@ use crate::people::People;
 use crate::store::{DirectoryChange, PasskeyRow, StoreError};
 use crate::throttle::Throttle;
 
-/// The largest answer of a browser that is read.
-pub const MAX_ANSWER_BYTES: usize = 64 * 1024;
 /// The most passkeys of one person.
 pub const MAX_PASSKEYS: usize = 20;
 /// How old a sign-in may be for changing passkeys or recovery codes (ID-7; SP 800-63B-4 §4.1.2.1).
@@ -194,13 +194,6 @@ pub fn check_fresh(session: &Session, now: Timestamp) -> Result<(), PasskeyRefus
         return Err(PasskeyRefusal::StaleSignIn);
     }
     Ok(())
-}
-
-fn read_answer<T: serde::de::DeserializeOwned>(answer: &[u8]) -> Result<T, PasskeyRefusal> {
-    if answer.len() > MAX_ANSWER_BYTES {
-        return Err(PasskeyRefusal::Malformed { what: "more than 64 KiB" });
-    }
-    serde_json::from_slice(answer).map_err(|_| PasskeyRefusal::Malformed { what: "not a public key credential" })
 }
 
 fn passkey_name(name: &str) -> Result<String, PasskeyRefusal> {

@@ -108,8 +108,8 @@ impl RecoveryCodes {
         let email: String = email.trim().chars().take(MAX_EMAIL_CHARS).collect();
         let entry = self.people.directory().find(&email).cloned();
         let account = match &entry {
-            Some(entry) => AccountKey::Known(entry.id),
-            None => AccountKey::Unknown(TokenHash::of(email.to_ascii_lowercase().as_bytes())),
+            Some(entry) => AccountKey::Code(entry.id),
+            None => AccountKey::CodeOfNobody(TokenHash::of(email.to_ascii_lowercase().as_bytes())),
         };
         self.throttle.begin_account(account, now)?;
         // An unknown person costs the same read and the same comparisons as a known one.

@@ -27,13 +27,16 @@ pub const ADDRESS_MEMORY: Duration = Duration::from_secs(24 * 3600);
 /// The most accounts, and the most addresses, that are remembered.
 pub const MAX_LANES: usize = 65_536;
 
-/// Whose proof is tried.
+/// Which proof of whom is tried. Each proof has a lane of its own: whoever guesses codes, for which an address is
+/// enough, must not keep the owner from signing in with a passkey.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum AccountKey {
-    /// A person.
-    Known(UserId),
-    /// An address that belongs to nobody, hashed.
-    Unknown(TokenHash),
+    /// A recovery code of a person.
+    Code(UserId),
+    /// A recovery code for an address that belongs to nobody, hashed.
+    CodeOfNobody(TokenHash),
+    /// A passkey of a person.
+    Passkey(UserId),
 }
 
 /// Why an attempt may not begin.
@@ -46,7 +49,7 @@ pub enum Throttled {
         retry_after: Duration,
     },
     /// The hard cap.
-    #[error("too many failed attempts for this account; sign in with a passkey or ask an administrator")]
+    #[error("too many failed attempts for this account; sign in with a passkey, which opens it again")]
     Closed,
 }
 
@@ -97,11 +100,15 @@ impl Throttle {
         begin(&mut self.lanes().accounts, account, FREE_ACCOUNT_FAILURES, MAX_ACCOUNT_FAILURES, now)
     }
 
-    /// The attempt was good: the account starts afresh, and the address gets back what this attempt cost. It does
-    /// not start afresh, or one account of one's own would reset it between guesses at others.
+    /// The attempt was good: the account starts afresh, after a passkey also for codes, and the address gets back what
+    /// this attempt cost. It does not start afresh, or one account of one's own would reset it between guesses at
+    /// others.
     pub fn succeeded(&self, account: AccountKey, from: IpAddr) {
         let mut lanes = self.lanes();
         lanes.accounts.remove(&account);
+        if let AccountKey::Passkey(user) = account {
+            lanes.accounts.remove(&AccountKey::Code(user));
+        }
         if let Some(lane) = lanes.prefixes.get_mut(&Prefix::of(from)) {
             lane.failures = lane.failures.saturating_sub(1);
         }
@@ -167,5 +174,119 @@ fn forget_least_failed<K: Eq + std::hash::Hash + Copy>(lanes: &mut HashMap<K, La
     order.sort_by_key(|(failures, last, _)| (*failures, *last));
     for (_, _, key) in order.iter().take(MAX_LANES / 8) {
         lanes.remove(key);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use uuid::Uuid;
+
+    const HOME: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
+
+    fn alice() -> AccountKey {
+        AccountKey::Code(UserId(Uuid::from_u128(1)))
+    }
+
+    fn at(secs: i64) -> Timestamp {
+        Timestamp::from_unix_secs(secs)
+    }
+
+    #[test]
+    fn delays_double_from_one_second_to_a_quarter_of_an_hour() {
+        let delays: Vec<u64> = (0..16).map(|failures| delay(failures, FREE_ACCOUNT_FAILURES).as_secs()).collect();
+        assert_eq!(delays, [0, 0, 0, 1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 900, 900, 900]);
+        assert_eq!(delay(u32::MAX, 0), LONGEST_DELAY);
+    }
+
+    #[test]
+    fn parallel_guesses_gain_nothing() {
+        let throttle = Throttle::new();
+        let begun = (0..50).filter(|_| throttle.begin_account(alice(), at(0)).is_ok()).count();
+        assert_eq!(begun, FREE_ACCOUNT_FAILURES as usize + 1);
+    }
+
+    #[test]
+    fn a_refused_attempt_says_how_long_and_does_not_count() {
+        let throttle = Throttle::new();
+        for _ in 0..=FREE_ACCOUNT_FAILURES {
+            throttle.begin_account(alice(), at(0)).unwrap();
+        }
+        for _ in 0..10 {
+            let wait = Throttled::Wait { retry_after: FIRST_DELAY };
+            assert_eq!(throttle.begin_account(alice(), at(0)), Err(wait));
+        }
+        throttle.begin_account(alice(), at(1)).unwrap();
+    }
+
+    #[test]
+    fn a_hundred_failures_close_the_account_for_good_until_its_owner_signs_in() {
+        let throttle = Throttle::new();
+        let mut now = 0;
+        for _ in 0..MAX_ACCOUNT_FAILURES {
+            throttle.begin_account(alice(), at(now)).unwrap();
+            now += 900;
+        }
+        assert_eq!(throttle.begin_account(alice(), at(now + 1_000_000)), Err(Throttled::Closed));
+        throttle.succeeded(AccountKey::Passkey(UserId(Uuid::from_u128(1))), HOME);
+        throttle.begin_account(alice(), at(now)).unwrap();
+    }
+
+    #[test]
+    fn one_s_own_success_does_not_reset_the_address() {
+        let throttle = Throttle::new();
+        let own = AccountKey::Code(UserId(Uuid::from_u128(2)));
+        let mut begun = 0;
+        for _ in 0..100 {
+            if throttle.begin_address(HOME, at(0)).is_err() {
+                break;
+            }
+            begun += 1;
+            if throttle.begin_address(HOME, at(0)).is_ok() {
+                throttle.succeeded(own, HOME);
+            }
+        }
+        assert_eq!(begun, FREE_ADDRESS_FAILURES + 1);
+    }
+
+    #[test]
+    fn addresses_of_one_v6_network_share_a_lane_and_mapped_v4_is_v4() {
+        let of = |text: &str| Prefix::of(text.parse().unwrap());
+        assert!(of("2001:db8:0:1::1") == of("2001:db8:0:1:ffff::2"));
+        assert!(of("2001:db8:0:1::1") != of("2001:db8:0:2::1"));
+        assert!(of("::ffff:192.0.2.1") == of("192.0.2.1"));
+        assert!(of("192.0.2.1") != of("192.0.2.2"));
+    }
+
+    #[test]
+    fn a_quiet_address_is_forgotten_after_a_day_and_an_account_is_not() {
+        let throttle = Throttle::new();
+        for _ in 0..=FREE_ADDRESS_FAILURES {
+            throttle.begin_address(HOME, at(0)).unwrap();
+        }
+        assert!(throttle.begin_address(HOME, at(0)).is_err());
+        throttle.begin_address(HOME, at(24 * 3600)).unwrap();
+        throttle.begin_address(HOME, at(24 * 3600)).unwrap();
+
+        for _ in 0..=FREE_ACCOUNT_FAILURES {
+            throttle.begin_account(alice(), at(0)).unwrap();
+        }
+        throttle.begin_account(alice(), at(24 * 3600)).unwrap();
+        let wait = Throttled::Wait { retry_after: FIRST_DELAY * 2 };
+        assert_eq!(throttle.begin_account(alice(), at(24 * 3600)), Err(wait));
+    }
+
+    #[test]
+    fn a_flood_of_invented_accounts_is_bounded_and_does_not_free_the_closed_one() {
+        let throttle = Throttle::new();
+        for n in 0..i64::from(MAX_ACCOUNT_FAILURES) {
+            throttle.begin_account(alice(), at(n * 900)).unwrap();
+        }
+        for n in 0..(MAX_LANES as u64 * 2) {
+            let nobody = AccountKey::CodeOfNobody(TokenHash::of(&n.to_be_bytes()));
+            throttle.begin_account(nobody, at(1_000_000)).unwrap();
+        }
+        assert!(throttle.lanes().accounts.len() <= MAX_LANES);
+        assert_eq!(throttle.begin_account(alice(), at(2_000_000)), Err(Throttled::Closed));
     }
 }

@@ -10,12 +10,13 @@ use webauthn_rs_core::proto::{
     UserVerificationPolicy,
 };
 
+use super::answer::read_registration;
 use super::ceremonies::{Binding, Kind, Question};
 use super::client_data::ClientData;
 use super::refusal::{PasskeyRefusal, Refusal};
 use super::{
     ACR_PASSKEY, AMR_PASSKEY, MAX_PASSKEYS, PasskeyView, Passkeys, SignedIn, check_fresh, credential, handle_of,
-    passkey_name, read_answer,
+    passkey_name,
 };
 use crate::directory::{parse_email, parse_name};
 use crate::links::{LinkRefusal, hash_of};
@@ -78,7 +79,7 @@ impl Passkeys {
         let now = self.people.now();
         let name = passkey_name(name)?;
         let hash = hash_of(secret).ok_or(LinkRefusal::Unknown)?;
-        let answer: RegisterPublicKeyCredential = read_answer(answer)?;
+        let answer = read_registration(answer)?;
         let client = ClientData::parse(&answer.response.client_data_json)?;
         let question = self.ceremonies.take(&client.challenge()?, Kind::Enrol, Binding::Link(hash), now)?;
         let Question::Enrol { state, account } = question else { return Err(PasskeyRefusal::WrongType.into()) };
@@ -131,7 +132,7 @@ impl Passkeys {
         let now = self.people.now();
         check_fresh(session, now)?;
         let name = passkey_name(name)?;
-        let answer: RegisterPublicKeyCredential = read_answer(answer)?;
+        let answer = read_registration(answer)?;
         let client = ClientData::parse(&answer.response.client_data_json)?;
         let question = self.ceremonies.take(&client.challenge()?, Kind::Register, Binding::Session(session.id), now)?;
         let Question::Register { state, user } = question else { return Err(PasskeyRefusal::WrongType.into()) };

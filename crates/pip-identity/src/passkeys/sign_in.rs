@@ -9,10 +9,11 @@ use webauthn_rs_core::proto::{
     UserVerificationPolicy,
 };
 
+use super::answer::read_assertion;
 use super::ceremonies::{Binding, Kind, Question};
 use super::client_data::ClientData;
 use super::refusal::{PasskeyRefusal, Refusal};
-use super::{ACR_PASSKEY, AMR_PASSKEY, Notice, Passkeys, SignedIn, credential, handle_of, read_answer};
+use super::{ACR_PASSKEY, AMR_PASSKEY, Notice, Passkeys, SignedIn, credential, handle_of};
 use crate::store::{DirectoryChange, PasskeyRow, PasskeyTouch, StoreError};
 use crate::throttle::AccountKey;
 
@@ -37,7 +38,7 @@ impl Passkeys {
     pub async fn finish_sign_in(&self, login: TokenHash, answer: &[u8], from: IpAddr) -> Result<SignedIn, Refusal> {
         let now = self.people.now();
         self.throttle.begin_address(from, now)?;
-        let answer: PublicKeyCredential = read_answer(answer)?;
+        let answer = read_assertion(answer)?;
         let client = ClientData::parse(&answer.response.client_data_json)?;
         let question = self.ceremonies.take(&client.challenge()?, Kind::SignIn, Binding::Login(login), now)?;
         let Question::SignIn { state } = question else { return Err(PasskeyRefusal::WrongType.into()) };
@@ -69,7 +70,7 @@ impl Passkeys {
     pub async fn finish_step_up(&self, session: &Session, answer: &[u8], from: IpAddr) -> Result<SignedIn, Refusal> {
         let now = self.people.now();
         self.throttle.begin_address(from, now)?;
-        let answer: PublicKeyCredential = read_answer(answer)?;
+        let answer = read_assertion(answer)?;
         let client = ClientData::parse(&answer.response.client_data_json)?;
         let binding = Binding::Session(session.id);
         let question = self.ceremonies.take(&client.challenge()?, Kind::StepUp, binding, now)?;
@@ -111,7 +112,7 @@ impl Passkeys {
     ) -> Result<SignedIn, Refusal> {
         let about =
             |why: PasskeyRefusal| Refusal { why, user: Some(user), credential: Some(handle_of(&answer.raw_id)) };
-        let account = AccountKey::Known(user);
+        let account = AccountKey::Passkey(user);
         self.throttle.begin_account(account, now).map_err(|error| about(error.into()))?;
         let (row, result) = self.verify(user, answer, state).await.map_err(about)?;
         let entry = self.active(user).map_err(about)?;
