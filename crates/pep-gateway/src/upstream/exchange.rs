@@ -57,7 +57,6 @@ impl Exchange {
         matches!(at_rest, Ok(Ok(()))).then_some((self.key, connection))
     }
 
-
     /// Ends the upstream side now and waits until its last byte is written.
     pub(crate) async fn kill(self) {
         drop(self.body);

@@ -160,7 +160,8 @@ impl Http1<'_> {
 
     /// Takes what the client has sent out of the state machine.
     fn read_events(&mut self, flow: &mut Flow<'_>) -> Result<(), End> {
-        while flow.waiting.is_none() {
+        // After the response the next event belongs to the next request.
+        while flow.waiting.is_none() && !flow.is_response_over {
             match self.connection.next_event().map_err(End::BadUpload)? {
                 Event::Body(data) => {
                     flow.permit.stream().count_in(data.len());

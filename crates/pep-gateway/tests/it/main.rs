@@ -1,0 +1,6 @@
+//! The gateway from outside: its core without sockets, and its doors on real ones.
+
+mod core {
+    pub(crate) mod world;
+}
+mod sockets;

@@ -1,0 +1,8 @@
+//! The doors on real sockets: a TLS client on one side, an upstream of our own on the other.
+
+mod cuts;
+mod http1;
+mod http2;
+mod support;
+mod upstreams;
+mod websocket;

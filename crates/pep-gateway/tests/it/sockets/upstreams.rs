@@ -1,0 +1,234 @@
+//! Upstreams that fail, lie, or go away (GW-69, GW-72 to GW-74, ATK-12).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use model::app::{UpstreamName, UpstreamScheme};
+use model::record::EndCause;
+use tokio::io::AsyncWriteExt;
+use tokio::net::TcpListener;
+
+use super::support::{
+    NAMES, Running, Scripted, VISITOR, WIKI, next_request, nobody, ok, request, soon, target_at, upstream, wiki_apps,
+    wiki_with,
+};
+
+#[tokio::test]
+async fn an_upstream_that_is_down_is_named_as_such() {
+    let door = Running::wiki_at(nobody().await).await;
+    let answer = door.client().await.get("/", &door.cookie(VISITOR)).await;
+    assert_eq!(answer.status, 503, "{answer:?}");
+    assert!(answer.text().contains("upstream_down"), "{answer:?}");
+    assert_eq!(door.completion().await.completion.end_cause, Some(EndCause::UpstreamError));
+}
+
+#[tokio::test]
+async fn an_upstream_that_hangs_up_without_an_answer_is_named_as_such() {
+    let mut wiki = Scripted::new(|_| None).await;
+    let door = Running::wiki_at(wiki.address).await;
+    let answer = door.client().await.get("/", &door.cookie(VISITOR)).await;
+    assert!(matches!(answer.status, 502 | 503), "{answer:?}");
+    wiki.next().await;
+    assert!(wiki.so_far().is_empty(), "a new connection that fails is not tried twice");
+}
+
+#[tokio::test]
+async fn a_slow_upstream_is_answered_with_the_time_out_that_fired() {
+    let address = upstream(|_, stream| async move {
+        std::future::pending::<()>().await;
+        drop(stream);
+    })
+    .await;
+    let apps = wiki_with(address, |app| {
+        let upstream = app.upstreams.get_mut(&UpstreamName::new("web")).unwrap();
+        upstream.timeouts.response_head = Duration::from_millis(50);
+    });
+    let door = Running::start(apps, |_| ()).await;
+    let answer = door.client().await.get("/", &door.cookie(VISITOR)).await;
+    assert_eq!(answer.status, 504, "{answer:?}");
+    assert!(answer.text().contains("response head"), "{answer:?}");
+}
+
+#[tokio::test]
+async fn a_get_on_a_pooled_connection_that_was_closed_is_sent_once_more() {
+    let mut wiki = closing_after_first().await;
+    let door = Running::wiki_at(wiki.address).await;
+    let cookie = door.cookie(VISITOR);
+    let mut client = door.client().await;
+    assert_eq!(client.get("/1", &cookie).await.status, 200);
+    assert_eq!(client.get("/2", &cookie).await.status, 200);
+    let asked = [wiki.next().await, wiki.next().await, wiki.next().await];
+    assert_eq!(asked.each_ref().map(|asked| asked.connection), [0, 0, 1]);
+    let ids = asked.each_ref().map(|asked| asked.all("x-request-id").concat());
+    assert_eq!(ids[1], ids[2], "it is the same request");
+}
+
+#[tokio::test]
+async fn a_post_on_a_pooled_connection_that_was_closed_is_not_sent_again() {
+    let mut wiki = closing_after_first().await;
+    let door = Running::wiki_at(wiki.address).await;
+    let cookie = door.cookie(VISITOR);
+    let mut client = door.client().await;
+    assert_eq!(client.get("/1", &cookie).await.status, 200);
+    client.send(request("POST", "/2", &cookie, "Content-Length: 2\r\n") + "hi").await;
+    assert!(matches!(client.answer().await.status, 502 | 503));
+    let asked = [wiki.next().await, wiki.next().await];
+    assert_eq!(asked.map(|asked| asked.connection), [0, 0]);
+    assert!(wiki.so_far().is_empty());
+}
+
+/// Its first connection answers one request and hangs up on the second.
+async fn closing_after_first() -> Scripted {
+    Scripted::new(|asked| (asked.connection > 0 || asked.line().starts_with("GET /1 ")).then(|| ok(b"fine"))).await
+}
+
+#[tokio::test]
+async fn another_target_is_tried_when_the_first_cannot_be_reached() {
+    let wiki = Scripted::echo().await;
+    let door = Running::start(wiki_apps(&[nobody().await, wiki.address]), |_| ()).await;
+    let cookie = door.cookie(VISITOR);
+    let mut client = door.client().await;
+    for _ in 0..4 {
+        assert_eq!(client.get("/", &cookie).await.status, 200);
+    }
+}
+
+#[tokio::test]
+async fn atk_12_bytes_behind_a_response_never_answer_the_next_request() {
+    let smuggled = ok(b"smuggled");
+    let responses: [(&str, Vec<u8>, u16); 5] = [
+        ("leftover bytes", [ok(b"fine"), smuggled.clone()].concat(), 200),
+        ("204 with body", [b"HTTP/1.1 204 No Content\r\n\r\n".to_vec(), smuggled.clone()].concat(), 204),
+        (
+            "content-length and chunked",
+            b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n".to_vec(),
+            503,
+        ),
+        ("interim flood", [b"HTTP/1.1 103 Early Hints\r\n\r\n".repeat(50), ok(b"fine")].concat(), 503),
+        ("two lengths", b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\ncontent-length: 5\r\n\r\nhello".to_vec(), 503),
+    ];
+    for (name, response, expected) in responses {
+        let bytes = response.clone();
+        let mut wiki =
+            Scripted::new(move |asked| Some(if asked.connection == 0 { bytes.clone() } else { ok(b"fresh") })).await;
+        let door = Running::wiki_at(wiki.address).await;
+        let cookie = door.cookie(VISITOR);
+        let mut client = door.client().await;
+        let first = client.get("/1", &cookie).await;
+        let is_refused = expected == 503 && matches!(first.status, 502 | 503);
+        assert!(first.status == expected || is_refused, "{name}: {first:?}");
+        let second = client.get("/2", &cookie).await;
+        assert_eq!((second.status, second.text().as_str()), (200, "fresh"), "{name}");
+        assert_eq!([wiki.next().await.connection, wiki.next().await.connection], [0, 1], "{name}");
+    }
+}
+
+#[tokio::test]
+async fn what_an_upstream_says_in_our_name_is_dropped() {
+    let response = "HTTP/1.1 200 OK\r\nSet-Cookie: __Host-countersign=stolen\r\nSet-Cookie: theme=dark\r\n\
+                    X-Countersign-Decision: forged\r\nAlt-Svc: h3=\":443\"\r\nConnection: X-Hop\r\nX-Hop: 1\r\n\
+                    Keep-Alive: timeout=5\r\nX-Own: kept\r\ncontent-length: 2\r\n\r\nhi";
+    let wiki = Scripted::new(|_| Some(response.as_bytes().to_vec())).await;
+    let door = Running::wiki_at(wiki.address).await;
+    let answer = door.client().await.get("/", &door.cookie(VISITOR)).await;
+    assert_eq!((answer.header("set-cookie"), answer.header("x-own")), (Some("theme=dark"), Some("kept")));
+    for name in ["alt-svc", "x-hop", "keep-alive"] {
+        assert_eq!(answer.header(name), None, "{name}: {answer:?}");
+    }
+    assert!(!answer.head.contains("stolen") && !answer.head.contains("forged"), "{answer:?}");
+    assert!(answer.header("x-countersign-decision").is_some() && answer.header("x-request-id").is_some());
+}
+
+#[tokio::test]
+async fn a_response_cut_short_upstream_never_looks_whole() {
+    for head in ["content-length: 10", "transfer-encoding: chunked"] {
+        let address = upstream(move |connection, mut stream| async move {
+            next_request(connection, &mut stream, &mut Vec::new()).await;
+            let bytes = format!("HTTP/1.1 200 OK\r\n{head}\r\n\r\n3\r\nabc\r\n");
+            stream.write_all(bytes.as_bytes()).await.unwrap();
+        })
+        .await;
+        let door = Running::wiki_at(address).await;
+        let mut client = door.client().await;
+        client.send(request("GET", "/", &door.cookie(VISITOR), "")).await;
+        let (bytes, is_clean) = client.rest().await;
+        assert!(!is_clean, "{head}: {}", String::from_utf8_lossy(&bytes));
+        assert!(!bytes.ends_with(b"0\r\n\r\n"), "{head}");
+    }
+}
+
+#[tokio::test]
+async fn an_https_upstream_is_verified_unless_a_reason_is_written_down() {
+    for (is_ours, reason, expected) in [(true, None, 200), (false, None, 503), (false, Some("lab"), 200)] {
+        let foreign = testkit::TestCa::new();
+        let door = Running::start(wiki_apps(&[]), |_| ()).await;
+        let ca = if is_ours { door.ca() } else { &foreign };
+        let address = https_upstream(ca.server_config(NAMES)).await;
+        let apps = wiki_with(address, |app| {
+            let upstream = app.upstreams.get_mut(&UpstreamName::new("web")).unwrap();
+            upstream.targets = vec![target_at(address, UpstreamScheme::Https)];
+            upstream.tls.ca_pem = Some(Arc::from(door.ca().root_pem()));
+            upstream.tls.sni = Some(WIKI.to_owned());
+            upstream.tls.unverified_because = reason.map(str::to_owned);
+        });
+        let door = Running::start(apps, |_| ()).await;
+        let answer = door.client().await.get("/", &door.cookie(VISITOR)).await;
+        assert_eq!(answer.status, expected, "{is_ours} {reason:?}: {answer:?}");
+    }
+}
+
+/// Speaks HTTP/1.1 only, and says so in its ALPN.
+async fn https_upstream(config: Arc<rustls::ServerConfig>) -> std::net::SocketAddr {
+    let mut config = (*config).clone();
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    tokio::spawn(async move {
+        while let Ok((tcp, _)) = listener.accept().await {
+            let Ok(mut stream) = acceptor.accept(tcp).await else { continue };
+            let mut read = Vec::new();
+            while super::support::find(&read, b"\r\n\r\n").is_none() {
+                if tokio::io::AsyncReadExt::read_buf(&mut stream, &mut read).await.unwrap_or(0) == 0 {
+                    break;
+                }
+            }
+            let _ = stream.write_all(&ok(b"secure")).await;
+            let _ = stream.flush().await;
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn an_h2c_upstream_is_shared_by_requests() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let connections = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let count = connections.clone();
+    tokio::spawn(async move {
+        while let Ok((tcp, _)) = listener.accept().await {
+            count.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+            tokio::spawn(async move {
+                let mut connection = h2::server::handshake(tcp).await.unwrap();
+                while let Some(Ok((request, mut respond))) = connection.accept().await {
+                    let text = format!("{} {}", request.method(), request.uri());
+                    let mut send = respond.send_response(http::Response::new(()), false).unwrap();
+                    send.send_data(text.into(), true).unwrap();
+                }
+            });
+        }
+    });
+    let apps = wiki_with(address, |app| {
+        let upstream = app.upstreams.get_mut(&UpstreamName::new("web")).unwrap();
+        upstream.targets = vec![target_at(address, UpstreamScheme::H2c)];
+    });
+    let door = Running::start(apps, |_| ()).await;
+    let cookie = door.cookie(VISITOR);
+    let mut client = door.client().await;
+    for target in ["/1", "/2?x=1"] {
+        let answer = soon(client.get(target, &cookie)).await;
+        assert_eq!((answer.status, answer.text()), (200, format!("GET http://{WIKI}:8443{target}")));
+    }
+    assert_eq!(connections.load(std::sync::atomic::Ordering::SeqCst), 1);
+}
