@@ -14,6 +14,8 @@ mod cbor;
 mod columns;
 mod seal;
 mod size;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 

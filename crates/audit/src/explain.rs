@@ -196,7 +196,8 @@ const PINS: [Column; 7] = [
 fn reason(record: &StoredRecord) -> String {
     let code = plain(record, Column::Reason);
     let meaning = code.parse::<Reason>().map(Reason::sentence).unwrap_or_default();
-    join(&[code, meaning.to_owned(), plain(record, Column::ReasonText)])
+    let text = if meaning.is_empty() { code } else { format!("{code}: {meaning}") };
+    join(&[text, plain(record, Column::ReasonText)])
 }
 
 fn credential(record: &StoredRecord) -> String {

@@ -173,8 +173,8 @@ pub struct AuditLog {
     queue: Arc<Queue>,
     reserves: Arc<Reserves>,
     threads: Mutex<Vec<JoinHandle<()>>>,
-    /// Held for the life of the log; the system lets go of it when the process dies.
-    _lock: File,
+    /// Held until the log is closed; the system lets go of it when the process dies.
+    lock: Mutex<Option<File>>,
 }
 
 impl AuditLog {
@@ -215,7 +215,7 @@ impl AuditLog {
         let queue = Arc::new(Queue::new(config.queue_records));
         let writer = Writer::new(disk, reserves.clone(), config.segment_bytes, found.end);
         let committer = Committer::new(queue.clone(), shared.clone(), writer);
-        let log = Self { shared, queue, reserves, threads: Mutex::default(), _lock: lock };
+        let log = Self { shared, queue, reserves, threads: Mutex::default(), lock: Mutex::new(Some(lock)) };
         log.start(committer, seams.clock.clone()).map_err(disk_error)?;
 
         let now = seams.clock.now();
@@ -243,7 +243,8 @@ impl AuditLog {
         answer.blocking_recv().unwrap_or_else(|_| Err(stopped()))
     }
 
-    /// Takes no more records, writes and syncs what waits, and ends the threads.
+    /// Takes no more records, writes and syncs what waits, ends the threads and lets go of the directory. What is in the
+    /// log can still be asked for.
     pub fn close(&self) {
         self.queue.close();
         self.reserves.close();
@@ -253,6 +254,7 @@ impl AuditLog {
             let _ = thread.join();
         }
         self.shared.growth.send_modify(|growth| growth.is_closed = true);
+        self.lock.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 
     /// The sequence number the next record gets.

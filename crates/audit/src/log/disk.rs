@@ -58,11 +58,11 @@ pub trait DiskFile: Send + Sync {
     /// When any byte may be lost.
     fn sync(&self) -> io::Result<()>;
 
-    /// The length.
+    /// The length in bytes.
     ///
     /// # Errors
     /// Whatever the system says.
-    fn len(&self) -> io::Result<u64>;
+    fn size(&self) -> io::Result<u64>;
 
     /// Grows with a hole, or cuts.
     ///
@@ -132,7 +132,7 @@ impl DiskFile for OsFile {
         self.0.sync_data()
     }
 
-    fn len(&self) -> io::Result<u64> {
+    fn size(&self) -> io::Result<u64> {
         Ok(self.0.metadata()?.len())
     }
 

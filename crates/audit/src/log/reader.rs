@@ -98,7 +98,7 @@ impl<'a> Scanner<'a> {
 
 /// Everything from `offset` to the end of the file.
 pub(crate) fn read_rest(file: &dyn DiskFile, offset: u64) -> io::Result<Vec<u8>> {
-    let length = usize::try_from(file.len()?.saturating_sub(offset)).map_err(io::Error::other)?;
+    let length = usize::try_from(file.size()?.saturating_sub(offset)).map_err(io::Error::other)?;
     let mut rest = vec![0; length];
     let read = file.read_at(&mut rest, offset)?;
     rest.truncate(read);

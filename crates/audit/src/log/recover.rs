@@ -59,17 +59,14 @@ pub(crate) fn recover(
     };
 
     let mut loads: Vec<Load> = Vec::new();
-    let mut known = 0usize;
+    let (mut known, mut has_spoken) = (0usize, false);
     for segment in segments.iter().rev() {
-        // A new epoch without a record yet has not told of the damage in the one before.
-        let is_enough = known >= hot_rows && segment.epoch == last.epoch;
-        if is_enough {
-            break;
-        }
         let load = load(disk, segment, loads.last())?;
         known = known.saturating_add(load.rows.len());
+        has_spoken |= load.segment.epoch == last.epoch && !load.rows.is_empty();
         loads.push(load);
-        if known >= hot_rows {
+        // A new epoch without a record has not yet told of the damage in the one before.
+        if known >= hot_rows && has_spoken {
             break;
         }
     }
@@ -219,7 +216,7 @@ fn seam(segment: &Segment, next_seq: u64, is_torn: bool, tree: &RunningRoot, new
 fn unreadable(file: &dyn DiskFile, segment: &Arc<Segment>, newer: Option<&Load>, why: &str) -> io::Result<Load> {
     let next_seq = match newer {
         Some(newer) => newer.segment.first_seq,
-        None => segment.first_seq.saturating_add(file.len()? / FRAME_BYTES as u64),
+        None => segment.first_seq.saturating_add(file.size()? / FRAME_BYTES as u64),
     };
     let records = next_seq.saturating_sub(segment.first_seq);
     let hole = Hole { file: segment.file_name(), first_seq: segment.first_seq, records, why: why.into() };

@@ -130,5 +130,5 @@ impl Reserves {
 fn is_blank(file: &dyn DiskFile, segment_bytes: u64) -> io::Result<bool> {
     let mut head = vec![1; HEADER_BYTES];
     let read = file.read_at(&mut head, 0)?;
-    Ok(file.len()? == segment_bytes && read == HEADER_BYTES && head.iter().all(|byte| *byte == 0))
+    Ok(file.size()? == segment_bytes && read == HEADER_BYTES && head.iter().all(|byte| *byte == 0))
 }

@@ -10,16 +10,18 @@
 //! slices carry the sequence number of the record that needs them first and are no leaves of the tree.
 
 use super::tree::{MAX_EDGE, RunningRoot};
-use crate::entry::{MAX_CONTEXT_BYTES, MAX_ENTRY_BYTES, MAX_ORIGIN_BYTES, MAX_SEALED_BYTES};
+use crate::entry::{MAX_CONTEXT_BYTES, MAX_ENTRY_BYTES, MAX_ORIGIN_BYTES, MAX_SEALED_BYTES, MAX_SLICE_BYTES};
 
 /// Bytes of the header block.
 pub(crate) const HEADER_BYTES: usize = 4_096;
 /// Bytes of a frame in front of its payload.
 pub(crate) const FRAME_BYTES: usize = 17;
-/// The longest payload: an entry, a context, five sealed values, and room for their heads and tags.
+/// The longest payload of a record: an entry, a context, five sealed values, and room for their heads and tags.
 pub(crate) const MAX_PAYLOAD_BYTES: usize = MAX_ENTRY_BYTES + MAX_CONTEXT_BYTES + 5 * MAX_SEALED_BYTES + 1_024;
-/// The smallest segment: any record with its slice fits twice.
-pub const MIN_SEGMENT_BYTES: u64 = 1024 * 1024;
+/// The smallest segment: the longest record and the largest slice fit together.
+pub const MIN_SEGMENT_BYTES: u64 = 512 * 1024;
+const _: () =
+    assert!(HEADER_BYTES + 2 * FRAME_BYTES + MAX_PAYLOAD_BYTES + MAX_SLICE_BYTES < MIN_SEGMENT_BYTES as usize);
 
 const MAGIC: [u8; 8] = *b"CSAUDIT\x01";
 const VERSION: u16 = 1;
