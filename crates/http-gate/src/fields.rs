@@ -108,16 +108,64 @@ impl<'a> IntoIterator for &'a Fields {
 }
 
 /// RFC 9110 §5.6.2 `tchar`.
-pub(crate) const fn is_token_byte(byte: u8) -> bool {
-    matches!(
-        byte,
-        b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~'
-    ) || byte.is_ascii_alphanumeric()
+pub(crate) fn is_token_byte(byte: u8) -> bool {
+    lower_token_byte(byte).is_some()
+}
+
+/// A `tchar` in lower case; `None` for any other byte.
+pub(crate) fn lower_token_byte(byte: u8) -> Option<u8> {
+    LOWER_TOKEN_BYTES.get(usize::from(byte)).copied().filter(|&lower| lower != 0)
+}
+
+/// Each `tchar` in lower case, 0 for what is none: one load per byte of a name.
+const LOWER_TOKEN_BYTES: [u8; 256] = {
+    let mut table = [0; 256];
+    let mut rest: &mut [u8] = &mut table;
+    let mut byte = 0u8;
+    while let Some((entry, others)) = rest.split_first_mut() {
+        let is_mark = matches!(
+            byte,
+            b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~'
+        );
+        if is_mark || byte.is_ascii_alphanumeric() {
+            *entry = byte.to_ascii_lowercase();
+        }
+        byte = byte.wrapping_add(1);
+        rest = others;
+    }
+    table
+};
+
+macro_rules! common_names {
+    ($($name:literal),* $(,)?) => {
+        /// The name as a constant if it is a common one, so that most names need no share of the message's bytes.
+        pub(crate) fn common_name(name: &[u8]) -> Option<Bytes> {
+            match name {
+                $($name => Some(Bytes::from_static($name)),)*
+                _ => None,
+            }
+        }
+    };
+}
+
+common_names! {
+    b"accept", b"accept-encoding", b"accept-language", b"authorization", b"cache-control", b"connection", b"content-length",
+    b"content-type", b"cookie", b"dnt", b"host", b"if-modified-since", b"if-none-match", b"origin", b"pragma", b"priority",
+    b"referer", b"sec-ch-ua", b"sec-ch-ua-mobile", b"sec-ch-ua-platform", b"sec-fetch-dest", b"sec-fetch-mode",
+    b"sec-fetch-site", b"sec-fetch-user", b"te", b"transfer-encoding", b"upgrade", b"upgrade-insecure-requests",
+    b"user-agent", b"x-requested-with",
 }
 
 /// RFC 9110 §5.5 `field-vchar`, SP and HTAB: no control characters.
 pub(crate) const fn is_value_byte(byte: u8) -> bool {
-    byte == b'\t' || (byte >= 0x20 && byte != 0x7f)
+    (byte == b'\t') | ((byte >= 0x20) & (byte != 0x7f))
+}
+
+/// The first byte of `value` that is no value byte. Looks at every byte before it decides, which the compiler turns into
+/// a few vector instructions.
+pub(crate) fn find_no_value_byte(value: &[u8]) -> Option<usize> {
+    let is_clean = value.iter().fold(true, |is_clean, &byte| is_clean & is_value_byte(byte));
+    if is_clean { None } else { value.iter().position(|&byte| !is_value_byte(byte)) }
 }
 
 /// Splits a comma-separated list; members are trimmed, empty members dropped (RFC 9110 §5.6.1).

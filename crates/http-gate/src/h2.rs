@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, uri::Scheme};
 
-use crate::fields::{Field, Fields, is_value_byte};
+use crate::fields::{Field, Fields, find_no_value_byte, is_token_byte};
 use crate::limits::{MAX_HEADER_BYTES, MAX_HEADERS, MAX_HEADERS_BYTES, MAX_TRAILERS, MAX_TRAILERS_BYTES};
 use crate::refusal::{GateCode, GateRefusal};
 use crate::request::{CanonicalRequest, HttpVersion, RawRequest};
@@ -84,14 +84,14 @@ fn field(name: &[u8], value: &[u8]) -> Result<Field, GateRefusal> {
     if name.len() + value.len() + FIELD_OVERHEAD_BYTES > MAX_HEADER_BYTES {
         return Err(GateRefusal::new(GateCode::HeaderTooLong, MAX_HEADER_BYTES));
     }
-    let is_name = !name.is_empty() && name.iter().all(|&byte| crate::fields::is_token_byte(byte));
+    let is_name = !name.is_empty() && name.iter().all(|&byte| is_token_byte(byte));
     if !is_name || name.iter().any(u8::is_ascii_uppercase) {
         return Err(GateRefusal::new(GateCode::HeaderName, 0));
     }
     if value.trim_ascii().len() != value.len() {
         return Err(GateRefusal::new(GateCode::HeaderValue, 0));
     }
-    if let Some(at) = value.iter().position(|&byte| !is_value_byte(byte)) {
+    if let Some(at) = find_no_value_byte(value) {
         return Err(GateRefusal::new(GateCode::HeaderValue, at));
     }
     Ok(Field::new(Bytes::copy_from_slice(name), Bytes::copy_from_slice(value), 0))

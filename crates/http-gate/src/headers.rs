@@ -18,26 +18,6 @@ const OWNED_NAMES: &[&str] =
     &["forwarded", "proxy", "x-countersign", "x-forwarded", "x-original-url", "x-real-ip", "x-rewrite-url"];
 const OWNED_BEGINNINGS: &[&str] = &["x-countersign-", "x-envoy-", "x-forwarded-"];
 
-/// Fields about one connection or about framing: read by [`crate::structure`], written anew for the next hop.
-const PER_HOP_NAMES: &[&str] = &[
-    "connection",
-    "content-length",
-    "expect",
-    "host",
-    "http2-settings",
-    "keep-alive",
-    "proxy-authenticate",
-    "proxy-authorization",
-    "proxy-connection",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-];
-
-/// Fields that replace the method at frameworks that heed them (GW-67).
-const METHOD_OVERRIDES: &[&str] = &["x-http-method", "x-http-method-override", "x-method-override"];
-
 /// The longest name compared in folded form; longer ones cannot be ours.
 const MAX_FOLDED_NAME_BYTES: usize = 64;
 
@@ -97,8 +77,8 @@ fn fate(field: &Field, settings: &GateSettings<'_>) -> Fate {
     if is_odd(name) {
         let is_alias = with_folded(name, |name| {
             is_owned_plainly(name, settings.owned_names)
-                || is_one_of(name, PER_HOP_NAMES)
-                || is_one_of(name, METHOD_OVERRIDES)
+                || is_per_hop(name)
+                || is_method_override(name)
                 || name == b"cookie"
                 || name == b"authorization"
         });
@@ -110,8 +90,8 @@ fn fate(field: &Field, settings: &GateSettings<'_>) -> Fate {
         b"x-countersign-authorization" | b"x-countersign-client-id" | b"x-countersign-client-secret" => {
             Fate::OurCredential
         }
-        _ if is_one_of(name, METHOD_OVERRIDES) => Fate::MethodOverride,
-        _ if is_one_of(name, PER_HOP_NAMES) || is_owned_plainly(name, settings.owned_names) => Fate::Dropped,
+        _ if is_method_override(name) => Fate::MethodOverride,
+        _ if is_per_hop(name) || is_owned_plainly(name, settings.owned_names) => Fate::Dropped,
         _ => Fate::Kept,
     }
 }
@@ -150,6 +130,31 @@ fn is_owned_plainly(name: &[u8], owned_names: &[String]) -> bool {
     (could_be
         && (is_one_of(name, OWNED_NAMES) || OWNED_BEGINNINGS.iter().any(|owned| name.starts_with(owned.as_bytes()))))
         || owned_names.iter().any(|owned| owned.as_bytes() == name)
+}
+
+/// Fields about one connection or about framing: read by [`crate::structure`], written anew for the next hop.
+fn is_per_hop(name: &[u8]) -> bool {
+    matches!(
+        name,
+        b"connection"
+            | b"content-length"
+            | b"expect"
+            | b"host"
+            | b"http2-settings"
+            | b"keep-alive"
+            | b"proxy-authenticate"
+            | b"proxy-authorization"
+            | b"proxy-connection"
+            | b"te"
+            | b"trailer"
+            | b"transfer-encoding"
+            | b"upgrade"
+    )
+}
+
+/// Fields that replace the method at frameworks that heed them (GW-67).
+fn is_method_override(name: &[u8]) -> bool {
+    matches!(name, b"x-http-method" | b"x-http-method-override" | b"x-method-override")
 }
 
 fn is_one_of(name: &[u8], names: &[&str]) -> bool {

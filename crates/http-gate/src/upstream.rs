@@ -64,7 +64,7 @@ impl UpstreamRequest<'_> {
     pub fn to_http1(&self) -> Result<Parts, http::Error> {
         let mut uri = http::uri::Parts::default();
         uri.path_and_query = Some(self.path_and_query()?);
-        let mut parts = self.to_parts(Version::HTTP_11, Uri::from_parts(uri)?)?;
+        let mut parts = self.parts(Version::HTTP_11, Uri::from_parts(uri)?)?;
         parts.headers.insert(header::HOST, HeaderValue::try_from(self.host_value())?);
         Ok(parts)
     }
@@ -78,10 +78,10 @@ impl UpstreamRequest<'_> {
         uri.scheme = Some(scheme);
         uri.authority = Some(Authority::try_from(self.host_value())?);
         uri.path_and_query = Some(self.path_and_query()?);
-        self.to_parts(Version::HTTP_2, Uri::from_parts(uri)?)
+        self.parts(Version::HTTP_2, Uri::from_parts(uri)?)
     }
 
-    fn to_parts(&self, version: Version, uri: Uri) -> Result<Parts, http::Error> {
+    fn parts(&self, version: Version, uri: Uri) -> Result<Parts, http::Error> {
         let (mut parts, ()) = http::Request::new(()).into_parts();
         parts.method = Method::from_bytes(self.request.method_bytes())?;
         parts.uri = uri;

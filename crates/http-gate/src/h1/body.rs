@@ -6,7 +6,7 @@
 use bytes::{Bytes, BytesMut};
 
 use super::lines::{FieldSpan, Lines};
-use crate::fields::{Fields, is_value_byte};
+use crate::fields::{Fields, find_no_value_byte};
 use crate::limits::{
     MAX_CHUNK_EXTENSION_BYTES, MAX_CHUNK_LINE_BYTES, MAX_CHUNK_SIZE_DIGITS, MAX_HEADER_BYTES, MAX_TRAILERS,
     MAX_TRAILERS_BYTES,
@@ -132,7 +132,7 @@ fn parse_size_line(line: &[u8]) -> Result<(u64, usize), GateRefusal> {
     let (true, Some(size)) = (is_size, size) else {
         return Err(GateRefusal::new(GateCode::ChunkSize, digits.min(MAX_CHUNK_SIZE_DIGITS)));
     };
-    match extension.iter().position(|&byte| !is_value_byte(byte)) {
+    match find_no_value_byte(extension) {
         Some(at) => Err(GateRefusal::new(GateCode::ChunkExtensions, digits + at)),
         None => Ok((size, extension.len())),
     }

@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use bytes::Bytes;
 
-use crate::fields::{Field, is_token_byte, is_value_byte};
+use crate::fields::{Field, common_name, find_no_value_byte, lower_token_byte};
 use crate::refusal::{GateCode, GateRefusal};
 
 /// Finds line after line.
@@ -83,16 +83,21 @@ impl FieldSpan {
         if matches!(text.first(), Some(b' ' | b'\t')) {
             return refuse(GateCode::ObsFold, 0);
         }
-        let Some(colon) = text.iter().position(|&byte| !is_token_byte(byte)) else {
+        let mut colon = 0;
+        for byte in text.iter_mut() {
+            let Some(lower) = lower_token_byte(*byte) else { break };
+            *byte = lower;
+            colon += 1;
+        }
+        if colon == text.len() {
             return refuse(GateCode::HeaderName, 0);
-        };
+        }
         if colon == 0 || text.get(colon) != Some(&b':') {
             return refuse(name_fault(text.get(colon..).unwrap_or_default()), colon);
         }
-        let (name, value) = text.split_at_mut(colon);
-        name.make_ascii_lowercase();
-        let (name, value) = (&*name, value.get(1..).unwrap_or_default());
-        if let Some(at) = value.iter().position(|&byte| !is_value_byte(byte)) {
+        let (name, value) = text.split_at(colon);
+        let value = value.get(1..).unwrap_or_default();
+        if let Some(at) = find_no_value_byte(value) {
             let code = if value.get(at) == Some(&b'\r') { GateCode::BareCr } else { GateCode::HeaderValue };
             return refuse(code, colon + 1 + at);
         }
@@ -109,7 +114,8 @@ impl FieldSpan {
 
     /// The field, sharing the bytes of `message`.
     pub(super) fn field(&self, message: &Bytes) -> Field {
-        Field::new(message.slice(self.name.clone()), message.slice(self.value.clone()), self.name.start)
+        let name = common_name(self.name(message)).unwrap_or_else(|| message.slice(self.name.clone()));
+        Field::new(name, message.slice(self.value.clone()), self.name.start)
     }
 }
 
