@@ -24,8 +24,11 @@ use crate::refusal::{self, Detail, Refusal};
 use crate::trace::Trace;
 use crate::visit::{Caller, Visit};
 
+mod allow;
 mod case;
 mod origin;
+mod refuse;
+mod standing;
 
 pub use crate::reserved_call::ReservedCall;
 use case::Case;
@@ -118,6 +121,7 @@ impl Gateway {
             app: None,
             identity: None,
             is_tls: connection.tls.is_some(),
+            is_localhost: false,
         };
         (visit, trace)
     }

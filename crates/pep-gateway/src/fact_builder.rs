@@ -65,8 +65,7 @@ pub(crate) fn build(
 }
 
 /// The same question at another time: ages, clock and the session as it is now (GW-55).
-pub(crate) fn refresh(question: &AccessRequest, session: Option<&Session>, now: Timestamp) -> AccessRequest {
-    let mut question = question.clone();
+pub(crate) fn refresh(mut question: AccessRequest, session: Option<&Session>, now: Timestamp) -> AccessRequest {
     let (minute_of_day, weekday) = now.minute_and_weekday();
     question.facts.request.epoch_secs = now.unix_secs();
     question.facts.request.minute_of_day = minute_of_day;

@@ -16,6 +16,8 @@ pub(crate) use crate::visit::{Caller, Visit};
 
 /// One year (GW-76).
 const HSTS: &str = "max-age=31536000";
+/// When to come back after 503.
+const RETRY_AFTER_SECS: &str = "5";
 /// JSON answers load nothing.
 const JSON_CSP: &str = "default-src 'none'; frame-ancestors 'none'";
 const PROBLEM_JSON: &str = "application/problem+json";
@@ -179,8 +181,22 @@ impl Visit {
     }
 
     /// No route, or no such endpoint of ours.
-    pub(crate) fn not_found(&self, what: &str) -> Refusal {
-        self.problem(StatusCode::NOT_FOUND, Reason::NotPermitted, Some(what), None, Vec::new())
+    pub(crate) fn not_found(&self) -> Refusal {
+        let (status, reason, sentence) =
+            (StatusCode::NOT_FOUND, Reason::NotPermitted, "Nothing is served at this address.");
+        match self.caller {
+            Caller::Code | Caller::WebSocket => self.problem(status, reason, Some(sentence), None, Vec::new()),
+            Caller::Form | Caller::Frame | Caller::Navigation => {
+                let page = pages::Notice {
+                    heading: "Nothing here".to_owned(),
+                    paragraphs: vec![sentence.to_owned()],
+                    command: None,
+                    links: Vec::new(),
+                    request_id: Some(self.access.to_string()),
+                };
+                self.page(status, reason, page.render())
+            }
+        }
     }
 
     /// The upstream or a limit failed after the decision.
@@ -300,9 +316,6 @@ impl Visit {
         if status == StatusCode::UNAUTHORIZED {
             self.let_scripts_read(&mut response);
         }
-        if status == StatusCode::SERVICE_UNAVAILABLE {
-            put(&mut response, http::header::RETRY_AFTER, "5");
-        }
         self.finish(response, reason)
     }
 
@@ -326,7 +339,10 @@ impl Visit {
 
     fn finish(&self, mut response: Response<Bytes>, reason: Reason) -> Refusal {
         common_headers(&mut response, self.access, self.decision);
-        if self.is_tls && self.app.as_ref().is_some_and(|app| app.sends_hsts) {
+        if response.status() == StatusCode::SERVICE_UNAVAILABLE {
+            put(&mut response, http::header::RETRY_AFTER, RETRY_AFTER_SECS);
+        }
+        if self.sends_hsts() {
             put(&mut response, http::header::STRICT_TRANSPORT_SECURITY, HSTS);
         }
         Refusal { response, reason, access: self.access, closes: false }
@@ -341,7 +357,7 @@ impl Visit {
                 headers.push((name, value));
             }
         }
-        if self.is_tls && self.app.as_ref().is_some_and(|app| app.sends_hsts) {
+        if self.sends_hsts() {
             headers.push((http::header::STRICT_TRANSPORT_SECURITY, HeaderValue::from_static(HSTS)));
         }
         headers

@@ -178,3 +178,31 @@ pub fn reserved(path: &str) -> Reserved {
     });
     if is_known { Reserved::Known } else { Reserved::Unknown }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_listed_endpoints_are_ours() {
+        for (path, expect) in [
+            ("/", Reserved::No),
+            ("/.countersignal", Reserved::No),
+            ("/x/.countersign/login", Reserved::No),
+            ("/.countersign", Reserved::Unknown),
+            ("/.countersign/", Reserved::Unknown),
+            ("/.countersign/login/", Reserved::Unknown),
+            ("/.countersign/login/x", Reserved::Unknown),
+            ("/.countersign/Login", Reserved::Unknown),
+            ("/.COUNTERSIGN/login", Reserved::Unknown),
+            ("/.countersign/metrics", Reserved::Unknown),
+            ("/.countersign/login", Reserved::Known),
+            ("/.countersign/handoff", Reserved::Known),
+            ("/.countersign/assets/0011.css", Reserved::Known),
+            ("/.countersign/decision/abc", Reserved::Known),
+            ("/.countersign/decision/", Reserved::Unknown),
+        ] {
+            assert_eq!(reserved(path), expect, "{path}");
+        }
+    }
+}

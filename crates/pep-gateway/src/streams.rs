@@ -18,13 +18,14 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use model::seams::{Cause, CutReport, CutStream, Scope};
 use model::{
-    AccessId, AccessRequest, AppName, BoxFuture, Clock, Effect, LiveStreams, Principal, SessionId, SessionView,
-    StreamId, Timestamp, UserState,
+    AccessId, AccessRequest, AppName, BoxFuture, Clock, Effect, LiveStreams, Principal, ResourceRef, SessionId,
+    SessionView, StreamId, Timestamp, UserState,
 };
 use tokio_util::sync::CancellationToken;
 
 use crate::connection::Protocol;
 use crate::fact_builder;
+use crate::routing;
 use crate::snapshot::GatewaySnapshot;
 
 /// How long a withdrawal waits for the last byte of the streams it cut (GW-56 leaves a second for everything).
@@ -50,6 +51,10 @@ pub(crate) struct Opening {
     pub(crate) protocol: Protocol,
     pub(crate) is_websocket: bool,
     pub(crate) session: Option<SessionId>,
+    /// Canonical host without port.
+    pub(crate) host: String,
+    /// The path that routes matched on, before any rewrite.
+    pub(crate) routed_path: String,
     pub(crate) question: AccessRequest,
     pub(crate) hold_until: Timestamp,
     pub(crate) opened: Timestamp,
@@ -197,7 +202,14 @@ impl StreamTable {
                 return None;
             }
         }
-        let question = fact_builder::refresh(&opening.question, session.as_deref(), now);
+        // Routes and public paths are facts too: what now covers the path is what is asked about.
+        let mut question = opening.question.clone();
+        let method = question.facts.request.method.as_str();
+        let routed = snapshot.routing.host(&opening.host)?.route(&opening.routed_path, method)?;
+        question.is_public_path = routing::is_public(&routed.app, method, &opening.routed_path);
+        question.resource = ResourceRef { app: routed.app.name.clone(), route: Some(routed.route.name.clone()) };
+        routed.route.name.as_str().clone_into(&mut question.facts.request.route);
+        let question = fact_builder::refresh(question, session.as_deref(), now);
         let decision = snapshot.pdp.decide(&question, now);
         (decision.effect == Effect::Allow).then_some(decision.hold_until)
     }

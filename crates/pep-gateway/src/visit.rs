@@ -70,6 +70,15 @@ pub(crate) struct Visit {
     pub(crate) app: Option<Arc<App>>,
     /// Who is signed in, for pages.
     pub(crate) identity: Option<Arc<str>>,
-    /// Whether the connection is TLS: HSTS means nothing without.
+    /// Whether the connection is TLS.
     pub(crate) is_tls: bool,
+    /// Whether the host is a name of this machine.
+    pub(crate) is_localhost: bool,
+}
+
+impl Visit {
+    /// HSTS means nothing without TLS, and on `localhost` it would shut out every other server there (GW-76).
+    pub(crate) fn sends_hsts(&self) -> bool {
+        self.is_tls && !self.is_localhost && self.app.as_ref().is_some_and(|app| app.sends_hsts)
+    }
 }

@@ -1,6 +1,4 @@
 //! The gateway from outside: its core without sockets, and its doors on real ones.
 
-mod core {
-    pub(crate) mod world;
-}
+mod core;
 mod sockets;

@@ -1,0 +1,9 @@
+//! The judging half of the door, without sockets: requests in, verdicts and records out.
+
+mod abuse;
+mod assertions;
+mod live;
+mod record;
+mod refusals;
+mod sign_in;
+pub(crate) mod world;
