@@ -64,6 +64,9 @@ pub enum StoreError {
         /// Ours.
         known: i64,
     },
+    /// A deleted secret is gone from the store, but its bytes may still be in the journal.
+    #[error("the secret is deleted, but a reader kept its bytes from being wiped from the journal; delete it again")]
+    NotWiped,
     /// Some other program's database.
     #[error("`{}` is a database of another program; choose another path", .0.display())]
     NotOurs(PathBuf),

@@ -61,6 +61,9 @@ pub trait KeyStore: Send + Sync {
     fn add_secret(&self, secret: SealedSecret) -> BoxFuture<'_, Result<SealedSecret, StoreError>>;
 
     /// Deletes a secret so that its bytes are gone from the file and its journal; true if there was one.
+    ///
+    /// # Errors
+    /// [`StoreError::NotWiped`]: it is deleted, but the journal could not be cut; delete it again, until this answers.
     fn delete_secret<'a>(&'a self, kind: SecretKind, name: &'a str) -> BoxFuture<'a, Result<bool, StoreError>>;
 
     /// Puts a secret in the place of any before it.

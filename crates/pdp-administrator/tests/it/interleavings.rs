@@ -231,7 +231,9 @@ impl World {
             Output::Change(change) => {
                 self.check_change(seed, change, seen);
                 self.table.apply(change);
-                self.table.apply(change);
+                if seed % 2 == 0 {
+                    self.table.apply(change);
+                }
             }
             Output::Reevaluate { revocation, .. } => {
                 self.owed.extend(DOORS.map(|door| (*revocation, door)));

@@ -67,8 +67,8 @@ impl Store {
             .await?;
         transaction.commit().await?;
         // `secure_delete` wiped the page; older copies of it are in the journal until it is folded in and cut.
-        sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").fetch_all(&self.writer).await?;
-        Ok(done.rows_affected() > 0)
+        let outcome = sqlx::query("PRAGMA wal_checkpoint(TRUNCATE)").fetch_one(&self.writer).await?;
+        if outcome.flag("busy")? { Err(StoreError::NotWiped) } else { Ok(done.rows_affected() > 0) }
     }
 
     async fn of_kind(&self, kind: SecretKind) -> Result<Vec<SealedSecret>, StoreError> {
@@ -119,4 +119,27 @@ fn secret(row: &SqliteRow) -> Result<SealedSecret, StoreError> {
         sealed: row.blob("sealed")?,
         put_at: row.time("put_at")?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use model::Timestamp;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_reader_that_keeps_the_bytes_of_a_deleted_key_alive_is_told_of() {
+        let directory = tempfile::tempdir().unwrap();
+        let store = Store::open(&directory.path().join("store.db"), Timestamp(1)).await.unwrap();
+        sqlx::query("PRAGMA busy_timeout = 20").execute(&store.writer).await.unwrap();
+        let secret =
+            SealedSecret { kind: SecretKind::SubjectKey, name: "a".into(), sealed: vec![1], put_at: Timestamp(1) };
+        store.put_secret(secret).await.unwrap();
+        let mut view = store.read().await.unwrap();
+        assert!(find(&mut view, SecretKind::SubjectKey, "a").await.unwrap().is_some());
+        let outcome = store.delete_secret(SecretKind::SubjectKey, "a").await;
+        assert!(matches!(outcome, Err(StoreError::NotWiped)), "{outcome:?}");
+        drop(view);
+        assert!(!store.delete_secret(SecretKind::SubjectKey, "a").await.unwrap(), "gone, and wiped now");
+    }
 }

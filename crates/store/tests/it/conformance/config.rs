@@ -11,6 +11,7 @@ use super::{at, cases};
 cases! { dyn ConfigStore;
     a_configuration_reads_back_as_it_was_given covers "add_config" "config" "current_config";
     two_applies_on_the_same_base_cannot_both_win covers "add_config" "current_config";
+    of_applies_at_the_same_moment_one_wins covers "add_config" "config_history";
     the_last_versions_are_kept_and_listed_newest_first covers "config_history" "config";
     a_configuration_that_fails_half_way_leaves_nothing covers "add_config" "current_config" "config_history";
     a_configuration_too_large_is_refused covers "add_config" "current_config";
@@ -61,6 +62,14 @@ async fn two_applies_on_the_same_base_cannot_both_win(store: &dyn ConfigStore) {
         );
     }
     assert_eq!(store.current_config().await.unwrap(), Some(kept(1, &first)));
+}
+
+async fn of_applies_at_the_same_moment_one_wins(store: &dyn ConfigStore) {
+    let apply = |text: &str| store.add_config(new(0, vec![file("a", text)]));
+    let outcomes = tokio::join!(apply("1"), apply("2"), apply("3"), apply("4"));
+    let outcomes = [outcomes.0, outcomes.1, outcomes.2, outcomes.3];
+    assert_eq!(outcomes.iter().filter(|outcome| matches!(outcome, Ok(1))).count(), 1, "{outcomes:?}");
+    assert_eq!(store.config_history().await.unwrap().len(), 1);
 }
 
 async fn the_last_versions_are_kept_and_listed_newest_first(store: &dyn ConfigStore) {
