@@ -75,13 +75,13 @@ const setUp = (box) => {
       if (!input.reportValidity()) return;
       fields[input.dataset.field] = input.value;
     }
-    const { options, ceremony: id } = await post(begin, { transaction, ...fields });
+    const { options } = await post(begin, { transaction, ...fields });
     const publicKey = decodeOptions(options.publicKey);
     const credential =
       ceremony === "create"
         ? await navigator.credentials.create({ publicKey, signal })
         : await navigator.credentials.get({ publicKey, signal, ...(mediation && { mediation }) });
-    const { next } = await post(finish, { transaction, ceremony: id, credential: encodeCredential(credential) });
+    const { next } = await post(finish, { transaction, credential: encodeCredential(credential) });
     location.assign(next);
   };
 

@@ -1,0 +1,199 @@
+//! The operations of the control plane. Each one: check, make durable, publish, withdraw what lost its right, record.
+//!
+//! One lock orders operations that move the directory or the configuration, so that what is published never runs
+//! backwards. It is never held by a request through a door.
+
+mod config_ops;
+mod people_ops;
+mod queries;
+mod session_ops;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use audit::AuditLog;
+use model::record::AuditRecord;
+use model::seams::{Durability, Revocation};
+use model::{App, Clock, Directory, Ids, PolicyDecisionPoint, Recorder, SessionControl, SessionView, Timestamp};
+use pdp_engine::{CompiledPolicies, Engine};
+use pip_identity::People;
+use store::ConfigStore;
+
+use crate::actor::Actor;
+use crate::failure::Failure;
+
+pub use config_ops::{Applied, Checked, ConfigText, check_files, newest};
+pub use people_ops::Carried;
+
+/// What the control plane reads of the process configuration.
+#[derive(Clone, Debug)]
+pub struct ApiSettings {
+    /// `https://auth.corp.test`, no slash at the end.
+    pub auth_url: String,
+    /// Canonical auth host.
+    pub auth_host: String,
+    /// Port browsers use for app hosts.
+    pub public_port: u16,
+    /// Idle limit of new sessions.
+    pub session_idle: std::time::Duration,
+    /// Absolute limit of new sessions.
+    pub session_absolute: std::time::Duration,
+}
+
+/// One version of everything doors decide by.
+pub struct Published {
+    /// Applied configuration, 0 before the first.
+    pub config_version: u64,
+    /// Declared apps and the built-in one.
+    pub apps: Arc<[Arc<App>]>,
+    /// Policies, compiled.
+    pub policies: Arc<CompiledPolicies>,
+    /// Decides with the above.
+    pub pdp: Arc<dyn PolicyDecisionPoint>,
+    /// People and groups.
+    pub directory: Arc<Directory>,
+}
+
+/// The doors of this process, as the control plane needs them.
+pub trait DoorControl: Send + Sync {
+    /// Makes a version the one requests are decided by from now on.
+    fn publish(&self, published: &Published);
+
+    /// Whether a certificate of a listener covers a host or `*.suffix`.
+    fn is_covered(&self, host: &str) -> bool;
+}
+
+/// What a control plane is put together from.
+pub struct ControlPlaneParts {
+    /// Settings.
+    pub settings: ApiSettings,
+    /// People and groups.
+    pub people: Arc<People>,
+    /// Opens and ends sessions.
+    pub sessions: Arc<dyn SessionControl>,
+    /// Reads sessions.
+    pub session_view: Arc<dyn SessionView>,
+    /// Keeps applied configurations.
+    pub configs: Arc<dyn ConfigStore>,
+    /// The log, for queries.
+    pub log: Arc<AuditLog>,
+    /// The log, for records.
+    pub recorder: Arc<dyn Recorder>,
+    /// The doors.
+    pub doors: Arc<dyn DoorControl>,
+    /// The first version; published already.
+    pub published: Published,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Ids and randomness.
+    pub ids: Arc<dyn Ids>,
+}
+
+/// The operations.
+pub struct ControlPlane {
+    pub(crate) settings: ApiSettings,
+    pub(crate) people: Arc<People>,
+    pub(crate) sessions: Arc<dyn SessionControl>,
+    pub(crate) session_view: Arc<dyn SessionView>,
+    configs: Arc<dyn ConfigStore>,
+    pub(crate) log: Arc<AuditLog>,
+    pub(crate) recorder: Arc<dyn Recorder>,
+    doors: Arc<dyn DoorControl>,
+    published: ArcSwap<Published>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) ids: Arc<dyn Ids>,
+    /// Orders everything that moves directory or configuration.
+    order: tokio::sync::Mutex<()>,
+    revocations: session_ops::Revocations,
+}
+
+impl ControlPlane {
+    /// A control plane over `parts`.
+    pub fn new(parts: ControlPlaneParts) -> Arc<Self> {
+        Arc::new(Self {
+            settings: parts.settings,
+            people: parts.people,
+            sessions: parts.sessions,
+            session_view: parts.session_view,
+            configs: parts.configs,
+            log: parts.log,
+            recorder: parts.recorder,
+            doors: parts.doors,
+            published: ArcSwap::from_pointee(parts.published),
+            clock: parts.clock,
+            ids: parts.ids,
+            order: tokio::sync::Mutex::new(()),
+            revocations: session_ops::Revocations::default(),
+        })
+    }
+
+    /// What doors decide by now.
+    pub fn published(&self) -> Arc<Published> {
+        self.published.load_full()
+    }
+
+    /// Now.
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// The people service.
+    pub fn people(&self) -> &Arc<People> {
+        &self.people
+    }
+
+    /// Keeps a record as strictly as administrative records are kept (AUD-17).
+    pub(crate) async fn record(&self, record: AuditRecord) -> Result<(), Failure> {
+        self.recorder.append(record, Durability::Strict).await.map(drop).map_err(Failure::DoneUnrecorded)
+    }
+
+    /// A record of `actor` against the directory of now.
+    pub(crate) fn actor_record(&self, actor: &Actor, kind: model::record::RecordType) -> AuditRecord {
+        actor.record(kind, self.now(), &self.published().directory)
+    }
+
+    /// Publishes the directory of now under the configuration of now.
+    fn publish_directory(&self, directory: Arc<Directory>) -> Result<(), Failure> {
+        let current = self.published();
+        self.publish(current.config_version, Arc::clone(&current.apps), Arc::clone(&current.policies), directory)
+    }
+
+    fn publish(
+        &self,
+        config_version: u64,
+        apps: Arc<[Arc<App>]>,
+        policies: Arc<CompiledPolicies>,
+        directory: Arc<Directory>,
+    ) -> Result<(), Failure> {
+        let next = assemble(config_version, apps, policies, directory)?;
+        self.doors.publish(&next);
+        self.published.store(Arc::new(next));
+        Ok(())
+    }
+
+    /// Groups that exist without being declared in files.
+    fn undeclared_groups(&self) -> BTreeSet<String> {
+        self.published().directory.groups.keys().map(|id| id.as_str().to_owned()).collect()
+    }
+}
+
+/// Puts one version together.
+///
+/// # Errors
+/// The engine refuses the entities; nothing is published.
+pub fn assemble(
+    config_version: u64,
+    apps: Arc<[Arc<App>]>,
+    policies: Arc<CompiledPolicies>,
+    directory: Arc<Directory>,
+) -> Result<Published, Failure> {
+    let engine = Engine::new(Arc::clone(&policies), &apps, Arc::clone(&directory), directory.version)
+        .map_err(Failure::unavailable)?;
+    Ok(Published { config_version, apps, policies, pdp: Arc::new(engine), directory })
+}
+
+/// All streams that several withdrawals cut.
+pub fn cut_streams(revocations: &[Revocation]) -> usize {
+    revocations.iter().flat_map(|revocation| &revocation.reports).map(|(_, report)| report.streams.len()).sum()
+}

@@ -1,0 +1,221 @@
+//! People and groups: edits, and what follows from each on live sessions and streams (ID-58, GW-55).
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use model::directory::GroupId;
+use model::record::{AuditRecord, RecordType};
+use model::seams::{Cause, Revocation, Scope};
+use model::{UserEntry, UserId};
+use pip_identity::people::{Change, LastAdmin, NewUser};
+
+use super::ControlPlane;
+use crate::actor::Actor;
+use crate::failure::Failure;
+
+/// Above this many people whose facts moved, all streams are judged afresh at once.
+const MANY_PEOPLE: usize = 32;
+
+/// What an edit did to live sessions.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Carried {
+    /// One for each scope that was judged afresh or ended.
+    pub revocations: Vec<Revocation>,
+}
+
+impl ControlPlane {
+    /// A person by address or id.
+    ///
+    /// # Errors
+    /// No such person.
+    pub fn user(&self, who: &str) -> Result<Arc<UserEntry>, Failure> {
+        Ok(self.people.user(who)?)
+    }
+
+    /// Adds a person, who is invited until a passkey is enrolled.
+    ///
+    /// # Errors
+    /// See [`pip_identity::People::create_user`].
+    pub async fn create_user(&self, actor: &Actor, new: NewUser) -> Result<UserId, Failure> {
+        let _order = self.order.lock().await;
+        let (id, change) = self.people.create_user(new).await?;
+        self.carry_out(actor, change, Cause::FactsChanged).await?;
+        Ok(id)
+    }
+
+    /// Ends a person's access everywhere.
+    ///
+    /// # Errors
+    /// See [`pip_identity::People::disable_user`].
+    pub async fn disable_user(&self, actor: &Actor, user: UserId, guard: LastAdmin) -> Result<Carried, Failure> {
+        let _order = self.order.lock().await;
+        let change = self.people.disable_user(user, guard).await?;
+        self.carry_out(actor, change, Cause::UserDisabled).await
+    }
+
+    /// Lets a person sign in again; revives nothing.
+    ///
+    /// # Errors
+    /// See [`pip_identity::People::enable_user`].
+    pub async fn enable_user(&self, actor: &Actor, user: UserId) -> Result<Carried, Failure> {
+        let _order = self.order.lock().await;
+        let change = self.people.enable_user(user).await?;
+        self.carry_out(actor, change, Cause::FactsChanged).await
+    }
+
+    /// Removes a person with everything that is theirs.
+    ///
+    /// # Errors
+    /// See [`pip_identity::People::delete_user`].
+    pub async fn delete_user(&self, actor: &Actor, user: UserId, guard: LastAdmin) -> Result<Carried, Failure> {
+        let _order = self.order.lock().await;
+        let change = self.people.delete_user(user, guard).await?;
+        self.carry_out(actor, change, Cause::UserDisabled).await
+    }
+
+    /// Ends every session of a person; they may sign in again.
+    ///
+    /// # Errors
+    /// No such person.
+    pub async fn end_sessions(&self, actor: &Actor, user: UserId, cause: Cause) -> Result<Carried, Failure> {
+        let _order = self.order.lock().await;
+        let change = self.people.end_sessions(user).await?;
+        self.carry_out(actor, change, cause).await
+    }
+
+    /// Adds a group whose members are managed here.
+    ///
+    /// # Errors
+    /// See [`pip_identity::People::create_group`].
+    pub async fn create_group(&self, actor: &Actor, id: &str, title: &str) -> Result<(), Failure> {
+        let _order = self.order.lock().await;
+        let change = self.people.create_group(id, title, BTreeSet::new()).await?;
+        self.carry_out(actor, change, Cause::FactsChanged).await.map(drop)
+    }
+
+    /// Removes a group.
+    ///
+    /// # Errors
+    /// See [`pip_identity::People::delete_group`].
+    pub async fn delete_group(&self, actor: &Actor, id: &GroupId, guard: LastAdmin) -> Result<Carried, Failure> {
+        let _order = self.order.lock().await;
+        let change = self.people.delete_group(id, guard).await?;
+        self.carry_out(actor, change, Cause::FactsChanged).await
+    }
+
+    /// Puts a person into a group.
+    ///
+    /// # Errors
+    /// See [`pip_identity::People::add_member`].
+    pub async fn add_member(&self, actor: &Actor, group: &GroupId, user: UserId) -> Result<Carried, Failure> {
+        let _order = self.order.lock().await;
+        let change = self.people.add_member(group, user).await?;
+        self.carry_out(actor, change, Cause::FactsChanged).await
+    }
+
+    /// Takes a person out of a group; streams they no longer may hold are cut before this answers.
+    ///
+    /// # Errors
+    /// See [`pip_identity::People::remove_member`].
+    pub async fn remove_member(
+        &self,
+        actor: &Actor,
+        group: &GroupId,
+        user: UserId,
+        guard: LastAdmin,
+    ) -> Result<Carried, Failure> {
+        let _order = self.order.lock().await;
+        let change = self.people.remove_member(group, user, guard).await?;
+        self.carry_out(actor, change, Cause::FactsChanged).await
+    }
+
+    /// Takes in a change that another room made to the directory (an enrolment made an invited person active).
+    ///
+    /// # Errors
+    /// The engine or the log refuse.
+    pub async fn adopt(&self, actor: &Actor, change: Change) -> Result<Carried, Failure> {
+        let _order = self.order.lock().await;
+        self.carry_out(actor, change, Cause::FactsChanged).await
+    }
+
+    /// Publishes an edit, ends and cuts what it takes away, and records it. The caller holds `order`.
+    pub(super) async fn carry_out(&self, actor: &Actor, change: Change, cause: Cause) -> Result<Carried, Failure> {
+        if change.is_empty() {
+            return Ok(Carried::default());
+        }
+        let records = self.change_records(actor, &change);
+        self.publish_directory(self.people.directory())?;
+        let revocations = self.withdraw(&change, cause).await?;
+        for revocation in &revocations {
+            self.revocations.remember(revocation.clone());
+        }
+        for record in records {
+            self.record(record).await?;
+        }
+        Ok(Carried { revocations })
+    }
+
+    /// Every way to take access away comes through here, and from here to the one kill path.
+    async fn withdraw(&self, change: &Change, cause: Cause) -> Result<Vec<Revocation>, Failure> {
+        let mut revocations = Vec::new();
+        for (user, epoch) in &change.ended {
+            let is_gone = change.disabled.contains(user) || change.deleted.contains(user);
+            let cause = if is_gone { Cause::UserDisabled } else { cause };
+            revocations.push(self.sessions.end_all(*user, *epoch, cause).await?);
+        }
+        let moved: Vec<UserId> =
+            change.facts_moved.iter().filter(|user| !change.ended.contains_key(*user)).copied().collect();
+        if moved.len() > MANY_PEOPLE {
+            revocations.push(self.sessions.reevaluate(Scope::Everything, cause).await?);
+        } else {
+            for user in moved {
+                revocations.push(self.sessions.reevaluate(Scope::User(user), cause).await?);
+            }
+        }
+        Ok(revocations)
+    }
+
+    fn change_records(&self, actor: &Actor, change: &Change) -> Vec<AuditRecord> {
+        let mut records = Vec::new();
+        let mut user = |kind: RecordType, id: &UserId, text: String| {
+            let mut record = self.actor_record(actor, kind);
+            record.change.object_kind = Some("user");
+            record.change.object_id = Some(Arc::from(id.to_string()));
+            record.change.object_subject = Some(*id);
+            record.change.change = Some(Arc::from(text));
+            records.push(record);
+        };
+        for id in &change.created {
+            user(RecordType::IdentityUserCreated, id, "created".to_owned());
+        }
+        for id in &change.disabled {
+            user(RecordType::IdentityUserDisabled, id, "disabled".to_owned());
+        }
+        for id in &change.deleted {
+            user(RecordType::IdentityUserDeleted, id, "deleted".to_owned());
+        }
+        for id in change.ended.keys().filter(|id| !change.disabled.contains(*id) && !change.deleted.contains(*id)) {
+            user(RecordType::SessionRevoked, id, "every session ended".to_owned());
+        }
+        for (group, id) in &change.joined {
+            user(RecordType::IdentityMembershipChanged, id, format!("added to group {group}"));
+        }
+        for (group, id) in &change.left {
+            user(RecordType::IdentityMembershipChanged, id, format!("removed from group {group}"));
+        }
+        let is_told: BTreeSet<&UserId> =
+            change.joined.iter().chain(&change.left).map(|(_, user)| user).chain(change.ended.keys()).collect();
+        for id in change.facts_moved.iter().filter(|id| !is_told.contains(id)) {
+            user(RecordType::IdentityUserChanged, id, "changed".to_owned());
+        }
+        for group in &change.groups {
+            let mut record = self.actor_record(actor, RecordType::IdentityGroupChanged);
+            record.change.object_kind = Some("group");
+            record.change.object_id = Some(Arc::from(group.as_str()));
+            let word = if change.directory.groups.contains_key(group) { "created or changed" } else { "deleted" };
+            record.change.change = Some(Arc::from(word));
+            records.push(record);
+        }
+        records
+    }
+}

@@ -1,0 +1,100 @@
+//! Why an operation did nothing, in one enum that the HTTP surface turns into a status and problem JSON (RFC 9457).
+
+use config::Problems;
+use model::seams::{ControlError, RecordError};
+use pip_identity::people::PeopleError;
+
+/// An operation that changed nothing, unless the variant says otherwise.
+#[derive(Clone, PartialEq, Debug, thiserror::Error)]
+pub enum Failure {
+    /// It clashes with what is there.
+    #[error("{message}")]
+    Conflict {
+        /// What, and what to do.
+        message: String,
+    },
+    /// It was done, but the record of it could not be kept.
+    #[error("the change was made, but its record could not be kept: {0}")]
+    DoneUnrecorded(RecordError),
+    /// The caller may not.
+    #[error("{message}")]
+    Forbidden {
+        /// Which right is missing.
+        message: String,
+    },
+    /// A value is wrong.
+    #[error("{message}")]
+    Invalid {
+        /// Which field; empty when the whole is meant.
+        field: &'static str,
+        /// What is wrong with it, and what would be right.
+        message: String,
+    },
+    /// No such thing.
+    #[error("{message}")]
+    NotFound {
+        /// What was looked for.
+        message: String,
+    },
+    /// The files of a configuration have errors; nothing was applied.
+    #[error("{} problems; nothing was applied", .0.0.len())]
+    Problems(Problems),
+    /// Too often.
+    #[error("too many attempts; try again in {retry_after_secs} s")]
+    TooMany {
+        /// When to try again.
+        retry_after_secs: u64,
+    },
+    /// Something below does not answer; try again.
+    #[error("{message}")]
+    Unavailable {
+        /// What.
+        message: String,
+    },
+}
+
+impl Failure {
+    /// [`Failure::Invalid`] from anything printable.
+    pub fn invalid(field: &'static str, message: impl ToString) -> Self {
+        Failure::Invalid { field, message: message.to_string() }
+    }
+
+    /// [`Failure::Unavailable`] from anything printable.
+    pub fn unavailable(message: impl ToString) -> Self {
+        Failure::Unavailable { message: message.to_string() }
+    }
+}
+
+impl From<PeopleError> for Failure {
+    fn from(error: PeopleError) -> Self {
+        let message = error.to_string();
+        match error {
+            PeopleError::NoGroup(_) | PeopleError::NoUser(_) => Failure::NotFound { message },
+            PeopleError::EmailTaken(_)
+            | PeopleError::GroupExists(_)
+            | PeopleError::LastAdmin
+            | PeopleError::OwnedByFile { .. } => Failure::Conflict { message },
+            PeopleError::Declared(_) | PeopleError::Directory(_) => Failure::Invalid { field: "", message },
+            PeopleError::Busy | PeopleError::Store(_) => Failure::Unavailable { message },
+        }
+    }
+}
+
+impl From<ControlError> for Failure {
+    fn from(error: ControlError) -> Self {
+        let message = error.to_string();
+        match error {
+            ControlError::NoSession(_) => Failure::NotFound { message },
+            ControlError::Refused(_) => Failure::Conflict { message },
+            ControlError::Store(_) | ControlError::Record(_) | ControlError::Stopping => {
+                Failure::Unavailable { message }
+            }
+        }
+    }
+}
+
+impl From<store::StoreError> for Failure {
+    fn from(error: store::StoreError) -> Self {
+        Failure::unavailable(error)
+    }
+}

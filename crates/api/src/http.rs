@@ -1,0 +1,24 @@
+//! The HTTP surface: one axum router for the JSON API, reached through the doors and through the local socket, and the
+//! pages and hand-off endpoints, reached through the doors only.
+//!
+//! Behind a door the request was decided and recorded before it came here; on the local socket [`local_router`] asks
+//! the engine as `local-operator` and records the answer first (rulings R-20).
+
+mod assets;
+mod body;
+mod cookies;
+mod local;
+mod portal;
+mod problem;
+mod reserved;
+mod v1;
+
+pub use local::local_router;
+pub use portal::{Portal, PortalParts};
+pub use reserved::ReservedEndpoints;
+
+/// The largest body on our own endpoints (GW-83); applied configurations come over the local socket, which allows
+/// [`LOCAL_BODY_BYTES`].
+pub const BODY_BYTES: usize = 64 * 1024;
+/// The largest body on the local socket.
+pub const LOCAL_BODY_BYTES: usize = 20 << 20;

@@ -1,0 +1,268 @@
+//! The pages and ceremonies of the auth host, and the reserved endpoints of app hosts (gateway.md §3.1, identity.md §3.1).
+//!
+//! Invariants: signing in, stepping up and signing out change state on POST only; a session cookie is only ever set for
+//! a browser that holds the login-binding cookie the journey began with; where to go next is decided here from a
+//! sealed ticket and never from a parameter in the clear (ATK-30).
+
+mod answers;
+mod app_host;
+mod enrol;
+mod home;
+mod login;
+mod logout;
+mod pending;
+mod sessions;
+mod step_up;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode};
+use model::seams::ReservedContext;
+use model::{Action, AppName, SessionId, Timestamp, TokenHash, UserId};
+use pip_identity::links::Links;
+use pip_identity::passkeys::Passkeys;
+use pki::return_ticket::ReturnTicket;
+use pki::{KeyRing, Sealer};
+use serde::Serialize;
+
+use self::answers::{json, page, see_other};
+use self::pending::Pending;
+use crate::control::ControlPlane;
+use crate::failure::Failure;
+
+/// How long a login transaction lives (ID-28).
+const TRANSACTION_LIFE: Duration = Duration::from_secs(600);
+/// How long a hand-off code lives (GW-12).
+const HANDOFF_LIFE: Duration = Duration::from_secs(30);
+/// How long recovery codes wait to be shown.
+const CODES_LIFE: Duration = Duration::from_secs(600);
+/// The most of each that wait at once.
+const MAX_WAITING: usize = 50_000;
+
+/// What the pages are put together from.
+pub struct PortalParts {
+    /// The operations.
+    pub control: Arc<ControlPlane>,
+    /// Passkey ceremonies.
+    pub passkeys: Arc<Passkeys>,
+    /// Invitations and set-up links.
+    pub links: Links,
+    /// Opens return tickets; doors seal them with the same key (rulings R-14).
+    pub return_sealer: Arc<Sealer>,
+    /// Makes session-bound form tokens (ID-60).
+    pub form_sealer: Sealer,
+    /// Public halves are published.
+    pub assertion_keys: Arc<ArcSwap<KeyRing>>,
+    /// Public halves are published, apart (rulings R-9).
+    pub receipt_keys: Arc<ArcSwap<KeyRing>>,
+}
+
+/// The pages.
+pub struct Portal {
+    control: Arc<ControlPlane>,
+    passkeys: Arc<Passkeys>,
+    links: Links,
+    return_sealer: Arc<Sealer>,
+    form_sealer: Sealer,
+    assertion_keys: Arc<ArcSwap<KeyRing>>,
+    receipt_keys: Arc<ArcSwap<KeyRing>>,
+    transactions: Pending<String, Transaction>,
+    handoffs: Pending<TokenHash, Handoff>,
+    parked: Pending<String, String>,
+    codes: Pending<SessionId, Vec<String>>,
+}
+
+/// A journey that began at a door or on the auth host itself.
+#[derive(Clone)]
+struct Transaction {
+    /// Where to go afterwards; `None`: the launchpad.
+    ticket: Option<ReturnTicket>,
+    /// What is being confirmed; `None`: a sign-in.
+    step_up: Option<(AppName, Action)>,
+    /// The browser it began in, by its binding cookie on the auth host.
+    browser: TokenHash,
+}
+
+/// A session on its way to an app host.
+struct Handoff {
+    session: SessionId,
+    authority: String,
+    browser: TokenHash,
+    target: String,
+}
+
+/// A link as it is shown once. No `Debug`: the URL holds the secret.
+pub struct ShownLink {
+    pub(crate) id: String,
+    pub(crate) url: String,
+    pub(crate) expires: String,
+}
+
+impl ShownLink {
+    /// What the person opens. Whoever reads it can use it.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+}
+
+/// A link as it is listed.
+#[derive(Serialize)]
+pub(crate) struct ListedLink {
+    id: String,
+    kind: &'static str,
+    user: Option<String>,
+    created_by: String,
+    expires: Timestamp,
+    is_open: bool,
+}
+
+impl Portal {
+    /// The pages over `parts`.
+    pub fn new(parts: PortalParts) -> Self {
+        Self {
+            control: parts.control,
+            passkeys: parts.passkeys,
+            links: parts.links,
+            return_sealer: parts.return_sealer,
+            form_sealer: parts.form_sealer,
+            assertion_keys: parts.assertion_keys,
+            receipt_keys: parts.receipt_keys,
+            transactions: Pending::new(TRANSACTION_LIFE, MAX_WAITING),
+            handoffs: Pending::new(HANDOFF_LIFE, MAX_WAITING),
+            parked: Pending::new(TRANSACTION_LIFE, MAX_WAITING),
+            codes: Pending::new(CODES_LIFE, MAX_WAITING),
+        }
+    }
+
+    pub(crate) fn control(&self) -> &ControlPlane {
+        &self.control
+    }
+
+    pub(crate) fn control_arc(&self) -> &Arc<ControlPlane> {
+        &self.control
+    }
+
+    /// Keeps a return target too long for a link (GW-12).
+    pub(crate) fn park_target(&self, target: &str, now: Timestamp) -> Option<String> {
+        let key = pki::random_token(self.control.ids.as_ref()).expose().to_owned();
+        self.parked.put(key.clone(), target.to_owned(), now).then_some(key)
+    }
+
+    pub(crate) async fn on_auth_host(&self, context: &ReservedContext, request: &Request<Bytes>) -> Response<Bytes> {
+        let is_post = request.method() == Method::POST;
+        match (is_post, request.uri().path()) {
+            (false, "/") => self.launchpad(context),
+            (false, "/login") => self.login_page(context, request),
+            (true, "/login/begin") => self.login_begin(context, request),
+            (true, "/login/finish") => self.login_finish(context, request).await,
+            (false, "/step-up") => self.step_up_page(context, request),
+            (true, "/step-up/begin") => self.step_up_begin(context, request).await,
+            (true, "/step-up/finish") => self.step_up_finish(context, request).await,
+            (false, "/setup") => self.enrol_page(request).await,
+            (false, path) if path.starts_with("/invite/") => self.enrol_page(request).await,
+            (true, "/enrol/begin") => self.enrol_begin(context, request).await,
+            (true, "/enrol/finish") => self.enrol_finish(context, request).await,
+            (false, "/enrol/codes") => self.recovery_codes(context),
+            (false, "/recover") => self.recover_page(),
+            (false, "/logout") => self.logout_page(context, "/logout"),
+            (true, "/logout") => self.logout(context, request).await,
+            (false, "/.well-known/countersign") => self.metadata(),
+            (false, "/.well-known/countersign/jwks.json") => jwks(&self.assertion_keys, context.now),
+            (false, "/.well-known/countersign/receipts/jwks.json") => jwks(&self.receipt_keys, context.now),
+            _ => self.nothing_here(context),
+        }
+    }
+
+    /// `{issuer, jwks_uri, header, alg, typ, max_ttl}` (gateway.md §3.1).
+    fn metadata(&self) -> Response<Bytes> {
+        let auth_url = &self.control.settings.auth_url;
+        let body = serde_json::json!({
+            "issuer": auth_url,
+            "jwks_uri": format!("{auth_url}/.well-known/countersign/jwks.json"),
+            "receipts_jwks_uri": format!("{auth_url}/.well-known/countersign/receipts/jwks.json"),
+            "header": "X-Countersign-Assertion",
+            "alg": "ES256",
+            "typ": pki::jose::assertion::TYP,
+            "max_ttl": pki::jose::assertion::MAX_LIFE.as_secs(),
+        });
+        cacheable(json(StatusCode::OK, &body))
+    }
+
+    fn nothing_here(&self, context: &ReservedContext) -> Response<Bytes> {
+        let notice = pages::Notice {
+            heading: "Nothing is here".to_owned(),
+            paragraphs: vec!["The address is not one of ours.".to_owned()],
+            command: None,
+            links: vec![pages::Link { text: "Go to your apps".to_owned(), url: "/".to_owned() }],
+            request_id: Some(context.access_id.to_string()),
+        };
+        page(StatusCode::NOT_FOUND, notice.render())
+    }
+
+    /// A new invitation (ID-4).
+    pub(crate) async fn invite(&self, user: UserId, by: &str) -> Result<ShownLink, Failure> {
+        let link = self.links.invite(user, by, None).await.map_err(enrol::link_failure)?;
+        Ok(self.shown(&format!("/invite/{}", link.row.id), &link))
+    }
+
+    /// A new set-up link (ID-1).
+    pub async fn set_up_link(&self, by: &str) -> Result<ShownLink, Failure> {
+        let link = self.links.set_up(None, by).await.map_err(enrol::link_failure)?;
+        Ok(self.shown("/setup", &link))
+    }
+
+    pub(crate) async fn links(&self) -> Result<Vec<ListedLink>, Failure> {
+        let links = self.links.list().await.map_err(enrol::link_failure)?;
+        let listed = |link: pip_identity::links::LinkView| ListedLink {
+            id: link.row.id.to_string(),
+            kind: link.row.kind.as_str(),
+            user: link.user.map(|user| user.email.clone()),
+            created_by: link.row.created_by.clone(),
+            expires: link.row.expires_at,
+            is_open: link.is_open,
+        };
+        Ok(links.into_iter().map(listed).collect())
+    }
+
+    /// The secret travels in the query: its value is never recorded (AUD-10).
+    fn shown(&self, path: &str, link: &pip_identity::links::IssuedLink) -> ShownLink {
+        ShownLink {
+            id: link.row.id.to_string(),
+            url: format!("{}{path}?code={}", self.control.settings.auth_url, link.secret.expose()),
+            expires: link.row.expires_at.to_string(),
+        }
+    }
+}
+
+fn jwks(keys: &ArcSwap<KeyRing>, now: Timestamp) -> Response<Bytes> {
+    let mut response = Response::new(Bytes::from(keys.load().jwks(now).to_json()));
+    let headers = response.headers_mut();
+    headers.insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static("application/jwk-set+json"));
+    cacheable(response)
+}
+
+/// Key sets and metadata may be cached for five minutes (GW-29).
+fn cacheable(mut response: Response<Bytes>) -> Response<Bytes> {
+    let value = http::HeaderValue::from_static("public, max-age=300");
+    response.headers_mut().insert(http::header::CACHE_CONTROL, value);
+    response
+}
+
+/// The start of a journey: `see_other` with the binding cookie of the auth host, made when missing.
+fn bind_browser(portal: &Portal, context: &ReservedContext) -> (TokenHash, Option<String>) {
+    match context.login_binding {
+        Some(browser) => (browser, None),
+        None => {
+            let (token, browser) = super::cookies::new_token(portal.control.ids.as_ref());
+            (browser, Some(super::cookies::set_login(&token)))
+        }
+    }
+}
+
+/// Back to the launchpad's sign-in when a journey cannot go on: silently, never an error (GW-11).
+fn restart() -> Response<Bytes> {
+    see_other("/login")
+}

@@ -1,0 +1,112 @@
+//! The reserved endpoints on app hosts (gateway.md §3.1): arriving from a sign-in, signing out, who am I, keys.
+
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode};
+use model::TokenHash;
+use model::seams::ReservedContext;
+
+use super::answers::{json, page, parameter, problem, see_other, with_cookie};
+use super::{Portal, jwks};
+use crate::failure::Failure;
+
+impl Portal {
+    pub(crate) async fn on_app_host(&self, context: &ReservedContext, request: &Request<Bytes>) -> Response<Bytes> {
+        let is_post = request.method() == Method::POST;
+        let path = request.uri().path();
+        match (is_post, path.strip_prefix("/.countersign/").unwrap_or_default()) {
+            (false, "handoff") => self.arrive(context, request).await,
+            // The door asks an anonymous visitor of `/` to sign in; one who is signed in is where they wanted to be.
+            (false, "login") => see_other("/"),
+            (false, "logout") => self.logout_page(context, "/.countersign/logout"),
+            (true, "logout") => self.logout(context, request).await,
+            (false, "session") => self.who_am_i(context),
+            (false, "step-up") => self.step_up_link(context, request),
+            (false, "jwks.json") => jwks(&self.assertion_keys, context.now),
+            (false, other) if other.starts_with("decision/") => self.own_decision(context, other).await,
+            _ => problem(StatusCode::NOT_FOUND, "not_found", "Nothing of ours is at this address."),
+        }
+    }
+
+    /// Takes a hand-off code, once, from the browser it was made for, on the host it was made for (GW-12, ATK-32).
+    async fn arrive(&self, context: &ReservedContext, request: &Request<Bytes>) -> Response<Bytes> {
+        let query = request.uri().query().unwrap_or_default();
+        let code = parameter(query.as_bytes(), "code").unwrap_or_default();
+        let handoff = self.handoffs.take(&TokenHash::of(code.as_bytes()), context.now);
+        let Some(browser) = context.login_binding else { return no_cookies(context) };
+        let Some(handoff) = handoff.filter(|h| h.authority == context.authority && h.browser == browser) else {
+            return see_other("/");
+        };
+        match self.bind(handoff.session, &context.host).await {
+            Ok(cookie) => with_cookie(see_other(&handoff.target), &cookie),
+            Err(Failure::NotFound { .. } | Failure::Conflict { .. }) => see_other("/"),
+            Err(failure) => problem(StatusCode::SERVICE_UNAVAILABLE, "unavailable", &failure.to_string()),
+        }
+    }
+
+    /// Who the app sees, for its own scripts.
+    fn who_am_i(&self, context: &ReservedContext) -> Response<Bytes> {
+        let Some(session) = &context.session else {
+            return problem(StatusCode::UNAUTHORIZED, "login_required", model::Reason::LoginRequired.sentence());
+        };
+        let directory = &self.control().published().directory;
+        let user = directory.users.get(&session.user);
+        let (idle, absolute) = (session.last_active + session.idle_limit, session.created + session.absolute_limit);
+        let body = serde_json::json!({
+            "user": {
+                "id": session.user,
+                "name": user.map(|user| user.name.clone()),
+                "email": user.map(|user| user.email.clone()),
+            },
+            "app": context.app,
+            "acr": session.acr,
+            "auth_time": session.auth_time.unix_secs(),
+            "idle_expires_in": context.now.until(idle).as_secs(),
+            "expires_in": context.now.until(absolute).as_secs(),
+            "bound": false,
+            "groups": user.map(|user| user.groups.iter().map(|g| g.as_str().to_owned()).collect::<Vec<_>>()),
+        });
+        json(StatusCode::OK, &body)
+    }
+}
+
+impl Portal {
+    /// One's own decision, explained as far as a person may know it (LEAP-9); anybody else's is not there.
+    async fn own_decision(&self, context: &ReservedContext, path: &str) -> Response<Bytes> {
+        let not_here = || problem(StatusCode::NOT_FOUND, "not_found", "No decision of yours has this id.");
+        let id = path.strip_prefix("decision/").and_then(|id| id.parse().ok());
+        let (Some(id), Some(session)) = (id, &context.session) else { return not_here() };
+        let Ok(story) = self.control_arc().explain_access(&self.actor(context), id).await else { return not_here() };
+        let Some(record) = story.decision() else { return not_here() };
+        let text = |column| record.text(column).map(str::to_owned);
+        if text(audit::Column::SubjectId) != Some(session.user.to_string()) {
+            return not_here();
+        }
+        let reason: Option<model::Reason> = text(audit::Column::Reason).and_then(|code| code.parse().ok());
+        let body = serde_json::json!({
+            "request": id,
+            "time": record.time(),
+            "effect": text(audit::Column::Effect),
+            "sentence": reason.map(model::Reason::sentence),
+            "fix": text(audit::Column::StepUp),
+        });
+        json(StatusCode::OK, &body)
+    }
+}
+
+/// A browser that sends no binding cookie cannot be signed in; going round would never end (GW-14).
+fn no_cookies(context: &ReservedContext) -> Response<Bytes> {
+    let notice = pages::Notice {
+        heading: "Your browser did not come back with its cookie".to_owned(),
+        paragraphs: vec![
+            format!(
+                "Signing in to {} needs a cookie of this address. It is blocked, or the address was opened in another browser.",
+                context.host
+            ),
+            "Allow cookies for this address and open the app again.".to_owned(),
+        ],
+        command: None,
+        links: vec![pages::Link { text: "Try again".to_owned(), url: "/".to_owned() }],
+        request_id: Some(context.access_id.to_string()),
+    };
+    page(StatusCode::FORBIDDEN, notice.render())
+}

@@ -1,0 +1,160 @@
+//! The set-up link, invitations, and recovery codes shown once (ID-1, ID-4, ID-5). GET consumes nothing: mail scanners
+//! follow links.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+use model::Principal;
+use model::record::RecordType;
+use model::seams::ReservedContext;
+use pip_identity::links::LinkRefusal;
+use pip_identity::passkeys::{Enrolled, NewAdmin};
+use pip_identity::store::LinkKind;
+
+use super::Portal;
+use super::answers::{json, page, parameter, problem, see_other, with_cookie};
+use super::login::{Begin, Finish, read, refused, start_over};
+use crate::actor::Actor;
+use crate::failure::Failure;
+
+impl Portal {
+    pub(super) async fn enrol_page(&self, request: &Request<Bytes>) -> Response<Bytes> {
+        let query = request.uri().query().unwrap_or_default();
+        let code = parameter(query.as_bytes(), "code").unwrap_or_default();
+        let link = match self.links.peek(&code).await {
+            Ok(link) => link,
+            Err(refusal) => return refused_link(&refusal),
+        };
+        let is_set_up = link.row.kind == LinkKind::SetUp;
+        let (name, email) = link.user.as_ref().map_or_else(Default::default, |u| (u.name.clone(), u.email.clone()));
+        let (heading, lead) = match (is_set_up, name.is_empty()) {
+            (true, _) => (
+                "Set up Countersign".to_owned(),
+                "You become the first administrator. Say who you are, then create a passkey.".to_owned(),
+            ),
+            (false, true) => ("Welcome".to_owned(), "Create a passkey to sign in with from now on.".to_owned()),
+            (false, false) => (format!("Welcome, {name}"), "Create a passkey to sign in with from now on.".to_owned()),
+        };
+        let enrol = pages::Enrol {
+            heading,
+            lead,
+            asks_identity: link.user.is_none(),
+            name,
+            email,
+            begin_url: "/enrol/begin".to_owned(),
+            finish_url: "/enrol/finish".to_owned(),
+            transaction: code,
+            expires: link.row.expires_at.to_string(),
+        };
+        page(StatusCode::OK, enrol.render())
+    }
+
+    pub(super) async fn enrol_begin(&self, context: &ReservedContext, request: &Request<Bytes>) -> Response<Bytes> {
+        let Some(body) = read::<Begin>(request) else { return start_over() };
+        let person = match (body.email, body.name) {
+            (Some(email), Some(name)) => Some(NewAdmin { email, name }),
+            _ => None,
+        };
+        match self.passkeys.start_enrolment(&body.transaction, person.as_ref()).await {
+            Ok(options) => json(StatusCode::OK, &serde_json::json!({ "options": options })),
+            Err(refusal) => {
+                self.record_failed(context, &refusal, "enrolment").await;
+                refused(&refusal)
+            }
+        }
+    }
+
+    pub(super) async fn enrol_finish(&self, context: &ReservedContext, request: &Request<Bytes>) -> Response<Bytes> {
+        let Some(body) = read::<Finish>(request) else { return start_over() };
+        let answer = body.credential.get().as_bytes();
+        let enrolled = match self.passkeys.finish_enrolment(&body.transaction, answer, "").await {
+            Ok(enrolled) => enrolled,
+            Err(refusal) => {
+                self.record_failed(context, &refusal, "enrolment").await;
+                return refused(&refusal);
+            }
+        };
+        match self.welcome(context, request, enrolled).await {
+            Ok(cookie) => with_cookie(json(StatusCode::OK, &serde_json::json!({ "next": "/enrol/codes" })), &cookie),
+            Err(failure) => problem(StatusCode::SERVICE_UNAVAILABLE, "unavailable", &failure.to_string()),
+        }
+    }
+
+    /// The account is active now: publish it, record it, open the session, keep the codes for one look.
+    async fn welcome(
+        &self,
+        context: &ReservedContext,
+        request: &Request<Bytes>,
+        enrolled: Enrolled,
+    ) -> Result<String, Failure> {
+        let user = enrolled.signed_in.user;
+        let actor = Actor { principal: Principal::User(user), ..self.actor(context) };
+        self.control().adopt(&actor, enrolled.change).await?;
+        for (kind, id, text) in [
+            (RecordType::IdentityInvitation, enrolled.link.to_string(), "link used"),
+            (RecordType::AuthMfaEnrolled, enrolled.signed_in.credential.clone(), "passkey enrolled"),
+        ] {
+            let mut record = self.control().actor_record(&actor, kind);
+            record.change.object_kind = Some(if kind == RecordType::IdentityInvitation { "link" } else { "passkey" });
+            record.change.object_id = Some(Arc::from(id));
+            record.change.object_subject = Some(user);
+            record.change.change = Some(Arc::from(text));
+            self.control().record(record).await?;
+        }
+        let opened = self.open_session(context, request, &enrolled.signed_in).await?;
+        let codes = enrolled.recovery_codes.iter().map(|code| code.expose()).collect();
+        self.codes.put(opened.session, codes, context.now);
+        Ok(opened.cookie)
+    }
+
+    /// Shown once; a reload leads on.
+    pub(super) fn recovery_codes(&self, context: &ReservedContext) -> Response<Bytes> {
+        let codes = context.session.as_ref().and_then(|session| self.codes.take(&session.id, context.now));
+        match codes {
+            Some(codes) => page(StatusCode::OK, pages::RecoveryCodes { codes, next_url: "/".to_owned() }.render()),
+            None => see_other("/"),
+        }
+    }
+
+    pub(super) fn recover_page(&self) -> Response<Bytes> {
+        let notice = pages::Notice {
+            heading: "Lost your passkey?".to_owned(),
+            paragraphs: vec![
+                "Another device, security key or password manager that holds a passkey of yours still works: choose it when the browser asks.".to_owned(),
+                "Otherwise ask an administrator. They end your sessions and delete or re-invite your account; a recovery code alone lets nobody in.".to_owned(),
+            ],
+            command: None,
+            links: vec![pages::Link { text: "Back to signing in".to_owned(), url: "/login".to_owned() }],
+            request_id: None,
+        };
+        page(StatusCode::OK, notice.render())
+    }
+}
+
+/// A link that cannot be used: what it was, and what to do (ID-1, ID-4).
+fn refused_link(refusal: &LinkRefusal) -> Response<Bytes> {
+    let text = refusal.to_string();
+    let command = text.contains("countersign admin setup-link").then(|| "countersign admin setup-link".to_owned());
+    let mut sentence = text;
+    if let Some(first) = sentence.get_mut(..1) {
+        first.make_ascii_uppercase();
+    }
+    let notice = pages::Notice {
+        heading: "This link cannot be used".to_owned(),
+        paragraphs: vec![format!("{sentence}.")],
+        command,
+        links: vec![pages::Link { text: "Sign in".to_owned(), url: "/login".to_owned() }],
+        request_id: None,
+    };
+    page(StatusCode::GONE, notice.render())
+}
+
+/// The same for the API.
+pub(super) fn link_failure(refusal: LinkRefusal) -> Failure {
+    let message = refusal.to_string();
+    match refusal.code() {
+        "directory" => Failure::Unavailable { message },
+        _ => Failure::Conflict { message },
+    }
+}

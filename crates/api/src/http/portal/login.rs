@@ -1,0 +1,213 @@
+//! Signing in (ID-10, GW-11, GW-12): a page with one button, a discoverable passkey, and the way back to the app.
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+use model::record::RecordType;
+use model::seams::ReservedContext;
+use model::{Principal, Timestamp, TokenHash};
+use pip_identity::passkeys::Refusal;
+use pki::return_ticket::{ReturnTarget, ReturnTicket};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use super::answers::{json, page, parameter, problem, see_other, with_cookie};
+use super::{Handoff, Portal, Transaction, bind_browser, restart};
+
+/// What the script sends to begin a ceremony.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Begin {
+    pub(super) transaction: String,
+    pub(super) name: Option<String>,
+    pub(super) email: Option<String>,
+}
+
+/// What the script sends to finish one.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Finish {
+    pub(super) transaction: String,
+    pub(super) credential: Box<RawValue>,
+}
+
+impl Portal {
+    pub(super) fn login_page(&self, context: &ReservedContext, request: &Request<Bytes>) -> Response<Bytes> {
+        let query = request.uri().query().unwrap_or_default().as_bytes();
+        let ticket = parameter(query, "rt").and_then(|rt| self.open_ticket(&rt, context.now));
+        if let Some(session) = &context.session {
+            // Signed in on the auth host already: straight on, no second prompt.
+            return self.go_on(session.id, ticket, context.now);
+        }
+        let (browser, cookie) = bind_browser(self, context);
+        let app_title = ticket.as_ref().and_then(|ticket| self.app_title(&ticket.authority));
+        let Some(transaction) = self.begin_transaction(Transaction { ticket, step_up: None, browser }, context.now)
+        else {
+            return problem(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "too_many",
+                "Too many sign-ins are under way; try again in a minute.",
+            );
+        };
+        let sign_in = pages::SignIn {
+            app_title,
+            notice: None,
+            begin_url: "/login/begin".to_owned(),
+            finish_url: "/login/finish".to_owned(),
+            transaction,
+        };
+        let response = page(StatusCode::OK, sign_in.render());
+        match cookie {
+            Some(cookie) => with_cookie(response, &cookie),
+            None => response,
+        }
+    }
+
+    pub(super) fn login_begin(&self, context: &ReservedContext, request: &Request<Bytes>) -> Response<Bytes> {
+        let Some((browser, _)) = self.transaction_of::<Begin>(context, request, |body| &body.transaction) else {
+            return start_over();
+        };
+        match self.passkeys.start_sign_in(browser) {
+            Ok(options) => json(StatusCode::OK, &serde_json::json!({ "options": options })),
+            Err(refusal) => refused(&refusal),
+        }
+    }
+
+    pub(super) async fn login_finish(&self, context: &ReservedContext, request: &Request<Bytes>) -> Response<Bytes> {
+        let Some((browser, body)) = self.transaction_of::<Finish>(context, request, |body| &body.transaction) else {
+            return start_over();
+        };
+        let answer = body.credential.get().as_bytes();
+        let signed_in = match self.passkeys.finish_sign_in(browser, answer, context.client.ip()).await {
+            Ok(signed_in) => signed_in,
+            Err(refusal) => {
+                self.record_failed(context, &refusal, "sign-in").await;
+                return refused(&refusal);
+            }
+        };
+        let Some(transaction) = self.transactions.take(&body.transaction, context.now) else { return start_over() };
+        let opened = match self.open_session(context, request, &signed_in).await {
+            Ok(opened) => opened,
+            Err(failure) => return problem(StatusCode::SERVICE_UNAVAILABLE, "unavailable", &failure.to_string()),
+        };
+        let next = self.next_url(opened.session, transaction.ticket, context.now);
+        with_cookie(json(StatusCode::OK, &serde_json::json!({ "next": next })), &opened.cookie)
+    }
+
+    /// Checks body and browser of a step of a journey, and leaves the journey open.
+    pub(super) fn transaction_of<B: serde::de::DeserializeOwned>(
+        &self,
+        context: &ReservedContext,
+        request: &Request<Bytes>,
+        id: impl Fn(&B) -> &String,
+    ) -> Option<(TokenHash, B)> {
+        let body: B = read(request)?;
+        let transaction = self.transactions.peek(id(&body), context.now)?;
+        (context.login_binding == Some(transaction.browser)).then_some((transaction.browser, body))
+    }
+
+    pub(super) fn begin_transaction(&self, transaction: Transaction, now: Timestamp) -> Option<String> {
+        let id = pki::random_token(self.control.ids.as_ref()).expose().to_owned();
+        self.transactions.put(id.clone(), transaction, now).then_some(id)
+    }
+
+    /// An unusable ticket is no error: the person lands on the launchpad.
+    pub(super) fn open_ticket(&self, text: &str, now: Timestamp) -> Option<ReturnTicket> {
+        let ticket = ReturnTicket::open(text, &self.return_sealer, now).ok()?;
+        // Only hosts that are configured now are ever led to.
+        self.app_title(&ticket.authority).map(|_| ticket)
+    }
+
+    pub(super) fn app_title(&self, authority: &str) -> Option<String> {
+        let host = authority.rsplit_once(':').map_or(authority, |(host, _)| host);
+        let published = self.control.published();
+        let mut apps = published.apps.iter().filter(|app| !app.is_control_plane());
+        apps.find(|app| app.hosts.iter().any(|pattern| covers(pattern, host))).map(|app| app.title.clone())
+    }
+
+    pub(super) fn go_on(
+        &self,
+        session: model::SessionId,
+        ticket: Option<ReturnTicket>,
+        now: Timestamp,
+    ) -> Response<Bytes> {
+        see_other(&self.next_url(session, ticket, now))
+    }
+
+    /// The app host's hand-off address with a fresh code, or the launchpad.
+    pub(super) fn next_url(&self, session: model::SessionId, ticket: Option<ReturnTicket>, now: Timestamp) -> String {
+        let Some(ticket) = ticket else { return "/".to_owned() };
+        let target = match ticket.target {
+            ReturnTarget::Inline(target) => target,
+            ReturnTarget::Parked(key) => self.parked.take(&key, now).unwrap_or_else(|| "/".to_owned()),
+        };
+        let code = pki::random_token(self.control.ids.as_ref());
+        let handoff = Handoff { session, authority: ticket.authority.clone(), browser: ticket.binding, target };
+        if !self.handoffs.put(TokenHash::of(code.expose().as_bytes()), handoff, now) {
+            return "/".to_owned();
+        }
+        format!("https://{}/.countersign/handoff?code={}", ticket.authority, code.expose())
+    }
+
+    pub(super) async fn record_failed(&self, context: &ReservedContext, refusal: &Refusal, what: &str) {
+        let mut actor = self.actor(context);
+        if let Some(user) = refusal.user {
+            actor.principal = Principal::User(user);
+        }
+        let mut record = self.control.actor_record(&actor, RecordType::AuthFailed);
+        record.credential.kind = Some("passkey");
+        record.credential.id = refusal.credential.as_deref().map(std::sync::Arc::from);
+        record.decision.reason_text = Some(std::sync::Arc::from(refusal.why.code()));
+        record.change.change = Some(std::sync::Arc::from(format!("{what} failed: {}", refusal.why)));
+        if let Err(failure) = self.control.record(record).await {
+            tracing::error!(%failure, "a failed sign-in could not be recorded");
+        }
+    }
+}
+
+/// Whether a pattern names this host (GW-3).
+fn covers(pattern: &model::app::HostPattern, host: &str) -> bool {
+    match pattern {
+        model::app::HostPattern::Exact(exact) => exact == host,
+        model::app::HostPattern::Wildcard(suffix) => {
+            host.split_once('.').is_some_and(|(label, rest)| !label.is_empty() && rest == suffix)
+        }
+    }
+}
+
+/// A JSON body of one of our scripts. The content type is part of the defence against cross-site forms (ID-60).
+pub(super) fn read<T: serde::de::DeserializeOwned>(request: &Request<Bytes>) -> Option<T> {
+    let kind = request.headers().get(http::header::CONTENT_TYPE)?.to_str().ok()?;
+    if kind.split(';').next().is_none_or(|kind| kind.trim() != "application/json") {
+        return None;
+    }
+    serde_json::from_slice(request.body()).ok()
+}
+
+/// A journey that is stale, used or another browser's (GW-11): the page tells the person to begin again.
+pub(super) fn start_over() -> Response<Bytes> {
+    problem(
+        StatusCode::CONFLICT,
+        "start_over",
+        "This page has been open too long or was used already. Reload it and try again.",
+    )
+}
+
+/// A refused ceremony, with the one sentence of its check (ID-25).
+pub(super) fn refused(refusal: &Refusal) -> Response<Bytes> {
+    let status = match refusal.why.code() {
+        "throttled" => StatusCode::TOO_MANY_REQUESTS,
+        "directory" => StatusCode::SERVICE_UNAVAILABLE,
+        _ => StatusCode::FORBIDDEN,
+    };
+    let mut detail = refusal.why.to_string();
+    if let Some(first) = detail.get_mut(..1) {
+        first.make_ascii_uppercase();
+    }
+    detail.push('.');
+    problem(status, refusal.why.code(), &detail)
+}
+
+/// For steps that need a session and have none.
+pub(super) fn sign_in_first() -> Response<Bytes> {
+    restart()
+}

@@ -1,0 +1,63 @@
+//! `/api/v1`: what the command line, the console and scripts call. JSON in, JSON out; failures are problem JSON.
+
+mod audit;
+mod configs;
+mod groups;
+mod sessions;
+mod users;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::FromRef;
+use axum::routing::{get, post, put};
+
+use super::Portal;
+use crate::control::ControlPlane;
+
+/// What handlers reach.
+#[derive(Clone)]
+pub(crate) struct V1 {
+    pub(crate) control: Arc<ControlPlane>,
+    pub(crate) portal: Arc<Portal>,
+}
+
+impl FromRef<V1> for Arc<ControlPlane> {
+    fn from_ref(state: &V1) -> Self {
+        Arc::clone(&state.control)
+    }
+}
+
+impl FromRef<V1> for Arc<Portal> {
+    fn from_ref(state: &V1) -> Self {
+        Arc::clone(&state.portal)
+    }
+}
+
+/// The routes. The caller puts an [`crate::Actor`] into the extensions of every request.
+pub(crate) fn router(control: Arc<ControlPlane>, portal: Arc<Portal>) -> Router {
+    Router::new()
+        .route("/api/v1/users", get(users::list).post(users::create))
+        .route("/api/v1/users/{who}", get(users::show).delete(users::delete))
+        .route("/api/v1/users/{who}/disable", post(users::disable))
+        .route("/api/v1/users/{who}/enable", post(users::enable))
+        .route("/api/v1/invites", get(users::links).post(users::invite))
+        .route("/api/v1/setup-link", post(users::set_up_link))
+        .route("/api/v1/groups", get(groups::list).post(groups::create))
+        .route("/api/v1/groups/{id}", get(groups::show).delete(groups::delete))
+        .route("/api/v1/groups/{id}/members/{who}", put(groups::add).delete(groups::remove))
+        .route("/api/v1/sessions", get(sessions::list))
+        .route("/api/v1/sessions/revoke", post(sessions::revoke))
+        .route("/api/v1/revocations/{id}", get(sessions::revocation))
+        .route("/api/v1/apps", get(configs::apps))
+        .route("/api/v1/apps/{name}", get(configs::app))
+        .route("/api/v1/apps/{name}/explain", get(configs::explain))
+        .route("/api/v1/config", get(configs::history))
+        .route("/api/v1/config/check", post(configs::check))
+        .route("/api/v1/config/apply", post(configs::apply))
+        .route("/api/v1/status", get(configs::status))
+        .route("/api/v1/audit/records", get(audit::query))
+        .route("/api/v1/audit/records/{id}", get(audit::explain))
+        .route("/api/v1/audit/tail", get(audit::tail))
+        .with_state(V1 { control, portal })
+}

@@ -1,0 +1,103 @@
+//! Questions to the record over HTTP; the same filter names as the command line (AUD-1 to AUD-5).
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use audit::{TailItem, render};
+use axum::Extension;
+use axum::extract::{Path, RawQuery, State};
+use axum::response::{IntoResponse, Response};
+use http::header;
+use model::AccessId;
+
+use crate::actor::Actor;
+use crate::control::ControlPlane;
+use crate::failure::Failure;
+
+/// How long a tail request waits for something new.
+const TAIL_WAIT: Duration = Duration::from_secs(20);
+
+pub(crate) async fn query(
+    State(control): State<Arc<ControlPlane>>,
+    Extension(actor): Extension<Actor>,
+    RawQuery(raw): RawQuery,
+) -> Result<Response, Failure> {
+    let filters = pairs(raw.as_deref());
+    let query = control.parse_query(&filters)?;
+    let answer = control.query(&actor, query, &words(&filters)).await?;
+    let rows: Vec<String> = answer.rows.iter().map(render::json).collect();
+    Ok(json(format!(
+        "{{\"records\":[{}],\"shown\":{},\"scanned\":{},\"has_more\":{},\"complete\":{},\"coverage\":{}}}",
+        rows.join(","),
+        rows.len(),
+        answer.scanned,
+        answer.has_more,
+        answer.coverage.is_complete(),
+        render::quoted(&answer.coverage.to_string()),
+    )))
+}
+
+pub(crate) async fn explain(
+    State(control): State<Arc<ControlPlane>>,
+    Extension(actor): Extension<Actor>,
+    Path(id): Path<String>,
+) -> Result<Response, Failure> {
+    let id: AccessId = id.parse().map_err(|error| Failure::invalid("id", error))?;
+    let story = control.explain_access(&actor, id).await?;
+    let members = story.to_json();
+    // The text of the same story, so that every surface prints the same words.
+    let text = render::quoted(&story.to_text());
+    let body = members.strip_suffix('}').map_or_else(|| members.clone(), |open| format!("{open},\"text\":{text}}}"));
+    Ok(json(body))
+}
+
+/// Records from `after` on; answers at once when there are some, else when one comes, at the latest after 20 s.
+pub(crate) async fn tail(
+    State(control): State<Arc<ControlPlane>>,
+    Extension(actor): Extension<Actor>,
+    RawQuery(raw): RawQuery,
+) -> Result<Response, Failure> {
+    let mut filters = pairs(raw.as_deref());
+    let from = match filters.iter().position(|(name, _)| name == "from") {
+        Some(at) => {
+            let (_, value) = filters.swap_remove(at);
+            Some(
+                value
+                    .parse::<u64>()
+                    .map_err(|_| Failure::invalid("from", format!("`{value}` is not a sequence number")))?,
+            )
+        }
+        None => None,
+    };
+    if from.is_none() {
+        control.record_query(&actor, &format!("tail [{}]", words(&filters))).await?;
+    }
+    let query = control.parse_query(&filters)?;
+    let mut tail = control.follow(&actor, query, from)?;
+    let items = tokio::time::timeout(TAIL_WAIT, tail.next()).await.ok().flatten().unwrap_or_default();
+    let items: Vec<String> = items.iter().map(item).collect();
+    Ok(json(format!("{{\"next\":{},\"items\":[{}]}}", tail.next_seq(), items.join(","))))
+}
+
+fn item(item: &TailItem) -> String {
+    match item {
+        TailItem::Record(record) => format!("{{\"record\":{}}}", render::json(record)),
+        TailItem::Skipped { from_seq, records } => {
+            format!("{{\"skipped\":{records},\"from\":{from_seq},\"hint\":\"use audit query\"}}")
+        }
+        TailItem::Unreadable { seq } => format!("{{\"unreadable\":{seq}}}"),
+    }
+}
+
+fn pairs(raw: Option<&str>) -> Vec<(String, String)> {
+    form_urlencoded::parse(raw.unwrap_or_default().as_bytes()).into_owned().collect()
+}
+
+/// The question in words, for the record of it.
+fn words(filters: &[(String, String)]) -> String {
+    filters.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(" ")
+}
+
+fn json(body: String) -> Response {
+    ([(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")], body).into_response()
+}

@@ -1,0 +1,220 @@
+//! Apps, configurations and what the process is doing.
+
+use std::sync::Arc;
+
+use axum::extract::{Path, Query, State};
+use axum::{Extension, Json as Answer};
+use config::SourceFile;
+use model::{AccessRequest, Action, App, Facts, Principal, ResourceRef, RouteName};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::actor::Actor;
+use crate::control::ControlPlane;
+use crate::failure::Failure;
+use crate::http::body::Json;
+use crate::http::problem::problem_lines;
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct FilesBody {
+    files: Vec<FileBody>,
+    #[serde(default)]
+    reason: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct FileBody {
+    name: String,
+    text: String,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ExplainQuery {
+    user: String,
+    action: Option<String>,
+    route: Option<String>,
+}
+
+impl FilesBody {
+    fn sources(self) -> (Vec<SourceFile>, String) {
+        let files = self.files.into_iter().map(|file| SourceFile { name: file.name, text: file.text }).collect();
+        (files, self.reason)
+    }
+}
+
+pub(crate) async fn check(
+    State(control): State<Arc<ControlPlane>>,
+    Json(body): Json<FilesBody>,
+) -> Result<Answer<Value>, Failure> {
+    let checked = control.check(&body.sources().0).await?;
+    Ok(Answer(json!({
+        "apps": checked.apps().iter().map(|app| app.name.to_string()).collect::<Vec<_>>(),
+        "policies": checked.policy_count(),
+        "warnings": problem_lines(&checked.warnings),
+    })))
+}
+
+pub(crate) async fn apply(
+    State(control): State<Arc<ControlPlane>>,
+    Extension(actor): Extension<Actor>,
+    Json(body): Json<FilesBody>,
+) -> Result<Answer<Value>, Failure> {
+    let (files, reason) = body.sources();
+    let applied = control.apply(&actor, &files, &reason).await?;
+    Ok(Answer(json!({
+        "version": applied.version,
+        "new": applied.is_new,
+        "warnings": problem_lines(&applied.warnings),
+        "streams_cut": crate::control::cut_streams(&applied.revocations),
+    })))
+}
+
+pub(crate) async fn history(State(control): State<Arc<ControlPlane>>) -> Result<Answer<Value>, Failure> {
+    let versions: Vec<Value> = control
+        .config_history()
+        .await?
+        .iter()
+        .map(|version| {
+            json!({
+                "version": version.number,
+                "digest": version.digest,
+                "author": version.author,
+                "reason": version.reason,
+                "applied_at": version.applied_at,
+            })
+        })
+        .collect();
+    Ok(Answer(json!({ "versions": versions })))
+}
+
+pub(crate) async fn apps(State(control): State<Arc<ControlPlane>>) -> Answer<Value> {
+    Answer(json!({ "apps": control.published().apps.iter().map(|app| view(app)).collect::<Vec<_>>() }))
+}
+
+pub(crate) async fn app(
+    State(control): State<Arc<ControlPlane>>,
+    Path(name): Path<String>,
+) -> Result<Answer<Value>, Failure> {
+    Ok(Answer(view(&*known(&control, &name)?)))
+}
+
+/// What would a person get who is signed in with a passkey right now? Changes and records nothing but the question.
+pub(crate) async fn explain(
+    State(control): State<Arc<ControlPlane>>,
+    Path(name): Path<String>,
+    Query(query): Query<ExplainQuery>,
+) -> Result<Answer<Value>, Failure> {
+    let app = known(&control, &name)?;
+    let user = control.user(&query.user)?;
+    let action: Action = match &query.action {
+        Some(action) => action.parse().map_err(|error| Failure::invalid("action", error))?,
+        None => Action::HttpGet,
+    };
+    let route = query.route.as_deref().map(RouteName::new);
+    let now = control.now();
+    let mut facts = Facts::unknown();
+    facts.auth.authenticated = true;
+    facts.auth.acr = "phr".to_owned();
+    facts.auth.mfa = true;
+    facts.auth.phishing_resistant = true;
+    facts.auth.auth_age_secs = 0;
+    facts.request.door = "http".to_owned();
+    facts.request.epoch_secs = now.unix_secs();
+    (facts.request.minute_of_day, facts.request.weekday) = now.minute_and_weekday();
+    let question = AccessRequest {
+        principal: Principal::User(user.id),
+        action,
+        resource: ResourceRef { app: app.name.clone(), route },
+        facts,
+        is_public_path: false,
+        session_ends: None,
+    };
+    let explanation = control.published().pdp.explain(&question, now);
+    Ok(Answer(view_explanation(&explanation)))
+}
+
+fn view_explanation(explanation: &model::Explanation) -> Value {
+    let decision = &explanation.decision;
+    let policies: Vec<Value> = explanation
+        .policies
+        .iter()
+        .map(|policy| {
+            json!({
+                "id": &*policy.id,
+                "set": policy.set.as_str(),
+                "declared_at": policy.declared_at,
+                "title": policy.title,
+                "determining": policy.is_determining,
+                "failing_conditions": policy.failing_conditions,
+                "facts": policy.facts.iter().map(|fact| json!({
+                    "path": fact.path, "value": fact.value, "source": fact.source, "age_secs": fact.age_secs,
+                })).collect::<Vec<_>>(),
+                "error": policy.error,
+            })
+        })
+        .collect();
+    json!({
+        "verdict": decision.effect.as_str(),
+        "reason": decision.reason.audit_code(),
+        "sentence": explanation.user_text,
+        "failed_stages": explanation.failed_stages,
+        "policies": policies,
+        "fix": decision.fix.iter().map(|fix| json!({
+            "remedy": fix.remedy.as_str(), "acr_values": fix.acr_values, "max_age": fix.max_age_secs, "text": fix.remedy.text(),
+        })).collect::<Vec<_>>(),
+        "would": decision.would.iter().map(|id| id.to_string()).collect::<Vec<_>>(),
+        "hold_until": decision.hold_until,
+        "policy_hash": decision.pins.policy_hash,
+        "facts_version": decision.pins.entities_version,
+    })
+}
+
+pub(crate) async fn status(State(control): State<Arc<ControlPlane>>) -> Answer<Value> {
+    let published = control.published();
+    let now = control.now();
+    Answer(json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "auth_url": control.settings.auth_url,
+        "config_version": published.config_version,
+        "policy_hash": published.policies.policy_hash(),
+        "directory_version": published.directory.version,
+        "apps": published.apps.len(),
+        "users": published.directory.users.len(),
+        "sessions": control.sessions.sessions().iter().filter(|session| !session.is_expired(now)).count(),
+        "needs_set_up": control.people.needs_set_up(),
+    }))
+}
+
+fn known(control: &ControlPlane, name: &str) -> Result<Arc<App>, Failure> {
+    let published = control.published();
+    let found = published.apps.iter().find(|app| app.name.as_str() == name).cloned();
+    found.ok_or_else(|| Failure::NotFound {
+        message: format!("there is no app `{name}`; `countersign app list` shows all"),
+    })
+}
+
+fn view(app: &App) -> Value {
+    json!({
+        "name": app.name,
+        "title": app.title,
+        "hosts": app.hosts.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "routes": app.routes.iter().map(|route| json!({
+            "name": route.name,
+            "path": route.path_prefix,
+            "methods": route.methods,
+            "upstream": route.upstream,
+            "action": route.action.map(Action::as_str),
+        })).collect::<Vec<_>>(),
+        "public_paths": app.public_paths,
+        "upstreams": app.upstreams.iter().map(|(name, upstream)| json!({
+            "name": name,
+            "targets": upstream.targets.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        })).collect::<Vec<_>>(),
+        "sensitivity": app.effective_sensitivity().as_str(),
+        "label": app.label,
+        "declared_at": app.declared_at,
+    })
+}
