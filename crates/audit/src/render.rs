@@ -170,7 +170,8 @@ pub fn csv(record: &StoredRecord) -> String {
     format!("{}\r\n", cells.join(","))
 }
 
-fn csv_cell(text: &str) -> String {
+/// One cell: quoted where needed, and never a formula (AUD-14).
+pub fn csv_cell(text: &str) -> String {
     // Judged before escaping: a TAB or CR in front is a formula's too.
     let is_formula = text.starts_with(['=', '+', '-', '@', '\t', '\r']);
     let guarded = if is_formula { format!("'{}", escape(text)) } else { escape(text) };

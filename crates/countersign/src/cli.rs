@@ -1,0 +1,116 @@
+//! The command line: one enum, one file per command under `commands/`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::commands;
+use crate::output::report;
+
+/// Countersign: one policy engine in front of every app.
+///
+/// Never trust, always verify: every request is decided, recorded and revocable.
+#[derive(Parser)]
+#[command(name = "countersign", version, max_term_width = 110, propagate_version = true)]
+#[command(
+    after_help = "Start here:\n  countersign demo                    everything on this machine, with two sample apps\n  countersign demo --tour             the same, played through and checked\n  countersign serve -c server.toml    a server\n  countersign apply -f config/        apps, groups, users and policies from files"
+)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Options of every command.
+#[derive(Args, Clone)]
+pub struct Global {
+    /// Answer in JSON instead of tables and sentences
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// The control socket of the running server
+    #[arg(long, global = true, value_name = "PATH", env = "COUNTERSIGN_SOCKET")]
+    pub socket: Option<PathBuf>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run control plane and gateway in this process
+    Serve(commands::serve::Serve),
+    /// Check configuration files; changes nothing
+    Check(commands::apply::Check),
+    /// Make configuration files live, all or nothing
+    Apply(commands::apply::Apply),
+    /// People: list, show, add, disable, enable, delete
+    #[command(subcommand)]
+    User(commands::user::User),
+    /// Groups and who is in them
+    #[command(subcommand)]
+    Group(commands::group::Group),
+    /// Make an invitation link for a person
+    Invite(commands::invite::Invite),
+    /// Sessions: list and revoke
+    #[command(subcommand)]
+    Session(commands::session::Session),
+    /// Apps: list, show, and who would get what
+    #[command(subcommand)]
+    App(commands::app::App),
+    /// The record: query, explain, tail
+    #[command(subcommand)]
+    Audit(commands::audit::Audit),
+    /// First administrator
+    #[command(subcommand)]
+    Admin(commands::admin::Admin),
+    /// What the running server is doing
+    Status,
+    /// Everything on this machine, with two sample apps
+    #[cfg(feature = "demo")]
+    Demo(crate::demo::Demo),
+}
+
+/// Parses, runs, and turns the outcome into an exit code: 0 done, 1 refused or failed, 2 not understood.
+pub fn run() -> ExitCode {
+    let cli = Cli::parse();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return report(&error.into()),
+    };
+    let outcome = runtime.block_on(dispatch(cli));
+    // Blocking threads of the log have ended by now; nothing else is worth waiting for.
+    runtime.shutdown_background();
+    match outcome {
+        Ok(code) => code,
+        Err(error) => report(&error),
+    }
+}
+
+async fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
+    let global = &cli.global;
+    match cli.command {
+        Command::Serve(serve) => serve.run().await,
+        Command::Check(check) => check.run(global).await,
+        Command::Apply(apply) => apply.run(global).await,
+        Command::User(user) => user.run(global).await,
+        Command::Group(group) => group.run(global).await,
+        Command::Invite(invite) => invite.run(global).await,
+        Command::Session(session) => session.run(global).await,
+        Command::App(app) => app.run(global).await,
+        Command::Audit(audit) => audit.run(global).await,
+        Command::Admin(admin) => admin.run(global).await,
+        Command::Status => commands::status::run(global).await,
+        #[cfg(feature = "demo")]
+        Command::Demo(demo) => demo.run(global).await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+    }
+}

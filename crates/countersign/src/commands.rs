@@ -1,0 +1,12 @@
+//! One file per command. Commands talk to the running server; they hold no rules.
+
+pub mod admin;
+pub mod app;
+pub mod apply;
+pub mod audit;
+pub mod group;
+pub mod invite;
+pub mod serve;
+pub mod session;
+pub mod status;
+pub mod user;

@@ -1,0 +1,115 @@
+//! `countersign app`.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Subcommand;
+use serde_json::Value;
+
+use crate::cli::Global;
+use crate::client::{Client, segment};
+use crate::output;
+
+/// Apps: list, show, and who would get what.
+#[derive(Subcommand)]
+pub enum App {
+    /// All apps
+    List,
+    /// One app
+    Show {
+        /// App name
+        app: String,
+    },
+    /// What a person signed in with a passkey would get right now, and why
+    #[command(after_help = "Example:\n  countersign app explain payroll --user alice@example.org --action http.delete")]
+    Explain {
+        /// App name
+        app: String,
+        /// E-mail address or id
+        #[arg(long)]
+        user: String,
+        /// e.g. http.get, http.delete
+        #[arg(long, default_value = "http.get")]
+        action: String,
+        /// Route name; without it the app itself
+        #[arg(long)]
+        route: Option<String>,
+    },
+}
+
+impl App {
+    /// Runs it.
+    pub async fn run(self, global: &Global) -> Result<ExitCode> {
+        let client = Client::find(global)?;
+        let answer = match &self {
+            App::List => client.get("/api/v1/apps").await?,
+            App::Show { app } => client.get(&format!("/api/v1/apps/{}", segment(app))).await?,
+            App::Explain { app, user, action, route } => {
+                let mut query = vec![("user", user.clone()), ("action", action.clone())];
+                query.extend(route.iter().map(|route| ("route", route.clone())));
+                client.get_with(&format!("/api/v1/apps/{}/explain", segment(app)), &query).await?
+            }
+        };
+        if global.json {
+            output::json(&answer);
+            return Ok(ExitCode::SUCCESS);
+        }
+        match &self {
+            App::List => {
+                let columns = [
+                    ("APP", "name"),
+                    ("TITLE", "title"),
+                    ("HOSTS", "hosts"),
+                    ("SENSITIVITY", "sensitivity"),
+                    ("DECLARED", "declared_at"),
+                ];
+                output::list(&answer, "apps", &columns);
+            }
+            App::Show { .. } => {
+                for member in ["name", "title", "hosts", "public_paths", "sensitivity", "label", "declared_at"] {
+                    println!("{member:<13} {}", output::text(&answer, member));
+                }
+                println!();
+                output::list(
+                    &answer,
+                    "routes",
+                    &[
+                        ("ROUTE", "name"),
+                        ("PATH", "path"),
+                        ("METHODS", "methods"),
+                        ("UPSTREAM", "upstream"),
+                        ("ACTION", "action"),
+                    ],
+                );
+                println!();
+                output::list(&answer, "upstreams", &[("UPSTREAM", "name"), ("TARGETS", "targets")]);
+            }
+            App::Explain { .. } => explain(&answer),
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+fn explain(answer: &Value) {
+    println!("{} ({})", output::text(answer, "verdict"), output::text(answer, "reason"));
+    println!("{}", output::text(answer, "sentence"));
+    for policy in answer.get("policies").and_then(Value::as_array).into_iter().flatten() {
+        let part = if policy.get("determining").and_then(Value::as_bool) == Some(true) { "decided" } else { "nearest" };
+        println!(
+            "\n{part}: {} ({}, {})",
+            output::text(policy, "id"),
+            output::text(policy, "set"),
+            output::text(policy, "declared_at")
+        );
+        for condition in policy.get("failing_conditions").and_then(Value::as_array).into_iter().flatten() {
+            println!("  not met: {}", condition.as_str().unwrap_or_default());
+        }
+        for fact in policy.get("facts").and_then(Value::as_array).into_iter().flatten() {
+            println!("  {} = {}", output::text(fact, "path"), output::text(fact, "value"));
+        }
+    }
+    for fix in answer.get("fix").and_then(Value::as_array).into_iter().flatten() {
+        println!("\nwould help: {} (not older than {} s)", output::text(fix, "text"), output::text(fix, "max_age"));
+    }
+    println!("\nholds until {}, policies {}", output::text(answer, "hold_until"), output::text(answer, "policy_hash"));
+}

@@ -1,0 +1,227 @@
+//! `countersign audit` (AUD-1 to AUD-5).
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Args, Subcommand};
+use serde_json::Value;
+
+use crate::cli::Global;
+use crate::client::{Client, segment};
+use crate::output;
+
+/// The record: query, explain, tail.
+#[derive(Subcommand)]
+pub enum Audit {
+    /// What accessed what, newest first
+    #[command(
+        after_help = "Examples:\n  countersign audit query --who alice@example.org --since 7d --effect deny\n  countersign audit query --what payroll --csv > payroll.csv"
+    )]
+    Query {
+        #[command(flatten)]
+        filters: Filters,
+        /// Answer as CSV
+        #[arg(long, conflicts_with = "json")]
+        csv: bool,
+    },
+    /// One access: the decision in a sentence, who, why, how it ended
+    Explain {
+        /// The request id from a page, a response or a query
+        id: String,
+    },
+    /// Follow the record
+    Tail {
+        #[command(flatten)]
+        filters: Filters,
+    },
+}
+
+/// Filters; the same names as in the API.
+#[derive(Args)]
+pub struct Filters {
+    /// E-mail address, id, `local-operator` or `anonymous`
+    #[arg(long)]
+    who: Option<String>,
+    /// App or resource
+    #[arg(long)]
+    what: Option<String>,
+    /// e.g. http.get
+    #[arg(long)]
+    action: Option<String>,
+    /// allow, deny or step_up
+    #[arg(long)]
+    effect: Option<String>,
+    /// Reason code, e.g. deny.default
+    #[arg(long)]
+    reason: Option<String>,
+    /// App name
+    #[arg(long)]
+    app: Option<String>,
+    /// http or control
+    #[arg(long)]
+    door: Option<String>,
+    /// Address or block, e.g. 192.0.2.0/24
+    #[arg(long)]
+    ip: Option<String>,
+    /// Session id
+    #[arg(long)]
+    session: Option<String>,
+    /// Public handle of a credential
+    #[arg(long)]
+    credential: Option<String>,
+    /// Policy id
+    #[arg(long)]
+    policy: Option<String>,
+    /// Request id
+    #[arg(long)]
+    access: Option<String>,
+    /// Trace id
+    #[arg(long)]
+    trace: Option<String>,
+    /// Record type, e.g. access.decision
+    #[arg(long = "type")]
+    kind: Option<String>,
+    /// A time (RFC 3339) or an age: 90m, 7d
+    #[arg(long)]
+    since: Option<String>,
+    /// A time (RFC 3339) or an age
+    #[arg(long)]
+    until: Option<String>,
+    /// Most rows (default 100)
+    #[arg(long)]
+    limit: Option<String>,
+}
+
+impl Filters {
+    fn pairs(self) -> Vec<(&'static str, String)> {
+        [
+            ("who", self.who),
+            ("what", self.what),
+            ("action", self.action),
+            ("effect", self.effect),
+            ("reason", self.reason),
+            ("app", self.app),
+            ("door", self.door),
+            ("ip", self.ip),
+            ("session", self.session),
+            ("credential", self.credential),
+            ("policy", self.policy),
+            ("access", self.access),
+            ("trace", self.trace),
+            ("type", self.kind),
+            ("since", self.since),
+            ("until", self.until),
+            ("limit", self.limit),
+        ]
+        .into_iter()
+        .filter_map(|(name, value)| value.map(|value| (name, value)))
+        .collect()
+    }
+}
+
+/// The columns of the table: heading, and the members tried in order.
+const COLUMNS: &[(&str, &[&str])] = &[
+    ("TIME", &["time"]),
+    ("TYPE", &["type"]),
+    ("WHO", &["subject_email", "subject", "subject_id", "subject_kind"]),
+    ("ACTION", &["action"]),
+    ("WHAT", &["resource", "object_id"]),
+    ("EFFECT", &["effect"]),
+    ("REASON", &["reason", "change"]),
+    ("STATUS", &["status"]),
+    ("REQUEST", &["access_id"]),
+];
+
+impl Audit {
+    /// Runs it.
+    pub async fn run(self, global: &Global) -> Result<ExitCode> {
+        let client = Client::find(global)?;
+        match self {
+            Audit::Query { filters, csv } => query(&client, global, filters, csv).await?,
+            Audit::Explain { id } => {
+                let story = client.get(&format!("/api/v1/audit/records/{}", segment(&id))).await?;
+                if global.json {
+                    output::json(&story);
+                } else {
+                    println!("{}", output::text(&story, "text"));
+                }
+            }
+            Audit::Tail { filters } => tail(&client, global, filters).await?,
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+async fn query(client: &Client, global: &Global, filters: Filters, csv: bool) -> Result<()> {
+    let answer = client.get_with("/api/v1/audit/records", &filters.pairs()).await?;
+    let records = answer.get("records").and_then(Value::as_array).cloned().unwrap_or_default();
+    if global.json {
+        output::json(&answer);
+    } else if csv {
+        print_csv(&records);
+    } else {
+        let head: Vec<&str> = COLUMNS.iter().map(|(head, _)| *head).collect();
+        let rows: Vec<Vec<String>> = records.iter().map(row).collect();
+        output::table(&head, &rows);
+        let more = if answer.get("has_more").and_then(Value::as_bool) == Some(true) {
+            ", more match: raise --limit"
+        } else {
+            ""
+        };
+        println!(
+            "\n{} shown, {} looked at, {}{more}",
+            records.len(),
+            output::text(&answer, "scanned"),
+            output::text(&answer, "coverage")
+        );
+    }
+    Ok(())
+}
+
+async fn tail(client: &Client, global: &Global, filters: Filters) -> Result<()> {
+    let pairs = filters.pairs();
+    let mut from: Option<String> = None;
+    loop {
+        let mut query = pairs.clone();
+        query.extend(from.iter().map(|from| ("from", from.clone())));
+        let answer = tokio::select! {
+            answer = client.get_with("/api/v1/audit/tail", &query) => answer?,
+            _ = tokio::signal::ctrl_c() => return Ok(()),
+        };
+        from = Some(output::text(&answer, "next"));
+        for item in answer.get("items").and_then(Value::as_array).into_iter().flatten() {
+            match (item.get("record"), item.get("skipped")) {
+                (Some(record), _) if global.json => println!("{record}"),
+                (Some(record), _) => println!(
+                    "{}",
+                    row(record).iter().map(|cell| audit::render::escape(cell)).collect::<Vec<_>>().join("  ")
+                ),
+                (None, Some(skipped)) => println!("skipped {skipped} records, use `countersign audit query`"),
+                (None, None) => println!("{item}"),
+            }
+        }
+    }
+}
+
+fn row(record: &Value) -> Vec<String> {
+    let first = |members: &[&str]| {
+        members.iter().map(|member| output::text(record, member)).find(|text| !text.is_empty()).unwrap_or_default()
+    };
+    COLUMNS.iter().map(|(_, members)| first(members)).collect()
+}
+
+/// All members of all records, formula-safe (AUD-14).
+fn print_csv(records: &[Value]) {
+    let mut names: Vec<String> = Vec::new();
+    for name in records.iter().filter_map(Value::as_object).flat_map(|record| record.keys()) {
+        if !names.contains(name) {
+            names.push(name.clone());
+        }
+    }
+    println!("{}", names.join(","));
+    for record in records {
+        let cells: Vec<String> =
+            names.iter().map(|name| audit::render::csv_cell(&output::text(record, name))).collect();
+        println!("{}", cells.join(","));
+    }
+}

@@ -1,0 +1,100 @@
+//! `countersign serve`.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use clap::{Args, ValueEnum};
+use config::ServerConfig;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+use crate::roles::serve::{ServeOptions, Server};
+use crate::roles::startup;
+use crate::system::{SystemClock, SystemIds};
+
+/// Run control plane and gateway in this process.
+#[derive(Args)]
+#[command(
+    after_help = "A small server.toml:\n\n  auth_url = \"https://auth.example.org\"\n\n  [[certificate]]\n  name = \"main\"\n  cert = \"cert.pem\"\n  key = \"key.pem\"\n\n  [[listener]]\n  address = \"0.0.0.0:443\"\n  certificates = [\"main\"]\n\nThen open the set-up link it prints, and load apps with `countersign apply -f config/`."
+)]
+pub struct Serve {
+    /// The TOML file of this process
+    #[arg(short, long, value_name = "FILE")]
+    config: PathBuf,
+    /// How the process log is written
+    #[arg(long, value_enum, default_value = "json")]
+    log: LogFormat,
+}
+
+/// The process log; not the record.
+#[derive(Clone, Copy, ValueEnum)]
+pub enum LogFormat {
+    /// One JSON object a line
+    Json,
+    /// For people
+    Text,
+}
+
+impl Serve {
+    /// Runs until a signal ends it.
+    pub async fn run(self) -> Result<ExitCode> {
+        start_log(self.log);
+        let text = std::fs::read_to_string(&self.config)
+            .with_context(|| format!("cannot read the configuration `{}`", self.config.display()))?;
+        let mut config = match ServerConfig::parse(&self.config.display().to_string(), &text) {
+            Ok(config) => config,
+            Err(problems) => {
+                eprintln!("{problems}");
+                return Ok(ExitCode::from(2));
+            }
+        };
+        let base = self.config.parent().map(PathBuf::from).unwrap_or_default();
+        startup::resolve_paths(&mut config, &base);
+        let auth_url = config.auth_url.origin();
+        let server =
+            Server::start(config, ServeOptions::STANDARD, Arc::new(SystemClock::default()), Arc::new(SystemIds))
+                .await?;
+        announce(&server, &auth_url).await?;
+        wait_for_stop().await?;
+        tracing::info!("draining; a second signal ends at once");
+        tokio::select! {
+            () = server.stop() => {}
+            stopped = wait_for_stop() => stopped?,
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+async fn announce(server: &Server, auth_url: &str) -> Result<()> {
+    for address in &server.addresses {
+        tracing::info!(%address, auth_url, "serving");
+    }
+    tracing::info!(address = %server.admin_address, socket = %server.socket.display(), "health and control");
+    if server.control.people().needs_set_up() {
+        let link = server.portal.set_up_link("countersign serve").await?;
+        // The link is a secret for whoever reads the terminal, so it goes there and not into the log.
+        println!("There is no administrator yet. Open this link within 10 minutes:\n\n  {}\n", link.url());
+    }
+    Ok(())
+}
+
+async fn wait_for_stop() -> Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        interrupted = tokio::signal::ctrl_c() => interrupted?,
+    }
+    Ok(())
+}
+
+/// Starts the process log on standard error; `RUST_LOG` chooses what is in it.
+pub fn start_log(format: LogFormat) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match format {
+        LogFormat::Json => builder.json().init(),
+        LogFormat::Text => builder.init(),
+    }
+}

@@ -1,0 +1,73 @@
+//! `countersign session`.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::{Args, Subcommand};
+
+use crate::cli::Global;
+use crate::client::Client;
+use crate::output;
+
+/// Sessions: list and revoke.
+#[derive(Subcommand)]
+pub enum Session {
+    /// Live sessions, newest first
+    List {
+        /// Only of this person (e-mail address or id)
+        #[arg(long)]
+        user: Option<String>,
+    },
+    /// End sessions everywhere; answers when every stream is dead
+    Revoke(Which),
+}
+
+/// Whose or which.
+#[derive(Args)]
+#[group(required = true, multiple = false)]
+pub struct Which {
+    /// One session (ses_…)
+    session: Option<String>,
+    /// Every session of this person (e-mail address or id)
+    #[arg(long)]
+    user: Option<String>,
+}
+
+impl Session {
+    /// Runs it.
+    pub async fn run(self, global: &Global) -> Result<ExitCode> {
+        let client = Client::find(global)?;
+        match self {
+            Session::List { user } => {
+                let query: Vec<(&str, String)> = user.into_iter().map(|user| ("user", user)).collect();
+                let answer = client.get_with("/api/v1/sessions", &query).await?;
+                if global.json {
+                    output::json(&answer);
+                } else {
+                    let columns = [
+                        ("SESSION", "id"),
+                        ("USER", "email"),
+                        ("SINCE", "created"),
+                        ("LAST USED", "last_active"),
+                        ("ENDS", "ends"),
+                        ("NETWORK", "src_net"),
+                    ];
+                    output::list(&answer, "sessions", &columns);
+                }
+            }
+            Session::Revoke(Which { session, user }) => {
+                let body = match (session, user) {
+                    (Some(session), _) => serde_json::json!({ "session": session }),
+                    (None, user) => serde_json::json!({ "user": user }),
+                };
+                let answer = client.post("/api/v1/sessions/revoke", &body).await?;
+                if global.json {
+                    output::json(&answer);
+                } else {
+                    output::revocations(&answer);
+                }
+            }
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}

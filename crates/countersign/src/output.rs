@@ -1,0 +1,94 @@
+//! How commands speak: tables or JSON on standard output, errors as a chain on standard error.
+
+use std::process::ExitCode;
+
+use serde_json::Value;
+
+use crate::client::ApiError;
+
+/// Prints an error and what caused it. Refusals of the API keep their own words and exit code.
+pub fn report(error: &anyhow::Error) -> ExitCode {
+    if let Some(refusal) = error.downcast_ref::<ApiError>() {
+        eprintln!("countersign: {refusal}");
+        return ExitCode::from(refusal.exit_code());
+    }
+    eprintln!("countersign: {error}");
+    let mut shown = error.to_string();
+    for cause in error.chain().skip(1) {
+        let text = cause.to_string();
+        // A cause that its parent has quoted already says nothing new.
+        if !shown.contains(&text) {
+            eprintln!("  because: {text}");
+        }
+        shown.push_str(&text);
+    }
+    ExitCode::FAILURE
+}
+
+/// Prints JSON as the API sent it.
+pub fn json(value: &Value) {
+    println!("{}", serde_json::to_string_pretty(value).unwrap_or_default());
+}
+
+/// Prints rows under a head; cells are made safe for a terminal (AUD-14).
+pub fn table(head: &[&str], rows: &[Vec<String>]) {
+    let rows: Vec<Vec<String>> =
+        rows.iter().map(|row| row.iter().map(|cell| audit::render::escape(cell)).collect()).collect();
+    let mut widths: Vec<usize> = head.iter().map(|cell| cell.chars().count()).collect();
+    for row in &rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let line = |cells: &[String]| {
+        let padded: Vec<String> = cells.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+        println!("{}", padded.join("  ").trim_end());
+    };
+    line(&head.iter().map(|cell| (*cell).to_owned()).collect::<Vec<_>>());
+    rows.iter().for_each(|row| line(row));
+}
+
+/// A member of a JSON object as text: strings bare, lists joined, null empty.
+pub fn text(value: &Value, member: &str) -> String {
+    match value.get(member) {
+        Some(Value::String(text)) => text.clone(),
+        Some(Value::Array(items)) => items
+            .iter()
+            .map(|item| item.as_str().map_or_else(|| item.to_string(), str::to_owned))
+            .collect::<Vec<_>>()
+            .join(", "),
+        Some(Value::Null) | None => String::new(),
+        Some(other) => other.to_string(),
+    }
+}
+
+/// A list of objects as a table of the named members.
+pub fn list(value: &Value, member: &str, columns: &[(&str, &str)]) {
+    let items = value.get(member).and_then(Value::as_array).cloned().unwrap_or_default();
+    if items.is_empty() {
+        println!("none");
+        return;
+    }
+    let head: Vec<&str> = columns.iter().map(|(head, _)| *head).collect();
+    let rows: Vec<Vec<String>> =
+        items.iter().map(|item| columns.iter().map(|(_, member)| text(item, member)).collect()).collect();
+    table(&head, &rows);
+}
+
+/// What a change did to live sessions, in one line per withdrawal that did something.
+pub fn revocations(value: &Value) {
+    for revocation in value.get("revocations").and_then(Value::as_array).into_iter().flatten() {
+        for gateway in revocation.get("gateways").and_then(Value::as_array).into_iter().flatten() {
+            let sessions = revocation.get("sessions").and_then(Value::as_array).map_or(0, Vec::len);
+            println!(
+                "{}: {} of {} streams cut at gateway `{}` in {} ms, {sessions} sessions ended ({})",
+                text(revocation, "cause"),
+                text(gateway, "streams"),
+                text(gateway, "examined"),
+                text(gateway, "id"),
+                text(gateway, "ms"),
+                text(revocation, "id"),
+            );
+        }
+    }
+}

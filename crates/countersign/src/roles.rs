@@ -1,0 +1,9 @@
+//! Which parts run together. Only `serve` exists yet: control plane and gateway in one process on an embedded store.
+
+pub mod admin_listener;
+pub mod control_loop;
+pub mod control_socket;
+pub mod doors;
+pub mod keys;
+pub mod serve;
+pub mod startup;

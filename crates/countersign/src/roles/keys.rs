@@ -1,0 +1,211 @@
+//! Keys at rest and in memory: signing rings, keys of people and of days for the record. All sealed under the KEK
+//! before they reach the store (AUD-56, rulings ).
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use anyhow::{Context, Result, anyhow};
+use arc_swap::ArcSwap;
+use audit::{DailyKeyStore, Day, KeyStoreError, SealKey, SubjectKeys};
+use model::{Clock, Ids, Timestamp, UserId};
+use pki::jose::RingKey;
+use pki::seal::column_aad;
+use pki::{KeyRing, Sealer, SecretBytes, SigningKey};
+use serde::{Deserialize, Serialize};
+use store::{KeyStore, SealedSecret, SecretKind};
+use tokio::runtime::Handle;
+
+/// The store's secrets, opened and sealed.
+pub struct Vault {
+    store: Arc<dyn KeyStore>,
+    sealer: Sealer,
+    clock: Arc<dyn Clock>,
+    ids: Arc<dyn Ids>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredRing {
+    keys: Vec<StoredKey>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct StoredKey {
+    kid: String,
+    signs_from: i64,
+    pkcs8: String,
+}
+
+impl Vault {
+    /// Over `store`, sealing with `sealer`.
+    pub fn new(store: Arc<dyn KeyStore>, sealer: Sealer, clock: Arc<dyn Clock>, ids: Arc<dyn Ids>) -> Self {
+        Self { store, sealer, clock, ids }
+    }
+
+    fn aad(kind: SecretKind, name: &str) -> Vec<u8> {
+        column_aad("secrets", format!("{}/{name}", kind.as_str()).as_bytes(), "sealed", 1)
+    }
+
+    fn seal(&self, kind: SecretKind, name: &str, plaintext: &[u8]) -> Result<SealedSecret> {
+        let sealed = self.sealer.seal(&Self::aad(kind, name), plaintext, self.ids.as_ref())?;
+        Ok(SealedSecret { kind, name: name.to_owned(), sealed, put_at: self.clock.now() })
+    }
+
+    fn open(&self, secret: &SealedSecret) -> Result<SecretBytes> {
+        let aad = Self::aad(secret.kind, &secret.name);
+        self.sealer
+            .open(&aad, &secret.sealed)
+            .with_context(|| format!("the stored {} `{}`", secret.kind.as_str(), secret.name))
+    }
+
+    /// The ring of `purpose`, made at the first start.
+    pub async fn ring(&self, purpose: &str) -> Result<KeyRing> {
+        let kind = SecretKind::SigningKeyRing;
+        let stored = match self.store.secret(kind, purpose).await? {
+            Some(stored) => stored,
+            None => {
+                let ring = KeyRing::new(SigningKey::generate(purpose)?, self.clock.now());
+                self.store.add_secret(self.seal(kind, purpose, &encode(&ring)?)?).await?
+            }
+        };
+        decode(self.open(&stored)?.expose())
+    }
+
+    /// Keys of everyone, made for those who have none yet.
+    async fn subject_keys(&self, users: &[UserId]) -> Result<HashMap<UserId, SealKey>> {
+        let kind = SecretKind::SubjectKey;
+        let mut keys = HashMap::new();
+        for stored in self.store.secrets(kind).await? {
+            if let Ok(user) = stored.name.parse::<UserId>() {
+                keys.insert(user, seal_key(&self.open(&stored)?)?);
+            }
+        }
+        for user in users {
+            if !keys.contains_key(user) {
+                keys.insert(*user, self.new_subject_key(*user).await?);
+            }
+        }
+        Ok(keys)
+    }
+
+    async fn new_subject_key(&self, user: UserId) -> Result<SealKey> {
+        let kind = SecretKind::SubjectKey;
+        let fresh = SealKey::generate(self.ids.as_ref());
+        let kept = self.store.add_secret(self.seal(kind, &user.to_string(), fresh.bytes())?).await?;
+        seal_key(&self.open(&kept)?)
+    }
+}
+
+fn encode(ring: &KeyRing) -> Result<Vec<u8>> {
+    let keys = ring
+        .keys()
+        .map(|ring_key| {
+            Ok(StoredKey {
+                kid: ring_key.key.kid().to_owned(),
+                signs_from: ring_key.signs_from.0,
+                pkcs8: data_encoding::BASE64.encode(ring_key.key.to_pkcs8()?.expose()),
+            })
+        })
+        .collect::<Result<Vec<_>>>()?;
+    Ok(serde_json::to_vec(&StoredRing { keys })?)
+}
+
+fn decode(bytes: &[u8]) -> Result<KeyRing> {
+    let stored: StoredRing = serde_json::from_slice(bytes).context("a stored key ring is not readable")?;
+    let keys = stored
+        .keys
+        .into_iter()
+        .map(|key| {
+            let der = SecretBytes::new(data_encoding::BASE64.decode(key.pkcs8.as_bytes())?);
+            let signing = SigningKey::from_pkcs8(&key.kid, &der)?;
+            Ok(RingKey { key: Arc::new(signing), signs_from: Timestamp(key.signs_from) })
+        })
+        .collect::<Result<Vec<_>>>()?;
+    KeyRing::restore(keys).ok_or_else(|| anyhow!("a stored key ring has no key"))
+}
+
+fn seal_key(secret: &SecretBytes) -> Result<SealKey> {
+    let bytes: [u8; 32] = secret.expose().try_into().map_err(|_| anyhow!("a stored key has not 32 bytes"))?;
+    Ok(SealKey::new(bytes))
+}
+
+/// Keys of people, in memory: a map swapped whole.
+pub struct SubjectRing {
+    keys: ArcSwap<HashMap<UserId, SealKey>>,
+    vault: Arc<Vault>,
+}
+
+impl SubjectRing {
+    /// Reads all keys and makes those that are missing for `users`.
+    ///
+    /// # Errors
+    /// The store, or a key sealed under another KEK: do not start.
+    pub async fn load(vault: Arc<Vault>, users: &[UserId]) -> Result<Self> {
+        let keys = vault.subject_keys(users).await?;
+        Ok(Self { keys: ArcSwap::from_pointee(keys), vault })
+    }
+
+    /// Makes keys for people who have none yet. Until then their records are sealed under the key of the day.
+    ///
+    /// # Errors
+    /// The store.
+    pub async fn cover(&self, users: &[UserId]) -> Result<()> {
+        let known = self.keys.load_full();
+        let missing: Vec<UserId> = users.iter().copied().filter(|user| !known.contains_key(user)).collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let mut next = HashMap::clone(&known);
+        for user in missing {
+            next.insert(user, self.vault.new_subject_key(user).await?);
+        }
+        self.keys.store(Arc::new(next));
+        Ok(())
+    }
+}
+
+impl SubjectKeys for SubjectRing {
+    fn key_for(&self, user: &UserId) -> Option<SealKey> {
+        self.keys.load().get(user).cloned()
+    }
+}
+
+/// Keys of days. Called from threads of the log, never from the runtime, so waiting for the store is fine there.
+pub struct DayKeys {
+    vault: Arc<Vault>,
+    runtime: Handle,
+}
+
+impl DayKeys {
+    /// Over the vault; `runtime` runs the store.
+    pub fn new(vault: Arc<Vault>, runtime: Handle) -> Self {
+        Self { vault, runtime }
+    }
+}
+
+fn failed(error: impl std::fmt::Display) -> KeyStoreError {
+    KeyStoreError { cause: error.to_string() }
+}
+
+impl DailyKeyStore for DayKeys {
+    fn load(&self) -> Result<Vec<(Day, SealKey)>, KeyStoreError> {
+        let stored = self.runtime.block_on(self.vault.store.secrets(SecretKind::AuditDayKey)).map_err(failed)?;
+        stored
+            .iter()
+            .map(|secret| {
+                let day = Day(secret.name.parse().map_err(failed)?);
+                let key = seal_key(&self.vault.open(secret).map_err(failed)?).map_err(failed)?;
+                Ok((day, key))
+            })
+            .collect()
+    }
+
+    fn save(&self, day: Day, key: &SealKey) -> Result<(), KeyStoreError> {
+        let sealed = self.vault.seal(SecretKind::AuditDayKey, &day.0.to_string(), key.bytes()).map_err(failed)?;
+        self.runtime.block_on(self.vault.store.put_secret(sealed)).map_err(failed)
+    }
+
+    fn destroy(&self, day: Day) -> Result<(), KeyStoreError> {
+        let name = day.0.to_string();
+        self.runtime.block_on(self.vault.store.delete_secret(SecretKind::AuditDayKey, &name)).map(drop).map_err(failed)
+    }
+}

@@ -1,0 +1,386 @@
+//! `serve`: control plane and gateway in one process on an embedded store. Puts the rooms together and takes them down;
+//! it decides nothing.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use api::control::{assemble, newest};
+use api::http::{Portal, PortalParts, ReservedEndpoints, local_router};
+use api::{Actor, ApiSettings, ControlPlane, ControlPlaneParts, Failure, Published};
+use arc_swap::ArcSwap;
+use audit::{AuditLog, LogConfig, LogSeams};
+use config::ServerConfig;
+use config::server::ListenerConfig;
+use model::record::RecordType;
+use model::seams::Durability;
+use model::{AccessId, Clock, Ids, Recorder, SessionControl, SessionView, UserId};
+use pdp_administrator::{Administrator, SessionTable};
+use pep_gateway::{Gateway, GatewayParts, GatewaySettings, listener};
+use pip_identity::People;
+use pip_identity::links::Links;
+use pip_identity::passkeys::{Passkeys, RelyingParty};
+use pip_identity::throttle::Throttle;
+use pki::tls::Certificate;
+use pki::{Kek, NamedCertificate};
+use store::{SessionStore, Store};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::control_loop::{self, ControlLoopParts, Controller};
+use super::control_socket::ControlSocket;
+use super::doors::{LateEndpoints, LocalDoors, is_covered, snapshot};
+use super::keys::{DayKeys, SubjectRing, Vault};
+use super::{admin_listener, startup};
+
+/// The name of the only gateway of this role, in receipts and withdrawals.
+const GATEWAY: &str = "local";
+
+/// A server that runs.
+pub struct Server {
+    /// The operations.
+    pub control: Arc<ControlPlane>,
+    /// The pages; makes links.
+    pub portal: Arc<Portal>,
+    /// Where people connect; several listeners in the order of the configuration.
+    pub addresses: Vec<SocketAddr>,
+    /// The admin listener.
+    pub admin_address: SocketAddr,
+    /// The control socket.
+    pub socket: PathBuf,
+    gateway: Arc<Gateway>,
+    controller: Arc<Controller>,
+    log: Arc<AuditLog>,
+    store: Arc<Store>,
+    readiness: admin_listener::Readiness,
+    shutdown: CancellationToken,
+    tasks: TaskTracker,
+    ids: Arc<dyn Ids>,
+    clock: Arc<dyn Clock>,
+}
+
+/// What differs between a server and a demo.
+pub struct ServeOptions {
+    /// How long requests may go on after a stop was asked for.
+    pub drain: Duration,
+    /// Blank log segments kept ready.
+    pub log_reserves: usize,
+}
+
+impl ServeOptions {
+    /// A server's.
+    pub const STANDARD: ServeOptions = ServeOptions { drain: Duration::from_secs(30), log_reserves: 2 };
+}
+
+/// Everything that has been opened before rooms are put together.
+struct Opened {
+    config: ServerConfig,
+    options: ServeOptions,
+    clock: Arc<dyn Clock>,
+    ids: Arc<dyn Ids>,
+    kek: Kek,
+    store: Arc<Store>,
+    vault: Arc<Vault>,
+    people: Arc<People>,
+    subject_keys: Arc<SubjectRing>,
+    log: Arc<AuditLog>,
+    named: Vec<NamedCertificate>,
+    certificates: Vec<Certificate>,
+}
+
+impl Server {
+    /// Starts everything and answers when requests are served.
+    ///
+    /// # Errors
+    /// Whatever keeps it from serving, with what to mend; nothing is left running.
+    pub async fn start(
+        config: ServerConfig,
+        options: ServeOptions,
+        clock: Arc<dyn Clock>,
+        ids: Arc<dyn Ids>,
+    ) -> Result<Self> {
+        let opened = Opened::open(config, options, clock, ids).await?;
+        let listeners = bind(&opened.config.listeners).await?;
+        let admin = admin_listener::open(opened.config.admin_listen).await?;
+        let socket_path =
+            opened.config.control_socket.clone().unwrap_or_else(|| opened.config.data_dir.join("control.sock"));
+        let socket = ControlSocket::open(&socket_path).await?;
+        let tls = opened.config.listeners.iter().map(|listener| opened.tls(listener)).collect::<Result<Vec<_>>>()?;
+        let roots = opened.upstream_roots()?;
+        let addresses = listeners.iter().map(TcpListener::local_addr).collect::<Result<Vec<_>, _>>()?;
+        let admin_address = admin.local_addr()?;
+        let (shutdown, tasks) = (CancellationToken::new(), TaskTracker::new());
+        let public_port = opened.config.auth_url.port;
+        let drain = opened.options.drain;
+
+        let assembled = opened.assemble(&tasks, &shutdown).await?;
+        let readiness = Arc::new(AtomicBool::new(true));
+        tasks.spawn(admin_listener::serve(admin, Arc::clone(&readiness), shutdown.clone()));
+        let router = local_router(Arc::clone(&assembled.control), Arc::clone(&assembled.portal));
+        tasks.spawn(socket.serve(router, shutdown.clone()));
+        for ((listener, tls), address) in listeners.into_iter().zip(tls).zip(&addresses) {
+            let settings = listener::ListenerSettings {
+                name: Arc::from(address.to_string()),
+                public_port,
+                limits: listener::ListenerLimits::STANDARD,
+                drain,
+                upstream_roots_pem: roots.clone(),
+            };
+            let tls = Arc::new(ArcSwap::new(tls));
+            tasks.spawn(listener::serve(Arc::clone(&assembled.gateway), listener, tls, settings, shutdown.clone()));
+        }
+        tasks.close();
+        Ok(Self {
+            control: assembled.control,
+            portal: assembled.portal,
+            addresses,
+            admin_address,
+            socket: socket_path,
+            gateway: assembled.gateway,
+            controller: assembled.controller,
+            log: assembled.log,
+            store: assembled.store,
+            readiness,
+            shutdown,
+            tasks,
+            ids: assembled.ids,
+            clock: assembled.clock,
+        })
+    }
+
+    /// Drains and stops: no new requests, open ones end, records are kept, then store and log close.
+    pub async fn stop(self) {
+        self.readiness.store(false, Ordering::Relaxed);
+        self.shutdown.cancel();
+        self.tasks.wait().await;
+        self.gateway.finish_records().await;
+        self.controller.stop().await;
+        let now = self.clock.now();
+        let actor = Actor::system(AccessId(self.ids.uuid_v7(now)));
+        let mut record = actor.record(RecordType::SystemStop, now, &self.control.published().directory);
+        record.change.change = Some(Arc::from("stopped"));
+        self.log.append(record, Durability::Strict).await.ok();
+        let log = Arc::clone(&self.log);
+        tokio::task::spawn_blocking(move || log.close()).await.ok();
+        self.store.close().await;
+    }
+}
+
+/// Rooms that know each other.
+struct Assembled {
+    control: Arc<ControlPlane>,
+    portal: Arc<Portal>,
+    gateway: Arc<Gateway>,
+    controller: Arc<Controller>,
+    log: Arc<AuditLog>,
+    store: Arc<Store>,
+    ids: Arc<dyn Ids>,
+    clock: Arc<dyn Clock>,
+}
+
+impl Opened {
+    async fn open(
+        config: ServerConfig,
+        options: ServeOptions,
+        clock: Arc<dyn Clock>,
+        ids: Arc<dyn Ids>,
+    ) -> Result<Self> {
+        let pairs = startup::certificates(&config)?;
+        let (named, certificates) = pairs.into_iter().unzip();
+        startup::data_dir(&config.data_dir)?;
+        let kek = startup::kek(&config.data_dir, ids.as_ref())?;
+        let store = startup::store(&config.data_dir, &config.identity.rp_id, clock.as_ref()).await?;
+        let keys: Arc<dyn store::KeyStore> = store.clone();
+        let vault = Arc::new(Vault::new(keys, kek.sealer("secrets")?, Arc::clone(&clock), Arc::clone(&ids)));
+        let people = Arc::new(People::load(store.clone(), Arc::clone(&clock), Arc::clone(&ids)).await?);
+        let users: Vec<_> = people.directory().users.keys().copied().collect();
+        let subject_keys = Arc::new(SubjectRing::load(Arc::clone(&vault), &users).await?);
+        let log = open_log(&config, &options, &vault, &subject_keys, &clock, &ids).await?;
+        Ok(Self { config, options, clock, ids, kek, store, vault, people, subject_keys, log, named, certificates })
+    }
+
+    fn tls(&self, listener: &ListenerConfig) -> Result<Arc<rustls::ServerConfig>> {
+        let chosen = listener.certificates.iter().filter_map(|name| self.named.iter().find(|c| c.name == *name));
+        let chosen: Vec<NamedCertificate> = chosen.cloned().collect();
+        Ok(pki::tls::server_config(&chosen, startup::tls_settings(listener))?)
+    }
+
+    fn upstream_roots(&self) -> Result<Option<Arc<str>>> {
+        let Some(path) = &self.config.upstream_roots else { return Ok(None) };
+        let pem = std::fs::read_to_string(path)
+            .with_context(|| format!("cannot read `upstream_roots` at `{}`", path.display()))?;
+        Ok(Some(Arc::from(pem)))
+    }
+
+    async fn assemble(self, tasks: &TaskTracker, shutdown: &CancellationToken) -> Result<Assembled> {
+        let auth_url = self.config.auth_url.origin();
+        let (published, checked) = self.first_version().await?;
+        let table = Arc::new(SessionTable::new());
+        let (administrator, restored) = self.restore_sessions(&table).await?;
+        let return_sealer = Arc::new(self.kek.sealer(pki::return_ticket::PURPOSE)?);
+        let assertion_keys = Arc::new(ArcSwap::from_pointee(self.vault.ring("assertion").await?));
+        let receipt_keys = Arc::new(ArcSwap::from_pointee(self.vault.ring("receipt").await?));
+        let endpoints = Arc::new(LateEndpoints::default());
+        let recorder: Arc<dyn Recorder> = self.log.clone();
+        let gateway = Gateway::new(GatewayParts {
+            settings: GatewaySettings { auth_url: auth_url.clone() },
+            snapshot: snapshot(&published),
+            sessions: Arc::clone(&table) as Arc<dyn SessionView>,
+            recorder: Arc::clone(&recorder),
+            reserved: endpoints.clone(),
+            clock: Arc::clone(&self.clock),
+            ids: Arc::clone(&self.ids),
+            return_sealer: Arc::clone(&return_sealer),
+            assertion_keys: Arc::clone(&assertion_keys),
+        });
+        let (controller, _loop) = control_loop::start(ControlLoopParts {
+            administrator,
+            restored,
+            table: Arc::clone(&table),
+            store: self.store.clone(),
+            doors: vec![(GATEWAY.to_owned(), gateway.live_streams())],
+            recorder: Arc::clone(&recorder),
+            receipt_keys: Arc::clone(&receipt_keys),
+            issuer: auth_url.clone(),
+            clock: Arc::clone(&self.clock),
+            ids: Arc::clone(&self.ids),
+        });
+        let (doors, told) = LocalDoors::new(Arc::clone(&gateway), self.certificates);
+        let control = ControlPlane::new(ControlPlaneParts {
+            settings: ApiSettings {
+                auth_url,
+                auth_host: self.config.auth_url.host.clone(),
+                public_port: self.config.auth_url.port,
+                session_idle: self.config.identity.session_idle,
+                session_absolute: self.config.identity.session_absolute,
+            },
+            people: Arc::clone(&self.people),
+            sessions: Arc::clone(&controller) as Arc<dyn SessionControl>,
+            session_view: table,
+            configs: self.store.clone(),
+            log: Arc::clone(&self.log),
+            recorder,
+            doors: Arc::new(doors),
+            published,
+            clock: Arc::clone(&self.clock),
+            ids: Arc::clone(&self.ids),
+        });
+        let identity = &self.config.identity;
+        let rp = RelyingParty::new(&identity.rp_id, &identity.rp_name, &[self.config.auth_url.origin()])?;
+        let passkeys = Arc::new(Passkeys::new(Arc::clone(&self.people), Arc::new(Throttle::new()), rp));
+        let portal = Arc::new(Portal::new(PortalParts {
+            control: Arc::clone(&control),
+            passkeys,
+            links: Links::new(Arc::clone(&self.people)),
+            return_sealer,
+            form_sealer: self.kek.sealer("form-token")?,
+            assertion_keys,
+            receipt_keys,
+        }));
+        endpoints.set(Arc::new(ReservedEndpoints::new(Arc::clone(&control), Arc::clone(&portal))));
+        tasks.spawn(cover_people(self.subject_keys, told, shutdown.clone()));
+        tasks.spawn(Arc::clone(gateway.streams()).run_hold_timer(shutdown.clone()));
+        let now = self.clock.now();
+        let actor = Actor::system(AccessId(self.ids.uuid_v7(now)));
+        let mut record = actor.record(RecordType::SystemStart, now, &control.published().directory);
+        record.change.change = Some(Arc::from(format!("countersign {} started", env!("CARGO_PKG_VERSION"))));
+        self.log.append(record, Durability::Strict).await?;
+        if let Some(checked) = checked {
+            control.resume(&actor, &checked).await?;
+        }
+        let (log, store, ids, clock) = (self.log, self.store, self.ids, self.clock);
+        Ok(Assembled { control, portal, gateway, controller, log, store, ids, clock })
+    }
+
+    /// The newest applied configuration, checked again against this process; without one, only the built-in app.
+    async fn first_version(&self) -> Result<(Published, Option<api::control::Checked>)> {
+        let newest = newest(self.store.as_ref()).await?;
+        let (version, files) = newest.clone().unwrap_or_default();
+        let groups: BTreeSet<String> = self.people.directory().groups.keys().map(|id| id.as_str().to_owned()).collect();
+        let covered = |host: &str| is_covered(&self.certificates, host);
+        let checked =
+            api::control::check_files(&files, &self.config.auth_url.host, &covered, &groups).map_err(|failure| {
+                match failure {
+                    Failure::Problems(problems) => anyhow::anyhow!(
+                        "the applied configuration {version} does not fit this process any more:\n{problems}"
+                    ),
+                    other => anyhow::Error::new(other),
+                }
+            })?;
+        let (apps, policies) = checked.parts();
+        let published = assemble(version, apps, policies, self.people.directory())?;
+        Ok((published, newest.map(|_| checked)))
+    }
+
+    async fn restore_sessions(&self, table: &SessionTable) -> Result<(Administrator, Vec<pdp_administrator::Output>)> {
+        let mut snapshot = self.store.sessions().await?;
+        let directory = self.people.directory();
+        snapshot.user_epochs.extend(directory.users.values().map(|user| (user.id, user.epoch)));
+        table.load(&snapshot);
+        Ok(Administrator::restore(&snapshot, self.clock.now()))
+    }
+}
+
+/// Makes keys for everyone who comes into the directory.
+async fn cover_people(keys: Arc<SubjectRing>, mut told: watch::Receiver<Vec<UserId>>, shutdown: CancellationToken) {
+    loop {
+        tokio::select! {
+            changed = told.changed() => if changed.is_err() { return },
+            () = shutdown.cancelled() => return,
+        }
+        let users = told.borrow_and_update().clone();
+        if let Err(error) = keys.cover(&users).await {
+            tracing::error!(%error, "keys for new people could not be kept");
+        }
+    }
+}
+
+async fn open_log(
+    config: &ServerConfig,
+    options: &ServeOptions,
+    vault: &Arc<Vault>,
+    subject_keys: &Arc<SubjectRing>,
+    clock: &Arc<dyn Clock>,
+    ids: &Arc<dyn Ids>,
+) -> Result<Arc<AuditLog>> {
+    let log_config = LogConfig {
+        segment_bytes: config.audit.segment_bytes,
+        reserves: options.log_reserves,
+        ..LogConfig::new(config.data_dir.join("audit"), format!("{}/{GATEWAY}", config.audit.origin))
+    };
+    let seams = LogSeams {
+        clock: Arc::clone(clock),
+        ids: Arc::clone(ids),
+        subject_keys: subject_keys.clone(),
+        daily_keys: Arc::new(DayKeys::new(Arc::clone(vault), tokio::runtime::Handle::current())),
+    };
+    let (log, report) = tokio::task::spawn_blocking(move || AuditLog::open(&log_config, seams)).await??;
+    tracing::info!(
+        origin = %report.origin,
+        next_seq = report.next_seq,
+        cut_bytes = report.cut_bytes,
+        gaps = report.gaps.len(),
+        closed_accesses = report.closed_accesses,
+        "the audit log is open"
+    );
+    Ok(Arc::new(log))
+}
+
+async fn bind(listeners: &[ListenerConfig]) -> Result<Vec<TcpListener>> {
+    let mut bound = Vec::new();
+    for listener in listeners {
+        let address = listener.address;
+        bound.push(
+            TcpListener::bind(address)
+                .await
+                .with_context(|| format!("cannot listen on {address}; is another server running there?"))?,
+        );
+    }
+    Ok(bound)
+}

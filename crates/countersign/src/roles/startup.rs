@@ -1,0 +1,98 @@
+//! What must hold before anything is served: files, keys, store, log, configuration. Each error says what to mend.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context, Result, bail};
+use config::ServerConfig;
+use config::server::CertificateFiles;
+use model::{Clock, Ids};
+use pki::tls::{Certificate, PostQuantum, TlsSettings, TlsVersion};
+use pki::{Kek, NamedCertificate, SecretText};
+use store::{MetaStore, Store};
+
+/// The folder everything lives in, made private to its owner.
+///
+/// # Errors
+/// The system refuses.
+pub fn data_dir(path: &Path) -> Result<()> {
+    use std::os::unix::fs::DirBuilderExt;
+    if path.exists() {
+        return Ok(());
+    }
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(path)
+        .with_context(|| format!("cannot make the data folder `{}`", path.display()))
+}
+
+/// The key-encryption key, made at the first start (rulings R-30).
+///
+/// # Errors
+/// The file is readable by others or no key.
+pub fn kek(data: &Path, ids: &dyn Ids) -> Result<Kek> {
+    Ok(Kek::load_or_create(&data.join("kek"), ids)?)
+}
+
+/// The store, with the relying party id fixed at install (ID-24).
+///
+/// # Errors
+/// The file is newer, damaged or on a network; or `rp_id` was changed.
+pub async fn store(data: &Path, rp_id: &str, clock: &dyn Clock) -> Result<Arc<Store>> {
+    let store = Store::open(&data.join("state.db"), clock.now()).await.context("the store does not open")?;
+    let fixed = store.fix_fact(store::RP_ID, rp_id, clock.now()).await?;
+    if fixed != rp_id {
+        bail!(
+            "`[identity] rp_id` is `{rp_id}`, but passkeys of this installation belong to `{fixed}` and would all stop working; \
+             set it back to `{fixed}`"
+        );
+    }
+    Ok(Arc::new(store))
+}
+
+/// The certificates of the configuration, read and parsed.
+///
+/// # Errors
+/// A file is missing, or the pair does not fit.
+pub fn certificates(config: &ServerConfig) -> Result<Vec<(NamedCertificate, Certificate)>> {
+    config.certificates.iter().map(certificate).collect()
+}
+
+fn certificate(files: &CertificateFiles) -> Result<(NamedCertificate, Certificate)> {
+    let read = |path: &PathBuf, what: &str| {
+        std::fs::read_to_string(path)
+            .with_context(|| format!("cannot read the {what} of certificate `{}` at `{}`", files.name, path.display()))
+    };
+    let named = NamedCertificate {
+        name: files.name.clone(),
+        chain_pem: read(&files.cert, "chain")?,
+        key_pem: SecretText::new(read(&files.key, "key")?),
+    };
+    let parsed = named.parse()?;
+    Ok((named, parsed))
+}
+
+/// The TLS settings of a listener.
+pub fn tls_settings(listener: &config::server::ListenerConfig) -> TlsSettings {
+    TlsSettings {
+        min_version: if listener.requires_tls13 { TlsVersion::V1_3 } else { TlsVersion::V1_2 },
+        pq: if listener.requires_pq { PostQuantum::Require } else { PostQuantum::Prefer },
+    }
+}
+
+/// Relative paths of the file are relative to its folder.
+pub fn resolve_paths(config: &mut ServerConfig, base: &Path) {
+    let resolve = |path: &mut PathBuf| {
+        if path.is_relative() {
+            *path = base.join(&*path);
+        }
+    };
+    resolve(&mut config.data_dir);
+    config.control_socket.as_mut().map(resolve);
+    config.upstream_roots.as_mut().map(resolve);
+    for certificate in &mut config.certificates {
+        resolve(&mut certificate.cert);
+        resolve(&mut certificate.key);
+    }
+}
