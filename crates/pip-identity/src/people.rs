@@ -24,7 +24,7 @@ pub use self::reconcile::{Declared, DeclaredError, DeclaredGroup, DeclaredUser};
 use crate::directory::{self, DirectoryError, parse_email, parse_group_id, parse_name};
 use crate::store::{
     DirectoryChange, DirectoryRows, DirectoryStore, GroupRow, MembershipSource, Origin, StoreError, USER_HANDLE_BYTES,
-    Unique, UserRow,
+    UserRow,
 };
 
 /// How often an edit is tried again because somebody else changed the directory meanwhile.
@@ -336,9 +336,6 @@ impl People {
                     return Ok(Change::between(&before.directory, &after.directory));
                 }
                 Err(StoreError::VersionMoved { .. }) => before = Arc::new(Snapshot::of(self.store.load().await?)?),
-                Err(StoreError::Taken(Unique::Email)) => {
-                    return Err(PeopleError::EmailTaken("one of the addresses".into()));
-                }
                 Err(error) => return Err(error.into()),
             }
         }

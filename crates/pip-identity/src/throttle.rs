@@ -22,8 +22,9 @@ pub const MAX_ACCOUNT_FAILURES: u32 = 100;
 pub const FREE_ACCOUNT_FAILURES: u32 = 2;
 /// Failures of an address that cost no delay: an office behind one address.
 pub const FREE_ADDRESS_FAILURES: u32 = 20;
-/// How long an address must be quiet to be forgotten.
-pub const ADDRESS_MEMORY: Duration = Duration::from_secs(24 * 3600);
+/// How often an address is forgiven one failure, so that the typing errors of an office do not add up for weeks. Equal
+/// to the longest delay, so that whoever goes on guessing stays there.
+pub const FORGIVEN_EVERY: Duration = LONGEST_DELAY;
 /// The most accounts, and the most addresses, that are remembered.
 pub const MAX_LANES: usize = 65_536;
 
@@ -69,6 +70,24 @@ struct Lanes {
 struct Lane {
     failures: u32,
     last: Timestamp,
+    /// Up to when failures have been forgiven.
+    forgiven: Timestamp,
+}
+
+impl Lane {
+    fn forgive(&mut self, now: Timestamp) {
+        let due = now.since(self.forgiven).as_secs() / FORGIVEN_EVERY.as_secs();
+        let due = u32::try_from(due).unwrap_or(u32::MAX);
+        self.failures = self.failures.saturating_sub(due);
+        self.forgiven = if self.failures == 0 { now } else { self.forgiven + FORGIVEN_EVERY.saturating_mul(due) };
+    }
+}
+
+/// Which failures are ever forgiven.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Account,
+    Address,
 }
 
 /// An IPv4 address or an IPv6 /64.
@@ -89,7 +108,7 @@ impl Throttle {
     /// # Errors
     /// The address must wait.
     pub fn begin_address(&self, from: IpAddr, now: Timestamp) -> Result<(), Throttled> {
-        begin(&mut self.lanes().prefixes, Prefix::of(from), FREE_ADDRESS_FAILURES, u32::MAX, now)
+        begin(&mut self.lanes().prefixes, Prefix::of(from), Kind::Address, now)
     }
 
     /// Begins an attempt for an account. Counts it as failed.
@@ -97,7 +116,7 @@ impl Throttle {
     /// # Errors
     /// The account must wait, or is closed until [`Throttle::succeeded`].
     pub fn begin_account(&self, account: AccountKey, now: Timestamp) -> Result<(), Throttled> {
-        begin(&mut self.lanes().accounts, account, FREE_ACCOUNT_FAILURES, MAX_ACCOUNT_FAILURES, now)
+        begin(&mut self.lanes().accounts, account, Kind::Account, now)
     }
 
     /// The attempt was good: the account starts afresh, after a passkey also for codes, and the address gets back what
@@ -139,25 +158,27 @@ impl Prefix {
 fn begin<K: Eq + std::hash::Hash + Copy>(
     lanes: &mut HashMap<K, Lane>,
     key: K,
-    free: u32,
-    cap: u32,
+    kind: Kind,
     now: Timestamp,
 ) -> Result<(), Throttled> {
-    let mut failures = 0;
-    if let Some(lane) = lanes.get(&key) {
-        if lane.failures >= cap {
-            return Err(Throttled::Closed);
-        }
-        let is_forgotten = cap == u32::MAX && now.since(lane.last) >= ADDRESS_MEMORY;
-        failures = if is_forgotten { 0 } else { lane.failures };
-        let ready_at = lane.last + delay(failures, free);
-        if now < ready_at {
-            return Err(Throttled::Wait { retry_after: now.until(ready_at) });
-        }
-    } else if lanes.len() >= MAX_LANES {
+    if !lanes.contains_key(&key) && lanes.len() >= MAX_LANES {
         forget_least_failed(lanes);
     }
-    lanes.insert(key, Lane { failures: failures.saturating_add(1), last: now });
+    let lane = lanes.entry(key).or_insert(Lane { failures: 0, last: now, forgiven: now });
+    let free = match kind {
+        Kind::Account if lane.failures >= MAX_ACCOUNT_FAILURES => return Err(Throttled::Closed),
+        Kind::Account => FREE_ACCOUNT_FAILURES,
+        Kind::Address => {
+            lane.forgive(now);
+            FREE_ADDRESS_FAILURES
+        }
+    };
+    let ready_at = lane.last + delay(lane.failures, free);
+    if now < ready_at {
+        return Err(Throttled::Wait { retry_after: now.until(ready_at) });
+    }
+    lane.failures = lane.failures.saturating_add(1);
+    lane.last = now;
     Ok(())
 }
 
@@ -259,14 +280,14 @@ mod tests {
     }
 
     #[test]
-    fn a_quiet_address_is_forgotten_after_a_day_and_an_account_is_not() {
+    fn an_address_is_forgiven_one_failure_a_quarter_of_an_hour_and_an_account_none() {
         let throttle = Throttle::new();
         for _ in 0..=FREE_ADDRESS_FAILURES {
             throttle.begin_address(HOME, at(0)).unwrap();
         }
         assert!(throttle.begin_address(HOME, at(0)).is_err());
-        throttle.begin_address(HOME, at(24 * 3600)).unwrap();
-        throttle.begin_address(HOME, at(24 * 3600)).unwrap();
+        throttle.begin_address(HOME, at(900)).unwrap();
+        assert!(throttle.begin_address(HOME, at(900)).is_err());
 
         for _ in 0..=FREE_ACCOUNT_FAILURES {
             throttle.begin_account(alice(), at(0)).unwrap();
@@ -274,6 +295,30 @@ mod tests {
         throttle.begin_account(alice(), at(24 * 3600)).unwrap();
         let wait = Throttled::Wait { retry_after: FIRST_DELAY * 2 };
         assert_eq!(throttle.begin_account(alice(), at(24 * 3600)), Err(wait));
+    }
+
+    #[test]
+    fn a_busy_office_with_a_typing_error_an_hour_is_never_slowed_down() {
+        let throttle = Throttle::new();
+        for minute in 0..(14 * 24 * 60) {
+            throttle.begin_address(HOME, at(minute * 60)).unwrap();
+            if minute % 60 != 0 {
+                throttle.succeeded(alice(), HOME);
+            }
+        }
+    }
+
+    #[test]
+    fn whoever_goes_on_guessing_from_one_address_ends_near_the_longest_delay() {
+        let throttle = Throttle::new();
+        let (mut now, mut begun_on_the_second_day) = (0, 0);
+        while now < 2 * 24 * 3600 {
+            if throttle.begin_address(HOME, at(now)).is_ok() && now >= 24 * 3600 {
+                begun_on_the_second_day += 1;
+            }
+            now += 1;
+        }
+        assert!(begun_on_the_second_day <= 24 * 4 + 1, "{begun_on_the_second_day}");
     }
 
     #[test]

@@ -140,8 +140,12 @@ impl Passkeys {
         if user != session.user || !is_active {
             return Err(PasskeyRefusal::AccountDisabled.into());
         }
-        let credential = self.verify_registration(&client, &answer, &state)?;
         let store = self.people.store();
+        // The core refuses what is in the exclude list under another name.
+        if store.passkey(&answer.raw_id).await?.is_some() {
+            return Err(PasskeyRefusal::AlreadyEnrolled.into());
+        }
+        let credential = self.verify_registration(&client, &answer, &state)?;
         if store.passkeys_of(user).await?.len() >= MAX_PASSKEYS {
             return Err(PasskeyRefusal::TooManyPasskeys.into());
         }
@@ -212,6 +216,10 @@ fn activate(
     account: &UserRow,
     along: Vec<DirectoryChange>,
 ) -> Result<(), PeopleError> {
+    // Asked again inside the transaction: of two set-up links used at the same time, one makes an administrator.
+    if link.kind == LinkKind::SetUp && draft.has_admin()? {
+        return Err(PeopleError::Store(StoreError::Moved));
+    }
     if link.user.is_none() {
         draft.add_user(account.clone())?;
     }

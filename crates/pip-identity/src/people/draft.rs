@@ -6,6 +6,7 @@ use model::directory::{ADMINS_GROUP, GroupId};
 use model::{Directory, Timestamp, UserId, UserState};
 
 use super::{PeopleError, owned_by_file};
+use crate::directory;
 use crate::store::{
     DirectoryChange, DirectoryRows, GroupRow, LinkKind, MembershipRow, MembershipSource, Origin, UserRow,
 };
@@ -60,6 +61,11 @@ impl Draft {
         changes.extend(new_members.map(|(key, source)| DirectoryChange::PutMembership(membership_row(key, *source))));
         changes.extend(self.along.iter().cloned());
         changes
+    }
+
+    /// Whether somebody can administer in this draft.
+    pub(crate) fn has_admin(&self) -> Result<bool, PeopleError> {
+        Ok(!active_admins(&directory::build(&self.rows(0))?).is_empty())
     }
 
     pub(crate) fn user_mut(&mut self, id: UserId) -> Result<&mut UserRow, PeopleError> {

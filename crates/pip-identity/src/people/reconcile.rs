@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use model::directory::GroupId;
-use model::{Timestamp, UserId, UserState};
+use model::{Timestamp, UserId};
 
 use super::{Draft, PeopleError};
 use crate::directory::{DirectoryError, parse_email, parse_group_id, parse_name};
@@ -310,5 +310,4 @@ fn settle_memberships(draft: &mut Draft, wanted: BTreeSet<(GroupId, UserId)>) {
         *source == MembershipSource::External && row.membership == MembershipSource::External
     });
     draft.memberships.extend(wanted.into_iter().map(|key| (key, MembershipSource::Applied)));
-    debug_assert!(draft.users.values().all(|row| row.state != UserState::Disabled || row.epoch > 0));
 }

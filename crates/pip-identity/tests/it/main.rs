@@ -1,6 +1,6 @@
 //! People from the outside: the public API over the in-memory store, with a software authenticator.
 
-#![expect(clippy::unwrap_used, clippy::expect_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 #![expect(unreachable_pub, reason = "one binary: modules share what they export")]
 
 mod device;

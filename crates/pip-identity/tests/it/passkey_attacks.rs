@@ -382,6 +382,47 @@ async fn a_credential_id_of_somebody_else_is_refused_and_stays_theirs() {
 }
 
 #[tokio::test]
+async fn a_passkey_is_not_enrolled_a_second_time_by_its_owner() {
+    let (world, _, enrolled) = World::with_admin().await;
+    let session = world.session(enrolled.signed_in.user);
+    let options = world.passkeys.start_registration(&session).await.unwrap();
+    let answer = Device::default().create(&options).await;
+    world.passkeys.finish_registration(&session, &answer.json(), "x").await.unwrap();
+    let again = world.passkeys.start_registration(&session).await.unwrap();
+    let mut replayed = answer.clone();
+    replayed.change_client_data(|data| data["challenge"] = again["publicKey"]["challenge"].clone());
+    let refusal = world.passkeys.finish_registration(&session, &replayed.json(), "x").await.unwrap_err();
+    assert_eq!(refusal.why, PasskeyRefusal::AlreadyEnrolled);
+}
+
+#[tokio::test]
+async fn two_set_up_links_used_at_the_same_time_make_one_administrator() {
+    let world = World::new().await;
+    let (carol, _) = world.add("carol@corp.example").await;
+    let (mallory, _) = world.add("mallory@corp.example").await;
+    let beside = world.beside().await;
+    let first = world.links.set_up(Some(carol), "local-operator").await.unwrap();
+    let second = beside.links.set_up(Some(mallory), "local-operator").await.unwrap();
+    // The second voided the first. As if both had been made in the same instant, the first is open again.
+    let mut row = first.row.clone();
+    row.id = model::InvitationId(uuid::Uuid::from_u128(9));
+    let purge = DirectoryChange::PurgeLinks { before: row.expires_at + std::time::Duration::from_secs(1) };
+    let both = vec![purge, DirectoryChange::PutLink(row), DirectoryChange::PutLink(second.row.clone())];
+    world.store.apply(None, both).await.unwrap();
+
+    let options = beside.passkeys.start_enrolment(second.secret.expose(), None).await.unwrap();
+    let late = Device::default().create(&options).await;
+    let options = world.passkeys.start_enrolment(first.secret.expose(), None).await.unwrap();
+    let answer = Device::default().create(&options).await;
+    world.passkeys.finish_enrolment(first.secret.expose(), &answer.json(), "x").await.unwrap();
+    assert!(beside.people.needs_set_up(), "the other process has not heard of it");
+    let refusal = beside.passkeys.finish_enrolment(second.secret.expose(), &late.json(), "x").await.err().unwrap();
+    assert!(matches!(refusal.why, PasskeyRefusal::Link(LinkRefusal::Used { .. })), "{refusal}");
+    let directory = beside.people.reload().await.unwrap();
+    assert_eq!(directory.users[&mallory].state, UserState::Invited);
+}
+
+#[tokio::test]
 async fn an_enrolment_with_the_challenge_of_another_link_is_refused() {
     let (world, _, _) = World::with_admin().await;
     let (alice, _) = world.add("alice@corp.example").await;

@@ -174,13 +174,7 @@ async fn edits_of_what_files_declare_are_refused_and_name_the_file() {
 #[tokio::test]
 async fn edits_at_the_same_time_both_count() {
     let world = World::new().await;
-    let other = pip_identity::People::load(
-        world.store.clone(),
-        world.clock.clone(),
-        std::sync::Arc::new(testkit::SeqIds::seeded(8)),
-    )
-    .await
-    .unwrap();
+    let other = world.beside().await.people;
     world.people.create_group("a", "A", BTreeSet::new()).await.unwrap();
     // `other` has not seen group a: its first attempt is refused by version, the second counts.
     other.create_group("b", "B", BTreeSet::new()).await.unwrap();

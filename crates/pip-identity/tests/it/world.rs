@@ -28,9 +28,16 @@ pub struct World {
 
 impl World {
     pub async fn new() -> Self {
-        let clock = Arc::new(SimClock::default());
-        let store = Arc::new(MemoryStore::new());
-        let ids = Arc::new(SeqIds::seeded(7));
+        Self::over(Arc::new(SimClock::default()), Arc::new(MemoryStore::new()), 7).await
+    }
+
+    /// Another process on the same database.
+    pub async fn beside(&self) -> Self {
+        Self::over(self.clock.clone(), self.store.clone(), 8).await
+    }
+
+    async fn over(clock: Arc<SimClock>, store: Arc<MemoryStore>, seed: u64) -> Self {
+        let ids = Arc::new(SeqIds::seeded(seed));
         let people = Arc::new(People::load(store.clone(), clock.clone(), ids).await.unwrap());
         let throttle = Arc::new(Throttle::new());
         let rp = RelyingParty::new("localhost", "Countersign", &[ORIGIN.to_owned()]).unwrap();
