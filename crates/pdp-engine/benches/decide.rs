@@ -93,7 +93,7 @@ fn at(sorted: &[Duration], percent: usize) -> f64 {
 fn policies(size: usize) -> String {
     let mut text = String::new();
     for n in 0..size.saturating_sub(5) {
-        let (app, group, user) = (n % APPS, (n * 7 + n / APPS) % GROUPS, n % USERS);
+        let (app, group, user) = (n / 10 % APPS, n * 7 % GROUPS, n / 10 % USERS);
         text.push_str(&match n % 10 {
             0..=5 => format!(
                 "@id(\"p{n}\") permit (principal in Group::\"group-{group}\", action in Action::\"http\", resource in \

@@ -1,24 +1,71 @@
-//! Facts as a Cedar context (policy.md PO-26): built from the typed facts by construction.
+//! Facts as a Cedar context (policy.md PO-26, PO-28): built from the typed facts by construction.
 //!
-//! Invariant: every attribute of the schema is filled; [`crate::fact_table`] is the only source of names.
+//! Invariants: [`crate::fact_table`] is the only source of names; a context holds every attribute that some policy of the
+//! slice reads (`has` counts as a read). An attribute left out by mistake raises an evaluation error, hence DENY.
+
+use std::collections::BTreeSet;
 
 use cedar_policy::{Context, RestrictedExpression};
 use model::Facts;
 
 use crate::fact_table::{Fact, FactValue, RECORDS, posture, walk};
 
+/// Which attributes to fill: one mask per record, one bit per attribute, in the order of the fact table.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Needs([u32; RECORDS]);
+
+impl Needs {
+    /// Every attribute.
+    pub(crate) const ALL: Needs = Needs([u32::MAX; RECORDS]);
+
+    /// What policies with this read set need.
+    pub(crate) fn of<'a>(paths: impl Iterator<Item = &'a String>) -> Self {
+        let read: BTreeSet<&str> = paths.map(String::as_str).collect();
+        let mut masks = Vec::with_capacity(RECORDS);
+        walk(&Facts::unknown(), |record, attributes| {
+            let record = format!("context.{record}");
+            let is_whole = read.contains("context") || read.contains(record.as_str());
+            let mut mask = 0;
+            for (at, (name, _)) in attributes.iter().enumerate() {
+                let path = format!("{record}.{name}");
+                if is_whole || read.iter().any(|read| is_at_or_below(read, &path)) {
+                    mask |= 1_u32 << at;
+                }
+            }
+            masks.push(mask);
+        });
+        masks.try_into().map_or(Self::ALL, Self)
+    }
+
+    /// Whether some attribute is in both.
+    pub(crate) fn meets(&self, other: &Needs) -> bool {
+        self.0.iter().zip(&other.0).any(|(a, b)| a & b != 0)
+    }
+}
+
+fn is_at_or_below(read: &str, path: &str) -> bool {
+    read.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+}
+
 /// The context of a question; `None` if Cedar refuses it, which the caller answers with DENY.
-pub(crate) fn build(facts: &Facts) -> Option<Context> {
+pub(crate) fn build(facts: &Facts, needs: &Needs) -> Option<Context> {
     let mut records = Vec::with_capacity(RECORDS);
-    walk(facts, |name, attributes| records.push((name, record(attributes))));
+    let mut masks = needs.0.iter();
+    walk(facts, |name, attributes| match masks.next() {
+        Some(0) | None => {}
+        Some(mask) => {
+            let needed = attributes.iter().enumerate().filter(|(at, _)| mask & (1 << at) != 0);
+            records.push((name, record(needed.map(|(_, fact)| fact))));
+        }
+    });
     let pairs: Option<Vec<_>> =
         records.into_iter().map(|(name, record)| record.map(|record| (name.to_owned(), record))).collect();
     Context::from_pairs(pairs?).ok()
 }
 
-fn record(attributes: &[Fact<'_>]) -> Option<RestrictedExpression> {
+fn record<'a>(attributes: impl Iterator<Item = &'a Fact<'a>>) -> Option<RestrictedExpression> {
     let pairs: Option<Vec<_>> =
-        attributes.iter().map(|(name, fact)| value(*fact).map(|value| ((*name).to_owned(), value))).collect();
+        attributes.map(|(name, fact)| value(*fact).map(|value| ((*name).to_owned(), value))).collect();
     RestrictedExpression::new_record(pairs?).ok()
 }
 
@@ -26,10 +73,38 @@ fn value(fact: FactValue<'_>) -> Option<RestrictedExpression> {
     Some(match fact {
         FactValue::Bool(value) => RestrictedExpression::new_bool(value),
         FactValue::Long(value) => RestrictedExpression::new_long(value),
-        FactValue::Posture(fact) => record(&posture(fact))?,
+        FactValue::Posture(fact) => record(posture(fact).iter())?,
         FactValue::Text(text) => RestrictedExpression::new_string(text.to_owned()),
         FactValue::Texts(texts) => {
             RestrictedExpression::new_set(texts.iter().map(|text| RestrictedExpression::new_string(text.clone())))
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn filled(paths: &[&str]) -> String {
+        let paths: Vec<String> = paths.iter().map(|path| (*path).to_owned()).collect();
+        build(&Facts::unknown(), &Needs::of(paths.iter())).unwrap().to_json_value().unwrap().to_string()
+    }
+
+    #[test]
+    fn only_what_is_read_is_filled() {
+        assert_eq!(filled(&[]), "{}");
+        assert_eq!(filled(&["context.auth.mfa", "resource.label"]), r#"{"auth":{"mfa":false}}"#);
+        assert_eq!(filled(&["context.net.tor", "context.net.country"]), r#"{"net":{"country":"","tor":false}}"#);
+        let posture = r#"{"device":{"edr":{"age_secs":1000000000,"level":0,"ok":false}}}"#;
+        assert_eq!(filled(&["context.device.edr.ok"]), posture);
+    }
+
+    #[test]
+    fn a_record_read_as_a_whole_is_filled_whole() {
+        let whole = build(&Facts::unknown(), &Needs::ALL).unwrap();
+        let paths = ["context".to_owned()];
+        assert_eq!(Needs::of(paths.iter()).0.map(u32::count_ones).iter().sum::<u32>(), 55);
+        assert_eq!(whole.into_iter().count(), RECORDS);
+        assert!(filled(&["context.session"]).contains("\"grants\":[]"));
+    }
 }

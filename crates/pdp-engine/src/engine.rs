@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use cedar_policy::{Context, Request};
+use cedar_policy::Request;
 use model::decision::{DeterminingPolicy, EntitySlice, Pins, PolicySet};
 use model::ids::Digest32;
 use model::{
@@ -21,15 +21,16 @@ use crate::analysis::TimeUse;
 use crate::cache::{Cache, MAX_ENTRIES};
 use crate::canonical::{context_bytes, entity_bytes};
 use crate::compile::{CompiledPolicies, CompiledPolicy};
+use crate::context::{self, Needs};
 use crate::entities::{self, Apps, EntityStore, groups_of, principal_uid};
 use crate::evaluate::{Outcome, Verdict, evaluate, would_refuse};
+use crate::explain;
 use crate::findings;
 use crate::hold::hold_until;
 use crate::problem::Finding;
 use crate::remedy::remedied;
-use crate::schema::Change;
+use crate::schema::Offer;
 use crate::slice::{Slice, SliceKey};
-use crate::{context, explain};
 
 /// What the pins of a decision name: the evaluator, as pinned in Cargo.toml.
 pub const ENGINE_VERSION: &str = "cedar-policy 4.14.1";
@@ -174,15 +175,15 @@ impl Engine {
         if request.principal == Principal::Anonymous {
             return Judgement::decided(Effect::Deny, Reason::LoginRequired, outcome);
         }
-        for (remedy, changes) in &self.policies.schema.remedies {
-            let Some(question) = self.question(request.action, slot, &remedied(facts, changes)) else {
+        for offer in self.policies.schema.remedies.iter().filter(|offer| slot.slice.may_answer_to(offer)) {
+            let Some(question) = self.question(request.action, slot, &remedied(facts, &offer.changes)) else {
                 return Judgement::decided(Effect::Deny, Reason::Internal, outcome);
             };
             let probe = evaluate(&slot.slice, &question, &slot.store.entities);
             match probe.verdict {
                 Verdict::Error => return Judgement::decided(Effect::Deny, Reason::PolicyError, probe),
                 Verdict::Allow if matches!(request.principal, Principal::User(_)) => {
-                    let fix = self.fix(*remedy, changes, request, facts, &outcome, &probe);
+                    let fix = self.fix(offer, request, facts, &outcome, &probe);
                     let judged = Judgement::decided(Effect::StepUp, Reason::StepUpRequired, outcome);
                     return Judgement { fix: vec![fix], ..judged };
                 }
@@ -200,18 +201,10 @@ impl Engine {
 
     /// What the door must ask for: the smallest age the policies concerned compare with, else what the resource's
     /// sensitivity asks for (PO-8).
-    fn fix(
-        &self,
-        remedy: Remedy,
-        changes: &[Change],
-        request: &AccessRequest,
-        facts: &Facts,
-        outcome: &Outcome,
-        probe: &Outcome,
-    ) -> Fix {
+    fn fix(&self, offer: &Offer, request: &AccessRequest, facts: &Facts, outcome: &Outcome, probe: &Outcome) -> Fix {
         let concerned = outcome.determining.iter().chain(&probe.determining);
         let is_changed =
-            |fact: &str| changes.iter().any(|change| fact.strip_prefix("context.") == Some(change.fact.as_str()));
+            |fact: &str| offer.changes.iter().any(|change| fact.strip_prefix("context.") == Some(change.fact.as_str()));
         let literals = concerned.flat_map(|policy| &policy.reads.time).filter_map(|time| match time {
             TimeUse::Literal { fact, literal, .. } if is_changed(fact) => Some(*literal),
             TimeUse::Literal { .. } | TimeUse::Opaque => None,
@@ -219,20 +212,23 @@ impl Engine {
         let app = self.apps.find(&request.resource.app);
         let sensitivity = app.map_or(model::Sensitivity::Critical, |app| app.effective_sensitivity());
         let freshness = i64::try_from(sensitivity.step_up_freshness().as_secs()).unwrap_or(0);
-        let acr_values = match remedy {
+        let acr_values = match offer.remedy {
             Remedy::Passkey => "phr".to_owned(),
             Remedy::Reauth => facts.auth.acr.clone(),
         };
-        Fix { remedy, acr_values, max_age_secs: literals.min().unwrap_or(freshness).max(0) }
+        Fix { remedy: offer.remedy, acr_values, max_age_secs: literals.min().unwrap_or(freshness).max(0) }
     }
 
-    /// The question as Cedar takes it; `None` if it does not fit the schema, which cannot happen (PO-26).
+    /// The question as Cedar takes it; `None` if it does not fit the schema, which the types of [`Facts`] rule out. Debug
+    /// builds let Cedar check that too (PO-26).
     pub(crate) fn question(&self, action: Action, slot: &Slot, facts: &Facts) -> Option<Request> {
         let schema = &self.policies.schema;
-        let context: Context = context::build(facts)?;
-        let validated = cfg!(debug_assertions).then_some(&schema.cedar);
         let action = schema.action(action)?.clone();
-        Request::new(slot.store.principal.clone(), action, slot.store.resource.clone(), context, validated).ok()
+        if cfg!(debug_assertions) {
+            context::build(facts, &Needs::ALL)?.validate(&schema.cedar, &action).ok()?;
+        }
+        let context = context::build(facts, &slot.slice.needs)?;
+        Request::new(slot.store.principal.clone(), action, slot.store.resource.clone(), context, None).ok()
     }
 
     /// Slice and entities of a question, from the caches or built now.

@@ -12,6 +12,8 @@ use model::decision::Remedy;
 use model::ids::Digest32;
 use serde_json::Value;
 
+use crate::context::Needs;
+
 /// The schema as text.
 pub(crate) const SCHEMA_TEXT: &str = include_str!("../assets/schema.cedarschema");
 
@@ -37,12 +39,21 @@ pub(crate) struct Change {
     pub(crate) value: String,
 }
 
+/// A remedy and what it changes.
+pub(crate) struct Offer {
+    pub(crate) remedy: Remedy,
+    /// Sorted.
+    pub(crate) changes: Vec<Change>,
+    /// The attributes `changes` touch: policies that read none of them answer the same with and without it.
+    pub(crate) touches: Needs,
+}
+
 /// The schema, parsed.
 pub(crate) struct BuiltinSchema {
     pub(crate) cedar: Schema,
     pub(crate) hash: Digest32,
     /// In order of cost.
-    pub(crate) remedies: Vec<(Remedy, Vec<Change>)>,
+    pub(crate) remedies: Vec<Offer>,
     /// Entity ids of [`Action::ALL`], in its order.
     actions: Vec<(Action, EntityUid)>,
 }
@@ -105,7 +116,7 @@ fn cost(remedy: Remedy) -> u8 {
     }
 }
 
-fn remedies(schema: &Value) -> Result<Vec<(Remedy, Vec<Change>)>, SchemaError> {
+fn remedies(schema: &Value) -> Result<Vec<Offer>, SchemaError> {
     let mut all = vec![(Remedy::Reauth, Vec::new()), (Remedy::Passkey, Vec::new())];
     all.sort_by_key(|(remedy, _)| cost(*remedy));
     let types = schema.pointer("//commonTypes").or_else(|| schema.pointer("/commonTypes"));
@@ -128,8 +139,13 @@ fn remedies(schema: &Value) -> Result<Vec<(Remedy, Vec<Change>)>, SchemaError> {
             }
         }
     }
-    all.iter_mut().for_each(|(_, changes)| changes.sort());
-    Ok(all)
+    Ok(all.into_iter().map(|(remedy, changes)| offer(remedy, changes)).collect())
+}
+
+fn offer(remedy: Remedy, mut changes: Vec<Change>) -> Offer {
+    changes.sort();
+    let paths: Vec<String> = changes.iter().map(|change| format!("context.{}", change.fact)).collect();
+    Offer { remedy, touches: Needs::of(paths.iter()), changes }
 }
 
 #[cfg(test)]
@@ -142,7 +158,7 @@ mod tests {
         let offered: Vec<(Remedy, Vec<&str>)> = schema
             .remedies
             .iter()
-            .map(|(remedy, changes)| (*remedy, changes.iter().map(|change| change.fact.as_str()).collect()))
+            .map(|offer| (offer.remedy, offer.changes.iter().map(|change| change.fact.as_str()).collect()))
             .collect();
         let reauth = vec!["auth.auth_age_secs", "auth.step_up_age_secs"];
         let passkey = vec!["auth.auth_age_secs", "auth.mfa", "auth.phishing_resistant", "auth.step_up_age_secs"];

@@ -12,7 +12,9 @@ use model::{Action, GroupId, ResourceRef};
 
 use crate::analysis::TimeUse;
 use crate::compile::CompiledPolicy;
+use crate::context::Needs;
 use crate::entities::Uid;
+use crate::schema::Offer;
 
 /// What a slice depends on beside the policies.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -34,7 +36,9 @@ pub(crate) struct Slice {
     pub(crate) shadow: Option<CedarPolicySet>,
     /// The enforced policies, sorted by id.
     pub(crate) members: Vec<Arc<CompiledPolicy>>,
-    /// How they look at the clock.
+    /// Which facts any policy reads, shadow ones included.
+    pub(crate) needs: Needs,
+    /// How the enforced policies look at the clock.
     pub(crate) time: BTreeSet<TimeUse>,
     /// Whether one of them reads the age of the account.
     pub(crate) reads_age_days: bool,
@@ -43,6 +47,7 @@ pub(crate) struct Slice {
 impl Slice {
     /// Collects `members`, which are sorted by id. `None` if two have one id, which compilation rules out.
     pub(crate) fn new(covering: Vec<Arc<CompiledPolicy>>) -> Option<Self> {
+        let needs = Needs::of(covering.iter().flat_map(|policy| &policy.reads.paths));
         let (shadow, members): (Vec<_>, Vec<_>) = covering.into_iter().partition(|policy| policy.is_shadow);
         let cedar = |policies: &mut dyn Iterator<Item = &Arc<CompiledPolicy>>| {
             CedarPolicySet::from_policies(policies.map(|policy| policy.cedar.clone())).ok()
@@ -58,8 +63,14 @@ impl Slice {
             reads_age_days: members.iter().any(|policy| {
                 policy.reads.paths.iter().any(|path| path == "principal" || path == "principal.age_days")
             }),
+            needs,
             members,
         })
+    }
+
+    /// Whether a remedy can change the answer at all: there is a permit, and some policy reads what it touches.
+    pub(crate) fn may_answer_to(&self, offer: &Offer) -> bool {
+        !self.permits.is_empty() && self.needs.meets(&offer.touches)
     }
 
     /// A member by id.

@@ -152,12 +152,12 @@ fn agrees(oracle: &Oracle, request: &AccessRequest, decision: &Decision) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 12, ..ProptestConfig::default() })]
 
     #[test]
     fn the_index_answers_like_a_full_scan(
         policies in prop::collection::vec(policy(), 0..24),
-        questions in prop::collection::vec(question(), 12),
+        questions in prop::collection::vec(question(), 8),
     ) {
         let compiled = compile(&text(&policies));
         let engine = Engine::new(compiled.clone(), &apps(), directory(), 1).unwrap();
@@ -222,7 +222,7 @@ proptest! {
 fn the_index_answers_like_a_full_scan_of_many_policies() {
     let mut runner = proptest::test_runner::TestRunner::deterministic();
     let mut draw = |n: usize| -> (Vec<String>, Vec<AccessRequest>) {
-        let strategy = (prop::collection::vec(policy(), n), prop::collection::vec(question(), 8));
+        let strategy = (prop::collection::vec(policy(), n), prop::collection::vec(question(), 5));
         strategy.new_tree(&mut runner).unwrap().current()
     };
     for size in [10, 100, 2_000] {
