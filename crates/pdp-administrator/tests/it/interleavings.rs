@@ -231,7 +231,7 @@ impl World {
             Output::Change(change) => {
                 self.check_change(seed, change, seen);
                 self.table.apply(change);
-                if seed % 2 == 0 {
+                if seed.is_multiple_of(2) {
                     self.table.apply(change);
                 }
             }

@@ -1,4 +1,4 @@
-//! The store against its conformance suite, on damaged and foreign files, and under SIGKILL.
+//! The store against its conformance suite, on damaged and foreign files, under SIGKILL and across restarts.
 
 #![forbid(unsafe_code)]
 #![expect(
@@ -11,3 +11,4 @@
 mod conformance;
 mod files;
 mod kill;
+mod restart;
