@@ -1,19 +1,9 @@
-//! Countersign: a zero-trust access platform in one binary (architecture: ARCHITECTURE.md). Composition only; rules live
-//! in the rooms.
+//! The binary: everything is in the library beside it.
 
 #![forbid(unsafe_code)]
-
-mod cli;
-mod client;
-mod commands;
-#[cfg(feature = "demo")]
-mod demo;
-mod output;
-mod roles;
-mod system;
 
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    cli::run()
+    countersign::cli::run()
 }
