@@ -21,8 +21,8 @@ use tokio::time::Instant;
 
 use super::reserved::{self, Uncollected};
 use super::{Door, HEAD_LIMIT, KEEP_ALIVE_LIMIT, RequestToken};
-use crate::connection::ConnectionInfo;
 use crate::completion::Completion;
+use crate::connection::ConnectionInfo;
 use crate::enforce::{Outcome, ReservedCall};
 use crate::permit::Permit;
 use crate::refusal::Refusal;

@@ -188,11 +188,7 @@ async fn send_whole(respond: &mut SendResponse<Bytes>, response: Response<Bytes>
 }
 
 /// Sends bytes as the client's window allows.
-async fn send_piece(
-    send: &mut SendStream<Bytes>,
-    mut bytes: Bytes,
-    count: impl Fn(usize),
-) -> Result<(), ClientGone> {
+async fn send_piece(send: &mut SendStream<Bytes>, mut bytes: Bytes, count: impl Fn(usize)) -> Result<(), ClientGone> {
     while !bytes.is_empty() {
         send.reserve_capacity(bytes.len());
         let Some(Ok(capacity)) = poll_fn(|context| send.poll_capacity(context)).await else { return Err(ClientGone) };

@@ -13,8 +13,8 @@ use model::record::EndCause;
 use crate::completion::Completion;
 use crate::permit::Permit;
 use crate::refusal::Refusal;
-use crate::upstream::exchange::Exchange;
 use crate::upstream::UpstreamError;
+use crate::upstream::exchange::Exchange;
 
 /// A response on its way: what the record will say of it.
 pub(crate) struct Passing {

@@ -141,7 +141,11 @@ impl Relay<'_> {
         Ended { cause, client: client_read.unsplit(down.to), is_clean }
     }
 
-    async fn pass<C, U>(&self, up: &mut Pipe<C, U>, down: &mut Pipe<impl AsyncRead + Unpin, impl AsyncWrite + Unpin>) -> End
+    async fn pass<C, U>(
+        &self,
+        up: &mut Pipe<C, U>,
+        down: &mut Pipe<impl AsyncRead + Unpin, impl AsyncWrite + Unpin>,
+    ) -> End
     where
         C: AsyncRead + Unpin,
         U: AsyncWrite + Unpin,
@@ -161,9 +165,12 @@ impl Relay<'_> {
                 Ok(Step::Passed(bytes)) if is_up => self.guard.count_in(bytes),
                 Ok(Step::Passed(bytes)) => self.guard.count_out(bytes),
                 Ok(Step::Other) => {}
-                Ok(Step::Ended) if up.has_said_goodbye() || down.has_said_goodbye() => return End::Over(EndCause::Closed),
                 Ok(Step::Ended) | Err(StepError::Io(_)) => {
-                    let cause = if is_up { EndCause::ClientAbort } else { EndCause::UpstreamError };
+                    let cause = match (up.has_said_goodbye() || down.has_said_goodbye(), is_up) {
+                        (true, _) => EndCause::Closed,
+                        (false, true) => EndCause::ClientAbort,
+                        (false, false) => EndCause::UpstreamError,
+                    };
                     return End::Over(cause);
                 }
                 Err(StepError::Frames(error)) => {
@@ -239,7 +246,11 @@ impl<R: AsyncRead + Unpin, W: AsyncWrite + Unpin> Pipe<R, W> {
             self.passed.advance(written).map_err(StepError::Frames)?;
             self.buffer.advance(count);
             self.needs_flush = true;
-            return if count == 0 { Err(StepError::Io(io::ErrorKind::WriteZero.into())) } else { Ok(Step::Passed(count)) };
+            return if count == 0 {
+                Err(StepError::Io(io::ErrorKind::WriteZero.into()))
+            } else {
+                Ok(Step::Passed(count))
+            };
         }
         if self.needs_flush {
             self.to.flush().await?;

@@ -22,6 +22,7 @@ use super::retry::Failure;
 use super::upload::UploadBody;
 use super::{Phase, UpstreamError};
 
+const FLOOD: &str = "more than 8 interim responses";
 /// How long a connection may take to come to rest after a response before it is given up.
 const REST_LIMIT: Duration = Duration::from_millis(50);
 
@@ -86,15 +87,19 @@ pub(super) async fn run(
     let received_before = connection.received();
     let limit = permit.upstream().timeouts.response_head;
     let outcome = tokio::select! {
+        biased;
         outcome = answer(&mut connection, request) => outcome,
         () = flood.cancelled() => {
-            return Err(misbehaved(key, "more than 8 interim responses"));
+            return Err(misbehaved(key, FLOOD));
         }
         () = progress.over_for(limit) => {
             let error = UpstreamError::Timeout { target: key.target.clone(), phase: Phase::ResponseHead, limit };
             return Err(Failed { error, failure: Failure::Answering });
         }
     };
+    if flood.is_cancelled() {
+        return Err(misbehaved(key, FLOOD));
+    }
     let response = match outcome {
         Ok(response) => response,
         Err(mut failed) => {
@@ -150,8 +155,7 @@ fn request(
     is_http2: bool,
 ) -> Result<Request<UploadBody>, http::Error> {
     let extra: HeaderMap = permit.upstream_headers().iter().cloned().collect();
-    let request =
-        UpstreamRequest { request: permit.request(), host: Some(permit.upstream_authority()), extra: &extra };
+    let request = UpstreamRequest { request: permit.request(), host: Some(permit.upstream_authority()), extra: &extra };
     let head = match (is_http2, key.is_tls()) {
         (false, _) => request.to_http1()?,
         (true, false) => request.to_http2(Scheme::HTTP)?,

@@ -1,5 +1,6 @@
 //! The doors on real sockets: a TLS client on one side, an upstream of our own on the other.
 
+mod attacks;
 mod cuts;
 mod http1;
 mod http2;

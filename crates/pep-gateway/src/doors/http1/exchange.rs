@@ -53,13 +53,16 @@ enum Piece {
 }
 
 /// What happened in one turn of the loop.
+#[expect(clippy::large_enum_variant, reason = "it lives for one turn, and the large one comes once in an exchange")]
 enum Turn {
     End(End),
     Frame(Option<Result<http_body::Frame<Bytes>, hyper::Error>>),
     Head(Result<Exchange, UpstreamError>),
     Moved(std::io::Result<Moved>),
     /// A piece went upstream.
-    Passed { is_over: bool },
+    Passed {
+        is_over: bool,
+    },
 }
 
 /// What flows, and how far it is.
@@ -250,7 +253,9 @@ impl Http1<'_> {
             End::Upstream(error) => {
                 kill(exchange.take()).await;
                 if let Some(refusal) = relay::refusal(&permit, &error) {
-                    return self.answer_failure(permit, passing, refusal.into_response(), EndCause::UpstreamError).await;
+                    return self
+                        .answer_failure(permit, passing, refusal.into_response(), EndCause::UpstreamError)
+                        .await;
                 }
                 EndCause::ClientAbort
             }

@@ -93,8 +93,7 @@ async fn send_up(permit: &Permit, mut body: RecvStream, upload: Option<Upload>) 
 
 async fn pass_up(permit: &Permit, body: &mut RecvStream, upload: Option<Upload>) -> Result<(), End> {
     let idle_limit = permit.upstream().timeouts.body_idle;
-    let mut meter =
-        BodyMeter::new(permit.request().framing(), permit.max_body_bytes()).map_err(End::BadUpload)?;
+    let mut meter = BodyMeter::new(permit.request().framing(), permit.max_body_bytes()).map_err(End::BadUpload)?;
     let Some(upload) = upload else {
         return meter.end().map_err(End::BadUpload);
     };

@@ -6,12 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use model::app::{App, UpstreamScheme, UpstreamTarget, UpstreamName};
+use model::app::{App, UpstreamName, UpstreamScheme, UpstreamTarget};
 use model::record::{AuditRecord, RecordType};
 use model::{SessionId, UserId};
 use pep_gateway::listener::{ListenerLimits, ListenerSettings, serve};
 use rustls::pki_types::ServerName;
-use testkit::TestCa;
+use testkit::{FakePdp, TestCa};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
@@ -47,7 +47,15 @@ impl Running {
     }
 
     pub(crate) async fn start(apps: Vec<App>, change: impl FnOnce(&mut ListenerSettings)) -> Self {
-        let world = World::with(apps, |directory| rules(Arc::clone(directory)));
+        Self::over(World::with(apps, |directory| rules(Arc::clone(directory))), change).await
+    }
+
+    /// A door that lets everybody in, so that only the gate stands before the upstream.
+    pub(crate) async fn for_everybody(apps: Vec<App>) -> Self {
+        Self::over(World::with(apps, |_| FakePdp::allowing()), |_| ()).await
+    }
+
+    async fn over(world: World, change: impl FnOnce(&mut ListenerSettings)) -> Self {
         let ca = TestCa::new();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -61,8 +69,7 @@ impl Running {
         change(&mut settings);
         let tls = Arc::new(ArcSwap::new(ca.server_config(NAMES)));
         let shutdown = CancellationToken::new();
-        let serving =
-            tokio::spawn(serve(Arc::clone(&world.gateway), listener, tls, settings, shutdown.clone()));
+        let serving = tokio::spawn(serve(Arc::clone(&world.gateway), listener, tls, settings, shutdown.clone()));
         Self { world, shutdown, serving, address, ca }
     }
 

@@ -101,7 +101,8 @@ async fn atk_12_bytes_behind_a_response_never_answer_the_next_request() {
         ("204 with body", [b"HTTP/1.1 204 No Content\r\n\r\n".to_vec(), smuggled.clone()].concat(), 204),
         (
             "content-length and chunked",
-            b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n".to_vec(),
+            b"HTTP/1.1 200 OK\r\ncontent-length: 5\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"
+                .to_vec(),
             503,
         ),
         ("interim flood", [b"HTTP/1.1 103 Early Hints\r\n\r\n".repeat(50), ok(b"fine")].concat(), 503),
