@@ -9,7 +9,7 @@ use model::changes::{HostToken, SessionChange, SessionSnapshot, Tombstone};
 use model::ids::{SessionId, TokenHash, UserId};
 use model::seams::Cause;
 use model::session::{Epochs, Session, StepUp};
-use store::{SessionStore, StoreError};
+use store::{MAX_CHANGES, SessionStore, StoreError};
 use uuid::Uuid;
 
 use super::{at, cases};
@@ -22,6 +22,7 @@ cases! { dyn SessionStore;
     a_forgotten_session_leaves_nothing covers "keep_sessions" "sessions";
     epochs_never_fall covers "keep_sessions" "sessions";
     a_batch_that_fails_half_way_changes_nothing covers "keep_sessions" "sessions";
+    a_batch_too_large_is_refused covers "keep_sessions";
     applying_twice_is_applying_once covers "keep_sessions" "sessions";
 }
 
@@ -178,6 +179,11 @@ async fn a_batch_that_fails_half_way_changes_nothing(store: &dyn SessionStore) {
     let refusal = store.keep_sessions(changes).await;
     assert!(matches!(refusal, Err(StoreError::Malformed { .. })), "{refusal:?}");
     assert_eq!(kept(store).await, SessionSnapshot::default());
+}
+
+async fn a_batch_too_large_is_refused(store: &dyn SessionStore) {
+    let refusal = store.keep_sessions(vec![SessionChange::Forget(id(1)); MAX_CHANGES + 1]).await;
+    assert!(matches!(refusal, Err(StoreError::TooLarge { .. })), "{refusal:?}");
 }
 
 async fn applying_twice_is_applying_once(store: &dyn SessionStore) {
