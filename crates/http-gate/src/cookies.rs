@@ -116,7 +116,7 @@ pub fn cut(values: &[Bytes], credentials: &mut Credentials) -> Option<Bytes> {
         return (!only.is_empty()).then(|| only.clone());
     }
     let mut left = BytesMut::with_capacity(values.iter().map(|value| value.len() + 2).sum());
-    for value in values {
+    for value in values.iter().filter(|value| !value.is_empty()) {
         for (index, pair) in value.split(|&byte| byte == b';').enumerate() {
             if is_ours(name_of(pair)) {
                 take(value, pair, credentials);
@@ -128,6 +128,8 @@ pub fn cut(values: &[Bytes], credentials: &mut Credentials) -> Option<Bytes> {
             }
         }
     }
+    // White space at the end of a value is none of its bytes (RFC 9110 §5.5).
+    left.truncate(left.trim_ascii_end().len());
     (!left.is_empty()).then(|| left.freeze())
 }
 
@@ -196,6 +198,7 @@ mod tests {
         check(&["a=1; §=W; b=2"], Some("a=1; b=2"), "W");
         check(&["§=W; a=1"], Some("a=1"), "W");
         check(&["a=1; §=W"], Some("a=1"), "W");
+        check(&["a=1 ; §=W"], Some("a=1"), "W");
         check(&["§=W"], None, "W");
         check(&["a=1;b=\"x y\";  c= 3 ;;§=W;d"], Some("a=1;b=\"x y\";  c= 3 ;;d"), "W");
         check(&["¤=O; §=W"], None, "W");
@@ -208,6 +211,8 @@ mod tests {
     fn http2_crumbs_become_one_value() {
         check(&["a=1", "§=W", "b=2; c=3"], Some("a=1; b=2; c=3"), "W");
         check(&["a=1", "b=2"], Some("a=1; b=2"), "absent");
+        check(&["a=1", ""], Some("a=1"), "absent");
+        check(&["", "a=1"], Some("a=1"), "absent");
     }
 
     #[test]

@@ -29,7 +29,7 @@ pub(crate) struct Cleaned {
 }
 
 /// Keeps what goes upstream and takes out what was meant for us.
-pub(crate) fn clean(fields: Fields, settings: &GateSettings<'_>) -> Result<Cleaned, GateRefusal> {
+pub(crate) fn clean(fields: Fields, method: &[u8], settings: &GateSettings<'_>) -> Result<Cleaned, GateRefusal> {
     let mut cleaned = Cleaned { fields: Fields::default(), credentials: Credentials::default(), method_override: None };
     let mut cookies: Vec<Bytes> = Vec::new();
     let mut cookie_slot = None;
@@ -45,7 +45,7 @@ pub(crate) fn clean(fields: Fields, settings: &GateSettings<'_>) -> Result<Clean
             Fate::OurCredential => take_credential(&field, &mut cleaned.credentials),
             Fate::MethodOverride => {
                 if settings.judges_method_override {
-                    take_override(&field, &mut cleaned.method_override)?;
+                    take_override(&field, method, &mut cleaned.method_override)?;
                 }
             }
         }
@@ -115,12 +115,13 @@ fn our_token(value: &Bytes, scheme: &[u8]) -> Option<Bytes> {
     is_scheme.then(|| value.slice_ref(rest.trim_ascii()))
 }
 
-fn take_override(field: &Field, method: &mut Option<Bytes>) -> Result<(), GateRefusal> {
-    let refuse = Err(GateRefusal::new(GateCode::MethodOverride, field.offset.0));
-    if method.is_some() || structure::check_method(&field.value).is_err() {
-        return refuse;
+/// Only a POST may stand for another method, and not for HEAD, whose response ends differently.
+fn take_override(field: &Field, sent: &[u8], judged: &mut Option<Bytes>) -> Result<(), GateRefusal> {
+    let is_method = structure::check_method(&field.value).is_ok() && &*field.value != b"HEAD";
+    if judged.is_some() || sent != b"POST" || !is_method {
+        return Err(GateRefusal::new(GateCode::MethodOverride, field.offset.0));
     }
-    *method = Some(field.value.clone());
+    *judged = Some(field.value.clone());
     Ok(())
 }
 

@@ -109,7 +109,7 @@ gate_codes! {
     Method = "gate_method", BAD_REQUEST, "the method is not a token";
     MethodCase = "gate_method_case", BAD_REQUEST, "a known method is not in upper case";
     MethodNotAllowed = "gate_method_not_allowed", METHOD_NOT_ALLOWED, "this method is never served here";
-    MethodOverride = "gate_method_override", BAD_REQUEST, "the method override is doubled or not a method";
+    MethodOverride = "gate_method_override", BAD_REQUEST, "the method override is doubled, not a method, or not on a post";
     MethodTooLong = "gate_method_too_long", BAD_REQUEST, "the method is too long";
     ObsFold = "gate_obs_fold", BAD_REQUEST, "a header line is folded";
     PathBackslash = "gate_path_backslash", BAD_REQUEST, "the path holds a backslash";

@@ -69,7 +69,7 @@ pub struct GateSettings<'a> {
     pub has_path_rules: bool,
     /// True lets header names with characters other than letters, digits and `-` through.
     pub passes_odd_header_names: bool,
-    /// True makes the method-override header the judged and forwarded method.
+    /// True makes the method-override header of a POST the judged and forwarded method.
     pub judges_method_override: bool,
     /// More names that only we may set, lower case (GW-32).
     pub owned_names: &'a [String],
@@ -131,8 +131,7 @@ impl RawRequest {
         &self.path
     }
 
-    /// Every field but `Host` and those that frame the message; owned names included. Not to be judged on, but for
-    /// `X-Forwarded-For` of a trusted peer.
+    /// Every field as sent, owned names included. Not to be judged on, but for `X-Forwarded-For` of a trusted peer.
     pub fn fields(&self) -> &Fields {
         &self.fields
     }
@@ -171,7 +170,7 @@ impl RawRequest {
         if let Some(query) = &self.query {
             check_query(query).map_err(|refusal| refusal.shifted(self.offsets.query.0))?;
         }
-        let cleaned = headers::clean(self.fields, settings)?;
+        let cleaned = headers::clean(self.fields, &self.method, settings)?;
         Ok(CanonicalRequest {
             version: self.version,
             method: cleaned.method_override.unwrap_or(self.method),

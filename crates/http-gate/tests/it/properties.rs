@@ -76,11 +76,14 @@ fn any_request() -> impl Strategy<Value = String> {
     ];
     let version = prop_oneof![9 => Just("HTTP/1.1"), 1 => Just("HTTP/1.0")];
     let host = prop_oneof![9 => Just("Host: wiki.localhost:8443\r\n"), 1 => Just("")];
+    let websocket = "Connection: upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+                     Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+    let upgrade = prop_oneof![9 => Just(""), 1 => Just(websocket)];
     let body =
         select(vec!["", "", "5\r\nabcde\r\n0\r\n\r\n", "abcde", "0\r\nx-sum: 1\r\n\r\n", "1;a\r\nb\r\n0\r\n\r\n", "z"]);
-    (method, target, version, host, prop::collection::vec(any_field(), 0..5), body).prop_map(
-        |(method, target, version, host, fields, body)| {
-            format!("{method} {target} {version}\r\n{host}{}\r\n{body}", fields.concat())
+    (method, target, version, host, upgrade, prop::collection::vec(any_field(), 0..5), body).prop_map(
+        |(method, target, version, host, upgrade, fields, body)| {
+            format!("{method} {target} {version}\r\n{host}{upgrade}{}\r\n{body}", fields.concat())
         },
     )
 }

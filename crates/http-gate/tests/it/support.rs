@@ -62,10 +62,6 @@ pub(crate) fn drive<'a>(pieces: impl IntoIterator<Item = &'a [u8]>, app: Attacke
 fn handle(connection: &mut ServerConnection, app: AttackedApp, seen: &mut Seen) {
     loop {
         let event = match connection.next_event() {
-            Ok(Event::Head(raw)) if raw.is_websocket() => {
-                seen.requests.push(canonicalise(*raw, app).unwrap());
-                return;
-            }
             Ok(Event::Head(raw)) => canonicalise(*raw, app).map(|request| {
                 connection.write_continue();
                 seen.requests.push(request);
