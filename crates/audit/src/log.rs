@@ -23,6 +23,7 @@ use std::collections::BTreeMap;
 use std::fs::{File, TryLockError};
 use std::io;
 use std::path::PathBuf;
+use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -38,7 +39,7 @@ use crate::keyring::{DailyKeyStore, KeyStoreError, Keyring, SubjectKeys};
 use committer::Committer;
 pub use committer::SYNC_INTERVAL;
 use disk::Disk;
-use queue::{Job, Queue};
+use queue::{Answer, Job, Queue};
 pub use queue::{MAX_QUEUE_BYTES, ROOM_TIMEOUT};
 use reader::Segment;
 use reserve::Reserves;
@@ -238,9 +239,13 @@ impl AuditLog {
     /// # Errors
     /// When the record may not be kept; the caller must refuse what it was about to do.
     pub fn append_blocking(&self, record: AuditRecord, durability: Durability) -> Result<Recorded, RecordError> {
-        let (job, answer) = self.job(&record, durability)?;
-        self.queue.push_blocking(job)?;
-        answer.blocking_recv().unwrap_or_else(|_| Err(stopped()))
+        let (sender, answer) = mpsc::sync_channel(1);
+        self.queue.push_blocking(self.job(&record, durability, Answer::Thread(sender))?)?;
+        match answer.recv_timeout(ANSWER_TIMEOUT) {
+            Ok(answer) => answer,
+            Err(RecvTimeoutError::Timeout) => Err(unanswered()),
+            Err(RecvTimeoutError::Disconnected) => Err(stopped()),
+        }
     }
 
     /// Takes no more records, writes and syncs what waits, ends the threads and lets go of the directory. What is in the
@@ -283,15 +288,10 @@ impl AuditLog {
         Ok(())
     }
 
-    fn job(
-        &self,
-        record: &AuditRecord,
-        durability: Durability,
-    ) -> Result<(Job, oneshot::Receiver<Result<Recorded, RecordError>>), RecordError> {
+    fn job(&self, record: &AuditRecord, durability: Durability, answer: Answer) -> Result<Job, RecordError> {
         let durability = durability.max(least_durability(record.kind));
         let record = prepare(record, &self.shared.keys).map_err(|error| RecordError { cause: error.to_string() })?;
-        let (answer, receiver) = oneshot::channel();
-        Ok((Job { record, durability, answer }, receiver))
+        Ok(Job { record, durability, answer })
     }
 }
 
@@ -305,13 +305,13 @@ impl Recorder for AuditLog {
     /// Must be polled on a tokio runtime with its timer on.
     fn append(&self, record: AuditRecord, durability: Durability) -> BoxFuture<'static, Result<Recorded, RecordError>> {
         let queue = self.queue.clone();
-        let job = self.job(&record, durability);
+        let (sender, answer) = oneshot::channel();
+        let job = self.job(&record, durability, Answer::Task(sender));
         Box::pin(async move {
-            let (job, answer) = job?;
-            queue.push(job).await?;
+            queue.push(job?).await?;
             match tokio::time::timeout(ANSWER_TIMEOUT, answer).await {
                 Ok(answer) => answer.unwrap_or_else(|_| Err(stopped())),
-                Err(_) => Err(RecordError { cause: format!("no answer within {} s", ANSWER_TIMEOUT.as_secs()) }),
+                Err(_) => Err(unanswered()),
             }
         })
     }
@@ -413,4 +413,8 @@ fn gap_record(hole: &Hole, access_id: AccessId, now: model::Timestamp) -> AuditR
 
 fn stopped() -> RecordError {
     RecordError { cause: "the log is closed".into() }
+}
+
+fn unanswered() -> RecordError {
+    RecordError { cause: format!("no answer within {} s", ANSWER_TIMEOUT.as_secs()) }
 }

@@ -5,16 +5,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use model::seams::{Durability, RecordError, Recorded};
-use tokio::sync::oneshot;
 
 use super::Shared;
-use super::queue::{Job, Queue, Taken};
+use super::queue::{Answer, Job, Queue, Taken};
 use super::writer::Writer;
 
 /// The longest a written record stays without a sync (AUD-17).
 pub const SYNC_INTERVAL: Duration = Duration::from_millis(100);
-
-type Answer = oneshot::Sender<Result<Recorded, RecordError>>;
 
 pub(crate) struct Committer {
     queue: Arc<Queue>,
@@ -64,7 +61,7 @@ impl Committer {
                 Err(error) => {
                     self.failed(&error);
                     let refusal = RecordError { cause: error.to_string() };
-                    jobs.by_ref().for_each(|job| answer(job.answer, Err(refusal.clone())));
+                    jobs.by_ref().for_each(|job| job.answer.send(Err(refusal.clone())));
                     break;
                 }
             };
@@ -72,7 +69,7 @@ impl Committer {
             self.shared.publish(written);
             for (job, seq) in jobs.by_ref().take(seqs.len()).zip(seqs) {
                 match job.durability {
-                    Durability::Standard => answer(job.answer, Ok(Recorded { seq })),
+                    Durability::Standard => job.answer.send(Ok(Recorded { seq })),
                     Durability::Strict => strict.push((job.answer, seq)),
                 }
             }
@@ -91,7 +88,7 @@ impl Committer {
         }
         let refusal = result.err().map(|error| RecordError { cause: error.to_string() });
         for (waiting, seq) in strict {
-            answer(waiting, refusal.clone().map_or(Ok(Recorded { seq }), Err));
+            waiting.send(refusal.clone().map_or(Ok(Recorded { seq }), Err));
         }
     }
 
@@ -103,7 +100,8 @@ impl Committer {
     }
 }
 
-/// A caller that went away does not want to know.
-fn answer(to: Answer, result: Result<Recorded, RecordError>) {
-    let _ = to.send(result);
+impl Drop for Committer {
+    fn drop(&mut self) {
+        self.queue.abandon();
+    }
 }

@@ -1,6 +1,7 @@
 //! The bounded queue between whoever records and the committer. Full means: wait for room, at most
 //! [`ROOM_TIMEOUT`], then a [`RecordError`] (audit.md AUD-18).
 
+use std::sync::mpsc::SyncSender;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -14,11 +15,27 @@ pub const ROOM_TIMEOUT: Duration = Duration::from_secs(1);
 /// How many bytes may wait, whatever the number of records.
 pub const MAX_QUEUE_BYTES: usize = 32 * 1024 * 1024;
 
+/// Where an answer goes: to a task or to a thread.
+pub(crate) enum Answer {
+    Task(oneshot::Sender<Result<Recorded, RecordError>>),
+    Thread(SyncSender<Result<Recorded, RecordError>>),
+}
+
+impl Answer {
+    /// A caller that went away does not want to know.
+    pub(crate) fn send(self, result: Result<Recorded, RecordError>) {
+        match self {
+            Answer::Task(sender) => drop(sender.send(result)),
+            Answer::Thread(sender) => drop(sender.try_send(result)),
+        }
+    }
+}
+
 /// A record on its way to the disk.
 pub(crate) struct Job {
     pub(crate) record: Prepared,
     pub(crate) durability: Durability,
-    pub(crate) answer: oneshot::Sender<Result<Recorded, RecordError>>,
+    pub(crate) answer: Answer,
 }
 
 /// What the committer found.
@@ -116,6 +133,12 @@ impl Queue {
         self.arrived.notify_all();
         self.room.notify_all();
         self.room_async.notify_waiters();
+    }
+
+    /// The committer is gone: what waits is dropped, which its callers notice.
+    pub(crate) fn abandon(&self) {
+        self.close();
+        self.lock().jobs.clear();
     }
 
     fn try_push(&self, job: &mut Option<Job>) -> Result<bool, RecordError> {

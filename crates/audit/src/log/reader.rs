@@ -96,13 +96,34 @@ impl<'a> Scanner<'a> {
     }
 }
 
-/// Everything from `offset` to the end of the file.
-pub(crate) fn read_rest(file: &dyn DiskFile, offset: u64) -> io::Result<Vec<u8>> {
-    let length = usize::try_from(file.size()?.saturating_sub(offset)).map_err(io::Error::other)?;
-    let mut rest = vec![0; length];
-    let read = file.read_at(&mut rest, offset)?;
-    rest.truncate(read);
-    Ok(rest)
+/// The offset behind the last byte after `offset` that is not zero.
+pub(crate) fn written_end(file: &dyn DiskFile, offset: u64) -> io::Result<Option<u64>> {
+    let zeroes = vec![0; CHUNK_BYTES];
+    let mut chunk = vec![0; CHUNK_BYTES];
+    let mut at = offset;
+    let mut end = None;
+    loop {
+        let read = file.read_at(&mut chunk, at)?;
+        let bytes = chunk.get(..read).unwrap_or_default();
+        // Compared whole first: blank chunks are the rule and as long as segments are large.
+        if zeroes.get(..read) != Some(bytes) {
+            let last = bytes.iter().rposition(|byte| *byte != 0).unwrap_or(0);
+            end = Some(at.saturating_add(last as u64).saturating_add(1));
+        }
+        if read < CHUNK_BYTES {
+            return Ok(end);
+        }
+        at = at.saturating_add(read as u64);
+    }
+}
+
+/// The bytes from `offset` to `end`.
+pub(crate) fn read_range(file: &dyn DiskFile, offset: u64, end: u64) -> io::Result<Vec<u8>> {
+    let length = usize::try_from(end.saturating_sub(offset)).map_err(io::Error::other)?;
+    let mut bytes = vec![0; length];
+    let read = file.read_at(&mut bytes, offset)?;
+    bytes.truncate(read);
+    Ok(bytes)
 }
 
 /// Opens segments for reading and keeps the last one open, because neighbours are usually asked for together.

@@ -11,8 +11,8 @@ use std::sync::Arc;
 use model::ids::Digest32;
 
 use super::disk::{Disk, DiskFile};
-use super::reader::{Segment, list_segments, read_header, read_rest};
-use super::reserve::Reserves;
+use super::reader::{Segment, list_segments, read_header, written_end};
+use super::reserve::{Reserves, ZERO_CHUNK_BYTES};
 use super::segment::{FRAME_BYTES, HEADER_BYTES, Header};
 use super::tree::{RunningRoot, leaf_hash};
 use super::walk::{Hole, Visit, walk};
@@ -128,19 +128,23 @@ fn begin_epoch(disk: &dyn Disk, reserves: &Reserves, base_origin: &str, epoch: u
 
 /// Writes zeroes over a torn tail, so that nothing stale can stand behind a later frame.
 fn cut_tail(file: &dyn DiskFile, offset: u64) -> io::Result<u64> {
-    let rest = read_rest(file, offset)?;
-    let torn = rest.iter().rposition(|byte| *byte != 0).map_or(0, |last| last.saturating_add(1));
-    if torn > 0 {
-        file.write_at(&vec![0; torn], offset)?;
-        file.sync()?;
+    let Some(end) = written_end(file, offset)? else { return Ok(0) };
+    let torn = end.saturating_sub(offset);
+    let zeroes = vec![0; ZERO_CHUNK_BYTES];
+    let mut done = 0;
+    while done < torn {
+        let length = (torn - done).min(ZERO_CHUNK_BYTES as u64);
+        file.write_at(zeroes.get(..length as usize).unwrap_or_default(), offset.saturating_add(done))?;
+        done += length;
     }
-    Ok(torn as u64)
+    file.sync()?;
+    Ok(torn)
 }
 
 struct Load {
     segment: Arc<Segment>,
-    /// Sequence number and tree at its start, when its header reads.
-    start: Option<(u64, RunningRoot)>,
+    /// The tree at its start, when its header reads.
+    start: Option<RunningRoot>,
     rows: Vec<Row>,
     holes: Vec<Hole>,
     tail: Tail,
@@ -182,10 +186,16 @@ fn load(disk: &dyn Disk, segment: &Arc<Segment>, newer: Option<&Load>) -> io::Re
         }
         ControlFlow::Continue(())
     })?;
-    holes.splice(0..0, walked.holes);
     if let Some(newer) = newer {
-        holes.extend(seam(segment, walked.next_seq, walked.is_torn, &tree, newer));
+        let is_other_tree = newer.start.as_ref().is_some_and(|start| *start != tree);
+        let seam = walked.seam(segment, newer.segment.first_seq);
+        if seam.is_none() && is_other_tree {
+            let why = "its records are not those the next segment's root was computed from".into();
+            holes.push(Hole { file: segment.file_name(), first_seq: header.first_seq, records: 0, why });
+        }
+        holes.extend(seam);
     }
+    holes.splice(0..0, walked.holes);
     let end = End {
         origin: header.origin.clone(),
         segment: segment.clone(),
@@ -196,20 +206,7 @@ fn load(disk: &dyn Disk, segment: &Arc<Segment>, newer: Option<&Load>) -> io::Re
         slices,
     };
     let tail = Tail { next_seq: walked.next_seq, end: Some(end) };
-    Ok(Load { segment: segment.clone(), start: Some((header.first_seq, header.tree)), rows, holes, tail })
-}
-
-/// What is wrong between the end of a segment and the start of the next.
-fn seam(segment: &Segment, next_seq: u64, is_torn: bool, tree: &RunningRoot, newer: &Load) -> Option<Hole> {
-    let expected = newer.segment.first_seq;
-    let why = match &newer.start {
-        _ if next_seq < expected || is_torn => "the segment ends before the next one begins",
-        _ if next_seq > expected => "the segment goes on after the next one began",
-        Some((_, start)) if start != tree => "its records are not those the next segment's root was computed from",
-        _ => return None,
-    };
-    let records = expected.saturating_sub(next_seq);
-    Some(Hole { file: segment.file_name(), first_seq: next_seq, records, why: why.into() })
+    Ok(Load { segment: segment.clone(), start: Some(header.tree), rows, holes, tail })
 }
 
 /// A segment without a header: nothing in it counts, and no number it may have used is used again.

@@ -9,7 +9,7 @@ use super::disk::{Disk, DiskFile};
 use super::segment::HEADER_BYTES;
 
 /// Bytes of zeroes written at once.
-const ZERO_CHUNK_BYTES: usize = 1024 * 1024;
+pub(super) const ZERO_CHUNK_BYTES: usize = 1024 * 1024;
 /// How long to wait after the disk refused a reserve, and between looks at the daily keys.
 const RETRY: Duration = Duration::from_secs(5);
 

@@ -6,7 +6,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use super::disk::DiskFile;
-use super::reader::{Scanner, Segment, read_rest};
+use super::reader::{Scanner, Segment, read_range, written_end};
 use super::segment::{FRAME_BYTES, FrameType, HEADER_BYTES, Parsed, find_frame};
 
 /// A stretch of the log that cannot be read or proven.
@@ -86,10 +86,8 @@ pub(crate) fn walk(
                 walked.holes.push(walked.hole(segment, walked.next_seq, why));
             }
             Parsed::Bad | Parsed::End => {
-                let rest = read_rest(file, offset)?;
-                if rest.iter().all(|byte| *byte == 0) {
-                    return Ok(walked);
-                }
+                let Some(end) = written_end(file, offset)? else { return Ok(walked) };
+                let rest = read_range(file, offset, end)?;
                 let bound = (rest.len() / FRAME_BYTES) as u64;
                 let seqs = walked.next_seq..walked.next_seq.saturating_add(bound).saturating_add(1);
                 let Some(next) = find_frame(&rest, seqs) else {
@@ -104,6 +102,18 @@ pub(crate) fn walk(
 }
 
 impl Walked {
+    /// What is wrong between the end of `segment` and the next one of its epoch, which begins with `next_first`.
+    pub(crate) fn seam(&self, segment: &Segment, next_first: u64) -> Option<Hole> {
+        let why = if self.next_seq < next_first || self.is_torn {
+            "the segment ends before the next one begins"
+        } else if self.next_seq > next_first {
+            "the segment goes on after the next one began"
+        } else {
+            return None;
+        };
+        Some(self.hole(segment, next_first, why.into()))
+    }
+
     fn hole(&self, segment: &Segment, next_seq: u64, why: String) -> Hole {
         let records = next_seq.saturating_sub(self.next_seq);
         Hole { file: segment.file_name(), first_seq: self.next_seq, records, why }

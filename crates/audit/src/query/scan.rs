@@ -146,12 +146,14 @@ impl<'a> Search<'a> {
 
     /// Reads segments for records before `before`; gives back how far it looked.
     fn older(&mut self, before: u64) -> io::Result<u64> {
-        let segments: Vec<Arc<Segment>> = {
-            let segments = self.shared.segments.read().unwrap_or_else(PoisonError::into_inner);
-            segments.iter().filter(|segment| segment.first_seq < before).cloned().collect()
-        };
+        let segments = self.shared.segments.read().unwrap_or_else(PoisonError::into_inner).clone();
         let mut looked = before;
+        let mut newer: Option<&Arc<Segment>> = None;
         for segment in segments.iter().rev() {
+            let next = newer.replace(segment).filter(|newer| newer.epoch == segment.epoch);
+            if segment.first_seq >= before {
+                continue;
+            }
             if self.is_full() {
                 break;
             }
@@ -159,7 +161,7 @@ impl<'a> Search<'a> {
                 self.answer.coverage.is_stopped = true;
                 break;
             }
-            let newest = self.segment(segment, before)?;
+            let newest = self.segment(segment, next.map(|next| next.first_seq), before)?;
             looked = segment.first_seq;
             if newest.is_some_and(|newest| self.is_too_old(newest)) {
                 break;
@@ -169,7 +171,12 @@ impl<'a> Search<'a> {
     }
 
     /// Looks through one segment; gives back the newest time in it.
-    fn segment(&mut self, segment: &Arc<Segment>, before: u64) -> io::Result<Option<Timestamp>> {
+    fn segment(
+        &mut self,
+        segment: &Arc<Segment>,
+        next_first: Option<u64>,
+        before: u64,
+    ) -> io::Result<Option<Timestamp>> {
         let file = self.shared.disk.open(&segment.file_name())?;
         let wanted = self.query.row_limit().saturating_sub(self.answer.rows.len()).saturating_add(1);
         let mut matching: VecDeque<StoredRecord> = VecDeque::new();
@@ -195,7 +202,9 @@ impl<'a> Search<'a> {
             ControlFlow::Continue(())
         })?;
         self.answer.scanned = self.answer.scanned.saturating_add(scanned);
-        self.answer.coverage.holes.extend(walked.holes);
+        // Where the hot index begins inside this segment, the walk ended there and the end was not looked at.
+        let seam = next_first.filter(|next| *next <= before).and_then(|next| walked.seam(segment, next));
+        self.answer.coverage.holes.extend(walked.holes.into_iter().chain(seam));
         bad.iter().for_each(|(seq, error)| self.hole(segment, *seq, error));
         for record in matching.into_iter().rev() {
             if self.is_full() {

@@ -139,6 +139,27 @@ fn records_older_than_the_hot_index_are_found_in_their_segments() {
 }
 
 #[test]
+fn a_segment_gone_from_the_old_part_is_named_in_the_answer() {
+    let mut world = World::new();
+    world.config.hot_rows = 0;
+    let (log, _) = world.open();
+    for _ in 0..4_000 {
+        log.append_blocking(world.decision(), Durability::Standard).unwrap();
+    }
+    let segments = world.segments();
+    assert!(segments.len() > 3);
+    let log = world.open_again(&log);
+    log.close();
+    std::fs::remove_file(&segments[1]).unwrap();
+    let (log, report) = world.open();
+    assert_eq!(report.gaps, vec![], "the start looks at the newest part only");
+    let answer = ask(&log, START, &[("limit", "10000")]);
+    assert_eq!(answer.coverage.holes.len(), 1, "{:?}", answer.coverage);
+    let decisions = answer.rows.iter().filter(|row| row.kind() == Some(RecordType::AccessDecision)).count() as u64;
+    assert_eq!(answer.coverage.holes[0].records + decisions, 4_000);
+}
+
+#[test]
 fn an_old_question_does_not_read_what_is_too_old_to_matter() {
     let mut world = World::new();
     world.config.hot_rows = 0;
