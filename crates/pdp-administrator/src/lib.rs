@@ -28,7 +28,7 @@ mod withdrawals;
 
 pub use machine::{Administrator, changes};
 pub use messages::{Input, Output, Refusal, StaleDoor};
-pub use receipt::{CutClaims, Receipt, ReceiptClaims};
+pub use receipt::Receipt;
 pub use roster::{ABSOLUTE_CEILING, CLOCK_SKEW, MAX_SESSIONS_PER_PERSON, MAX_STEP_UPS, MAX_TOKENS};
 pub use table::{ACTIVITY_PERIOD, SessionTable};
 pub use withdrawals::{ACK_TIMEOUT, MAX_DOORS, STALE_FACTS_AFTER, WITHDRAWAL_KEPT, Withdrawal};
