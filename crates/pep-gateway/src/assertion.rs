@@ -185,3 +185,24 @@ fn reuse_key(subject: &Subject<'_>, kid: &str) -> Key {
     add(kid.as_bytes());
     hash.finalize().into()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pki::jose::SigningKey;
+
+    #[test]
+    fn what_is_kept_for_reuse_is_bounded() {
+        let ring = KeyRing::new(SigningKey::generate("gw").unwrap(), Timestamp(0));
+        let assertions = Assertions::new(Arc::new(ArcSwap::from_pointee(ring)));
+        let signed = Signed { token: Arc::from("t"), jti: Arc::from("j"), expires: Timestamp(0) };
+        let key = |number: usize| -> Key { Sha256::digest(number.to_be_bytes()).into() };
+        for number in 0..3 * REUSE_MAX {
+            assertions.keep(key(number), signed.clone());
+        }
+        let shelf = assertions.shelf.load();
+        assert!(shelf.newer.len() + shelf.older.len() <= 2 * REUSE_MAX);
+        assert!(shelf.find(&key(3 * REUSE_MAX - 1)).is_some(), "the newest is kept");
+        assert!(shelf.find(&key(0)).is_none(), "the oldest is forgotten");
+    }
+}

@@ -60,7 +60,7 @@ impl Case<'_> {
             stream,
             completion: PendingCompletion::new(self.gateway, self.now, jti),
         };
-        self.allowed(Outcome::Forward(Box::new(permit)), decision, goal.action)
+        self.closed(Outcome::Forward(Box::new(permit)))
     }
 
     /// The stream, unless the right to it was withdrawn while it was judged.
@@ -155,10 +155,8 @@ impl Case<'_> {
     pub(super) fn reserve(
         self,
         request: CanonicalRequest,
-        goal: &Goal,
         (max_body_bytes, on_app): (Option<u64>, Option<AppName>),
         standing: Standing,
-        decision: &Decision,
     ) -> Judged {
         let (principal, session, limit) = match standing {
             Standing::Nobody(_) => (Principal::Anonymous, None, BODY_MAX_ANONYMOUS),
@@ -187,6 +185,6 @@ impl Case<'_> {
             visit: self.visit.clone(),
             completion: PendingCompletion::new(self.gateway, self.now, None),
         };
-        self.allowed(Outcome::Reserved(Box::new(call)), decision, goal.action)
+        self.closed(Outcome::Reserved(Box::new(call)))
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use http_gate::{CanonicalRequest, GateSettings, RawRequest};
 use model::app::CONTROL_APP;
 use model::record::{AuditRecord, RecordType};
+use model::seams::Durability;
 use model::{
     AccessRequest, Action, App, AppName, Effect, Principal, Reason, ResourceRef, Session, Timestamp, Upstream,
 };
@@ -37,6 +38,7 @@ pub(super) struct Case<'a> {
     pub(super) trace: Trace,
     pub(super) visit: Visit,
     pub(super) record: AuditRecord,
+    pub(super) durability: Durability,
     /// As browsers write it.
     pub(super) authority: String,
 }
@@ -83,7 +85,18 @@ impl<'a> Case<'a> {
         record::add_raw(&mut record, raw);
         record::add_nobody(&mut record);
         let authority = raw.host().authority(default_port(connection));
-        Self { gateway, connection, snapshot, generation, now, trace, visit, record, authority }
+        Self {
+            gateway,
+            connection,
+            snapshot,
+            generation,
+            now,
+            trace,
+            visit,
+            record,
+            durability: Durability::Standard,
+            authority,
+        }
     }
 
     /// The verdict.
@@ -163,17 +176,20 @@ impl<'a> Case<'a> {
         let question = self.question(&request, &goal, &standing);
         let pdp = &self.snapshot.pdp;
         let Ok(mut decision) = catch_unwind(AssertUnwindSafe(|| pdp.decide(&question, self.now))) else {
-            tracing::error!(access = %self.visit.access, "the policy engine panicked; the request is refused");
+            tracing::error!(request = %self.visit.access, "the policy engine panicked; the request is refused");
             return self.internal();
         };
         decision.eval_ns = u64::try_from(self.gateway.now().since(self.now).as_nanos()).unwrap_or(u64::MAX);
         record::add_decision(&mut self.record, &decision, self.snapshot.version);
+        if decision.is_audit_strict || is_always_strict(goal.action) {
+            self.durability = Durability::Strict;
+        }
         match (decision.effect, server) {
             (Effect::Allow, Server::Upstream(routed, upstream)) => {
                 self.forward(request, &goal, (routed, upstream), &standing, question, &decision)
             }
             (Effect::Allow, Server::InProcess { max_body_bytes, on_app }) => {
-                self.reserve(request, &goal, (max_body_bytes, on_app), standing, &decision)
+                self.reserve(request, (max_body_bytes, on_app), standing)
             }
             (Effect::Deny | Effect::StepUp, _) => self.explain(&request, &goal, &standing, &question, &decision),
         }
@@ -235,6 +251,11 @@ fn reserved_goal<'r>(host_app: &Arc<App>, request: &CanonicalRequest) -> (Goal, 
     };
     let on_app = (!host_app.is_control_plane()).then(|| host_app.name.clone());
     (goal, Server::InProcess { max_body_bytes: Some(BODY_MAX_ANONYMOUS), on_app })
+}
+
+/// Administration is on disk before it is answered, whatever the policies say (AUD-17).
+fn is_always_strict(action: Action) -> bool {
+    matches!(action, Action::AdminWrite | Action::AuditErase | Action::PolicyPublish)
 }
 
 fn default_port(connection: &ConnectionInfo) -> u16 {

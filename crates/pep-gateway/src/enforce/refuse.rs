@@ -5,8 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use http_gate::{CanonicalRequest, GateRefusal};
 use model::app::Explain;
 use model::directory::ADMINS_GROUP;
-use model::seams::Durability;
-use model::{AccessRequest, Action, ActionClass, App, Decision, Effect, Explanation, Reason, UserEntry};
+use model::{AccessRequest, ActionClass, App, Decision, Effect, Explanation, Reason, UserEntry};
 
 use super::case::{Case, Goal};
 use super::standing::Standing;
@@ -95,21 +94,16 @@ impl Case<'_> {
     pub(super) fn gate_refused(mut self, gate: &GateRefusal) -> Judged {
         record::add_gate_refusal(&mut self.record, gate);
         let refusal = refusal::gate(gate, self.visit.access, self.visit.decision);
-        self.closed(Durability::Standard, Outcome::Refuse(refusal))
+        self.closed(Outcome::Refuse(refusal))
     }
 
     pub(super) fn refused(mut self, effect: Effect, reason: Reason, refusal: Refusal) -> Judged {
         record::refuse(&mut self.record, effect, reason, refusal.status().as_u16());
-        self.closed(Durability::Standard, Outcome::Refuse(refusal))
+        self.closed(Outcome::Refuse(refusal))
     }
 
-    pub(super) fn allowed(self, verdict: Outcome, decision: &Decision, action: Action) -> Judged {
-        let is_strict = decision.is_audit_strict
-            || matches!(action, Action::AdminWrite | Action::AuditErase | Action::PolicyPublish);
-        self.closed(if is_strict { Durability::Strict } else { Durability::Standard }, verdict)
-    }
-
-    fn closed(self, durability: Durability, verdict: Outcome) -> Judged {
-        Judged { record: self.record, durability, visit: self.visit, verdict }
+    /// The verdict with its record, as sure as the decision asks for.
+    pub(super) fn closed(self, verdict: Outcome) -> Judged {
+        Judged { record: self.record, durability: self.durability, visit: self.visit, verdict }
     }
 }

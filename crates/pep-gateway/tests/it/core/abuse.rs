@@ -42,6 +42,17 @@ async fn atk_14_a_leading_double_slash_never_becomes_an_authority() {
 }
 
 #[tokio::test]
+async fn atk_15_a_number_sign_never_shortens_what_the_rule_sees() {
+    let world = World::new();
+    for target in ["/favicon.ico%23", "/favicon.ico%23/x", "/admin%23/favicon.ico", "/%23/favicon.ico"] {
+        assert_eq!(world.refused(&format!("GET {target} wiki.localhost:8443")).await.reason(), Reason::LoginRequired);
+        assert_eq!(world.last_record().what.url_path.as_deref(), Some(target));
+    }
+    let raw_sign = world.refused("GET /favicon.ico#/admin wiki.localhost:8443").await;
+    assert_eq!((raw_sign.status().as_u16(), raw_sign.reason()), (400, Reason::Gate));
+}
+
+#[tokio::test]
 async fn atk_16_query_text_never_satisfies_a_public_path() {
     let world = World::new();
     for (target, is_public) in [
@@ -199,6 +210,22 @@ async fn atk_29_our_credentials_reach_neither_upstream_nor_record_nor_page() {
     let printed = format!("{:?}", world.recorder.records());
     assert!(printed.contains("token"), "the name of the parameter stays");
     assert!(!printed.contains(secret) && !printed.contains("canary"), "{printed}");
+}
+
+#[tokio::test]
+async fn atk_33_a_planted_session_id_is_never_adopted() {
+    let world = World::new();
+    let planted = format!("__Host-countersign={}", "P".repeat(43));
+    let request = format!("GET / wiki.localhost:8443\nCookie: {planted}\nAccept: text/html");
+    let refusal = world.refused(&request).await;
+    assert_eq!(refusal.status().as_u16(), 303);
+    assert!(header(&refusal, "set-cookie").unwrap().starts_with("__Host-countersign-login="));
+    world.sign_in(ALICE, "wiki.localhost");
+    assert_eq!(
+        world.refused(&request).await.reason(),
+        Reason::LoginRequired,
+        "somebody signed in, the id still is nobody's"
+    );
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! No record, no bytes; two records for each access (GW-82, AUD-6, AUD-10, AUD-18).
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use model::record::{EndCause, RecordType, SubjectKind};
@@ -101,18 +102,18 @@ async fn a_permit_that_is_dropped_is_recorded_as_a_client_that_went_away() {
 }
 
 #[tokio::test]
-async fn a_strict_policy_makes_the_record_strict() {
-    for is_strict in [false, true] {
+async fn a_strict_policy_makes_the_record_strict_also_of_a_refusal() {
+    for (is_strict, effect) in [(false, Effect::Allow), (true, Effect::Allow), (true, Effect::Deny)] {
         let world = World::with(apps(), |_| {
             FakePdp::new(move |_, now| Decision {
                 is_audit_strict: is_strict,
-                ..testkit::decision(Effect::Allow, Reason::Allow, now)
+                ..testkit::decision(effect, Reason::Forbidden, now)
             })
         });
         let (_, cookie) = world.sign_in(ALICE, "wiki.localhost");
-        world.permitted(&format!("GET / wiki.localhost:8443\nCookie: {cookie}")).await;
+        let _outcome = world.ask(&format!("GET / wiki.localhost:8443\nCookie: {cookie}")).await;
         let expected = if is_strict { Durability::Strict } else { Durability::Standard };
-        assert_eq!(world.recorder.durabilities().first(), Some(&expected));
+        assert_eq!(world.recorder.durabilities(), [expected], "{effect}");
     }
 }
 
@@ -124,4 +125,46 @@ async fn activity_is_reported_only_for_what_was_allowed() {
     assert!(world.sessions.touched().is_empty());
     world.permitted(&format!("GET /records/7 payroll.localhost:8443\nCookie: {cookie}")).await;
     assert_eq!(world.sessions.touched().first().map(|(session, _)| *session), Some(id));
+}
+
+/// An endpoint of ours with a bug.
+struct Broken;
+
+impl model::ReservedService for Broken {
+    fn call(&self, _: http::Request<bytes::Bytes>) -> model::BoxFuture<'_, http::Response<bytes::Bytes>> {
+        panic!("a bug in the endpoint")
+    }
+
+    fn park_target(&self, _: &str, _: model::Timestamp) -> Option<String> {
+        panic!("a bug in the endpoint")
+    }
+}
+
+#[tokio::test]
+async fn a_panic_anywhere_while_judging_is_a_recorded_refusal() {
+    let world = World::new();
+    let old = world.gateway.snapshot();
+    let broken = pep_gateway::Gateway::new(pep_gateway::GatewayParts {
+        settings: pep_gateway::GatewaySettings { auth_url: super::world::AUTH_URL.to_owned() },
+        snapshot: pep_gateway::GatewaySnapshot::new(
+            1,
+            Arc::clone(&old.apps),
+            Arc::clone(&old.pdp),
+            Arc::clone(&old.directory),
+        ),
+        sessions: Arc::clone(&world.sessions) as _,
+        recorder: Arc::clone(&world.recorder) as _,
+        reserved: Arc::new(Broken),
+        clock: Arc::clone(&world.clock) as _,
+        ids: Arc::new(testkit::SeqIds::default()),
+        return_sealer: Arc::clone(&world.sealer),
+        assertion_keys: Arc::clone(&world.keys),
+    });
+    let long = format!("GET /{} wiki.localhost:8443\nAccept: text/html", "a".repeat(4000));
+    let outcome = broken.enforce(super::world::raw(&long), &super::world::connection()).await;
+    let Outcome::Refuse(refusal) = outcome else { panic!("it went through") };
+    assert_eq!((refusal.status().as_u16(), refusal.reason()), (503, Reason::Internal));
+    assert_eq!(refusal.headers()["retry-after"], "5");
+    let record = world.last_record();
+    assert_eq!((record.access_id, record.decision.reason), (refusal.access_id(), Some(Reason::Internal)));
 }
