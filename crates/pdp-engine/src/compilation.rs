@@ -44,6 +44,12 @@ pub(crate) fn run(sources: &[PolicySource]) -> Result<Compiled, Vec<PolicyProble
             format!("the policies have {bytes} bytes together; {MAX_SOURCE_BYTES} are allowed, so split them");
         return Err(vec![whole_file(file, message)]);
     }
+    let count: usize = sources.iter().map(|source| statements(&source.text).len()).sum();
+    if count > MAX_POLICIES {
+        let file = sources.first().map_or(BUILTIN, |source| &source.file);
+        let message = format!("there are {count} policies; {MAX_POLICIES} are allowed, so remove or merge some");
+        return Err(vec![whole_file(file, message)]);
+    }
     let builtin = PolicySource { file: format!("{BUILTIN}.cedar"), text: BUILTIN_TEXT.to_owned() };
     let mut compilation = Compilation { schema: &schema, problems: Vec::new(), read: Vec::new() };
     compilation.source(&builtin);
@@ -160,11 +166,6 @@ impl<'a> Compilation<'a> {
     }
 
     fn finish(mut self) -> Result<(Policies, Vec<Finding>), Vec<PolicyProblem>> {
-        if self.read.len() > MAX_POLICIES {
-            let file = self.read.last().map_or(BUILTIN, |(placed, _)| &placed.source.file);
-            let message = format!("there are {} policies; {MAX_POLICIES} are allowed", self.read.len());
-            return Err(vec![whole_file(file, message)]);
-        }
         self.duplicates();
         let warnings = if self.problems.is_empty() { self.validate() } else { Vec::new() };
         if self.problems.is_empty() {

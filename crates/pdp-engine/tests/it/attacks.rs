@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use model::{Action, PolicyDecisionPoint, Reason};
-use pdp_engine::{CompiledPolicies, Engine, MAX_NESTING, MAX_POLICY_BYTES, MAX_SOURCE_BYTES, PolicySource};
+use pdp_engine::{
+    CompiledPolicies, Engine, MAX_NESTING, MAX_POLICIES, MAX_POLICY_BYTES, MAX_SOURCE_BYTES, PolicySource,
+};
 
 use crate::support::*;
 
@@ -153,6 +155,9 @@ fn more_text_or_policies_than_allowed_are_refused_with_the_count() {
     let big = PolicySource { file: "big.cedar".into(), text: " ".repeat(MAX_SOURCE_BYTES + 1) };
     let problems = CompiledPolicies::compile(&[big]).unwrap_err();
     assert!(problems[0].to_string().contains(&(MAX_SOURCE_BYTES + 1).to_string()), "{}", problems[0]);
+    let many = PolicySource { file: "many.cedar".into(), text: "a;".repeat(MAX_POLICIES + 1) };
+    let problems = CompiledPolicies::compile(&[many]).unwrap_err();
+    assert!(problems[0].to_string().contains("there are 50001 policies; 50000 are allowed"), "{}", problems[0]);
 }
 
 #[test]

@@ -1,10 +1,18 @@
 //! The engine through its public API: answers, attacks, explanations, compilation and the rules between them.
 
+#[cfg(test)]
 mod attacks;
+#[cfg(test)]
 mod compiling;
+#[cfg(test)]
 mod decisions;
+#[cfg(test)]
 mod explanations;
+#[cfg(test)]
 mod hold;
+#[cfg(test)]
 mod metamorphic;
+#[cfg(test)]
 mod oracle;
+#[cfg(test)]
 mod support;

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 pub(crate) struct Oracle {
     schema: Schema,
-    policies: Vec<(String, Set, Policy)>,
+    policies: Vec<(String, Set, PolicySet)>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -28,7 +28,7 @@ impl Oracle {
     pub(crate) fn new(policies: &CompiledPolicies) -> Self {
         let (schema, _) = Schema::from_cedarschema_str(include_str!("../../assets/schema.cedarschema")).unwrap();
         let policies = policies.policies().into_iter().filter(|policy| !policy.is_shadow);
-        let parse = |cedar: &str| Policy::parse(None, cedar).unwrap();
+        let parse = |cedar: &str| PolicySet::from_policies([Policy::parse(None, cedar).unwrap()]).unwrap();
         Self { schema, policies: policies.map(|p| (p.id.to_string(), p.set, parse(&p.cedar))).collect() }
     }
 
@@ -39,8 +39,7 @@ impl Oracle {
         let question = Request::new(principal, action, resource, context, Some(&self.schema)).unwrap();
         let (mut errors, mut hard, mut soft, mut permits) = (vec![], vec![], vec![], vec![]);
         for (id, set, policy) in &self.policies {
-            let alone = PolicySet::from_policies([policy.clone()]).unwrap();
-            let response = Authorizer::new().is_authorized(&question, &alone, &entities);
+            let response = Authorizer::new().is_authorized(&question, policy, &entities);
             if response.diagnostics().errors().count() > 0 {
                 errors.push(id.clone());
             } else if response.diagnostics().reason().count() > 0 {
