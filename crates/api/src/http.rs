@@ -17,8 +17,7 @@ pub use local::local_router;
 pub use portal::{Portal, PortalParts};
 pub use reserved::ReservedEndpoints;
 
-/// The largest body on our own endpoints (GW-83); applied configurations come over the local socket, which allows
-/// [`LOCAL_BODY_BYTES`].
-pub const BODY_BYTES: usize = 64 * 1024;
+/// The largest body the API takes from a signed-in person; doors enforce the limits of GW-83 before it comes here.
+pub const BODY_BYTES: usize = 4 << 20;
 /// The largest body on the local socket.
 pub const LOCAL_BODY_BYTES: usize = 20 << 20;
