@@ -14,15 +14,16 @@ mod cbor;
 mod columns;
 mod seal;
 mod size;
+mod stored;
 #[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
 
+use model::Timestamp;
 use model::decision::EntitySlice;
 use model::ids::Digest32;
-use model::record::{AuditRecord, RecordType};
-use model::{AccessId, SessionId, Timestamp, UserId};
+use model::record::AuditRecord;
 use uuid::Uuid;
 
 use crate::keyring::{KeyRef, KeyStoreError, Keyring};
@@ -30,6 +31,8 @@ use cbor::Writer;
 pub(crate) use columns::columns_of;
 pub use columns::{Column, ColumnKind, Sealed, Value};
 pub use seal::{commitment, salt};
+use stored::find;
+pub use stored::{SealedAccess, StoredRecord};
 
 /// The schema number of entries written now.
 pub const SCHEMA: u64 = 1;
@@ -255,26 +258,6 @@ fn fixed<const N: usize>(bytes: &[u8]) -> Result<[u8; N], EntryError> {
     bytes.try_into().map_err(|_| EntryError::Malformed(format!("{} bytes where {N} belong", bytes.len())))
 }
 
-/// Whether a reader may see sealed columns (right `audit.read_sealed`, AUD-5).
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum SealedAccess {
-    /// They read as `sealed`.
-    Closed,
-    /// They are opened where the key still exists.
-    Open,
-}
-
-/// A record read back from a log.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct StoredRecord {
-    /// Origin of the log, epoch included.
-    pub log: Arc<str>,
-    /// Place in the log.
-    pub seq: u64,
-    /// Columns by number; sealed ones are [`Value::Sealed`].
-    pub columns: Vec<(Column, Value)>,
-}
-
 /// Splits a record payload into entry and beside.
 pub(crate) fn split_payload(payload: &[u8]) -> Result<(&[u8], &[u8]), EntryError> {
     let malformed = || EntryError::Malformed("a record frame shorter than its entry".into());
@@ -348,93 +331,5 @@ impl<'a> Opener<'a> {
             Ok(text) if is_committed => Sealed::Open(Arc::from(text)),
             _ => Sealed::Tampered,
         }
-    }
-}
-
-fn find(columns: &[(Column, Value)], column: Column) -> Option<&Value> {
-    let at = columns.binary_search_by_key(&column, |(column, _)| *column).ok()?;
-    columns.get(at).map(|(_, value)| value)
-}
-
-impl StoredRecord {
-    fn closed(entry: Entry) -> Self {
-        let mut columns = entry.columns;
-        for (column, value) in &mut columns {
-            if column.kind() == ColumnKind::Sealed {
-                *value = Value::Sealed(Sealed::Closed);
-            }
-        }
-        Self { log: entry.log, seq: entry.seq, columns }
-    }
-
-    /// The value of a column, if it has one.
-    pub fn get(&self, column: Column) -> Option<&Value> {
-        find(&self.columns, column)
-    }
-
-    /// The text of a text column, or of a sealed one that was opened.
-    pub fn text(&self, column: Column) -> Option<&str> {
-        match self.get(column)? {
-            Value::Text(text) | Value::Sealed(Sealed::Open(text)) => Some(text),
-            _ => None,
-        }
-    }
-
-    /// The number of a number column.
-    pub fn uint(&self, column: Column) -> Option<u64> {
-        match self.get(column)? {
-            Value::Uint(number) => Some(*number),
-            _ => None,
-        }
-    }
-
-    /// The items of a list column; empty when it has none.
-    pub fn list(&self, column: Column) -> &[Arc<str>] {
-        match self.get(column) {
-            Some(Value::List(items)) => items,
-            _ => &[],
-        }
-    }
-
-    /// The id of an id column.
-    pub fn id(&self, column: Column) -> Option<Uuid> {
-        match self.get(column)? {
-            Value::Id(id) => Some(*id),
-            _ => None,
-        }
-    }
-
-    /// What happened; `None` for a type this version does not know.
-    pub fn kind(&self) -> Option<RecordType> {
-        let code = self.uint(Column::Type)?;
-        RecordType::ALL.iter().copied().find(|kind| u64::from(kind.code()) == code)
-    }
-
-    /// Joins decision, progress and completion.
-    pub fn access_id(&self) -> Option<AccessId> {
-        self.id(Column::AccessId).map(AccessId)
-    }
-
-    /// Whose record it is.
-    pub fn subject_id(&self) -> Option<UserId> {
-        self.id(Column::SubjectId).map(UserId)
-    }
-
-    /// The session it belongs to.
-    pub fn session_id(&self) -> Option<SessionId> {
-        self.id(Column::SessionId).map(SessionId)
-    }
-
-    /// When it happened.
-    pub fn time(&self) -> Timestamp {
-        match self.get(Column::Time) {
-            Some(Value::Time(time)) => *time,
-            _ => Timestamp::default(),
-        }
-    }
-
-    /// The record's own name: log and sequence number.
-    pub fn uid(&self) -> String {
-        format!("{}#{}", self.log, self.seq)
     }
 }

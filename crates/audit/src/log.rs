@@ -10,6 +10,7 @@
 
 mod committer;
 pub mod disk;
+mod own_records;
 mod queue;
 pub(crate) mod reader;
 mod recover;
@@ -19,7 +20,6 @@ pub(crate) mod tree;
 pub(crate) mod walk;
 mod writer;
 
-use std::collections::BTreeMap;
 use std::fs::{File, TryLockError};
 use std::io;
 use std::path::PathBuf;
@@ -28,17 +28,19 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use model::record::{AuditRecord, EndCause, RecordType};
+use model::record::AuditRecord;
 use model::seams::{Durability, RecordError, Recorded};
 use model::{AccessId, BoxFuture, Clock, Ids, Recorder};
 use tokio::sync::{oneshot, watch};
 
 use crate::entry::{MAX_ORIGIN_BYTES, prepare};
-use crate::index::{HotIndex, Row};
+use crate::index::HotIndex;
 use crate::keyring::{DailyKeyStore, KeyStoreError, Keyring, SubjectKeys};
 use committer::Committer;
 pub use committer::SYNC_INTERVAL;
 use disk::Disk;
+pub use own_records::{LOG_DOOR, least_durability};
+use own_records::{abandoned_accesses, gap_record};
 use queue::{Answer, Job, Queue};
 pub use queue::{MAX_QUEUE_BYTES, ROOM_TIMEOUT};
 use reader::Segment;
@@ -51,8 +53,6 @@ use writer::{Writer, Written};
 pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 /// The largest segment.
 pub const MAX_SEGMENT_BYTES: u64 = 1024 * 1024 * 1024;
-/// The `door` of records the log itself makes.
-pub const LOG_DOOR: &str = "audit";
 const LOCK_FILE: &str = "lock";
 
 /// Where a log is and how it is laid out.
@@ -317,43 +317,6 @@ impl Recorder for AuditLog {
     }
 }
 
-/// Records of administration, keys and withdrawals are strict whatever was asked (AUD-17).
-pub fn least_durability(kind: RecordType) -> Durability {
-    use RecordType as T;
-    match kind {
-        T::AccessDecision
-        | T::AccessCompletion
-        | T::AccessProgress
-        | T::GateRefused
-        | T::AuthSignin
-        | T::AuthSignout
-        | T::AuthStepUp
-        | T::AuthFailed
-        | T::SessionCreated
-        | T::SessionExpired
-        | T::ConfigRefused
-        | T::AuditQuery
-        | T::SystemStart
-        | T::SystemStop => Durability::Standard,
-        T::AuthMfaEnrolled
-        | T::AuthMfaRemoved
-        | T::SessionRevoked
-        | T::IdentityUserCreated
-        | T::IdentityUserChanged
-        | T::IdentityUserDisabled
-        | T::IdentityUserDeleted
-        | T::IdentityGroupChanged
-        | T::IdentityMembershipChanged
-        | T::IdentityInvitation
-        | T::ConfigApplied
-        | T::PolicyPublished
-        | T::KeyIssued
-        | T::KeyRotated
-        | T::AuditGap
-        | T::RevocationReceipt => Durability::Strict,
-    }
-}
-
 fn check(config: &LogConfig) -> Result<(), OpenError> {
     let is_plain = |c: char| !c.is_control() && !c.is_whitespace() && c != '+';
     if config.origin.is_empty() || config.origin.len() > MAX_ORIGIN_BYTES - 56 || !config.origin.chars().all(is_plain) {
@@ -374,41 +337,6 @@ fn lock(config: &LogConfig) -> Result<File, OpenError> {
         Err(TryLockError::WouldBlock) => Err(OpenError::InUse(config.dir.clone())),
         Err(TryLockError::Error(source)) => Err(disk_error(source)),
     }
-}
-
-/// Completions for decisions that have none: whoever would have written them is gone (AUD-6).
-fn abandoned_accesses(rows: &[Row]) -> Vec<AuditRecord> {
-    let mut open: BTreeMap<AccessId, &Row> = BTreeMap::new();
-    for row in rows {
-        match row.keys.kind {
-            Some(RecordType::AccessDecision) => {
-                open.insert(row.keys.access_id, row);
-            }
-            Some(RecordType::AccessCompletion) => {
-                open.remove(&row.keys.access_id);
-            }
-            _ => {}
-        }
-    }
-    open.into_values()
-        .map(|row| {
-            let keys = &row.keys;
-            let mut record = AuditRecord::new(RecordType::AccessCompletion, keys.access_id, keys.time, LOG_DOOR);
-            record.who.subject_id = keys.subject;
-            record.who.session_id = keys.session;
-            record.what.app = keys.app.clone();
-            record.completion.end_cause = Some(EndCause::Unknown);
-            record
-        })
-        .collect()
-}
-
-fn gap_record(hole: &Hole, access_id: AccessId, now: model::Timestamp) -> AuditRecord {
-    let mut record = AuditRecord::new(RecordType::AuditGap, access_id, now, LOG_DOOR);
-    record.change.object_kind = Some("log");
-    record.change.object_id = Some(Arc::from(hole.file.as_str()));
-    record.change.change = Some(Arc::from(hole.to_string()));
-    record
 }
 
 fn stopped() -> RecordError {

@@ -4,13 +4,15 @@
 //! than its limit; what could not be read is named in the coverage, never left out in silence.
 
 mod filter;
+mod range;
 mod scan;
 
 use model::ids::ParseIdError;
 
 use crate::entry::StoredRecord;
 use crate::log::Hole;
-pub use filter::{FILTERS, IpRange, Query, Who};
+pub use filter::{FILTERS, Query, Who};
+pub use range::IpRange;
 
 /// How many rows an answer has unless asked otherwise.
 pub const DEFAULT_LIMIT: usize = 100;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use model::decision::EntitySlice;
 use model::record::{EndCause, RecordType, SubjectKind};
-use model::{DecisionId, Effect, Reason, RevocationId};
+use model::{AccessId, DecisionId, Effect, Reason, RevocationId, SessionId, UserId};
 use proptest::prelude::*;
 
 use super::*;
@@ -108,16 +108,12 @@ fn an_entry_in_any_other_form_is_refused() {
     longer.push(0);
     assert_eq!(decode_entry(&longer), Err(EntryError::NotCanonical));
     // `schema` written in two bytes instead of one.
-    let mut wide = entry[..2].to_vec();
-    assert_eq!(entry[..4], [0xb0 | (entry[0] & 0x0f), entry[1], entry[2], entry[3]]);
-    let at = entry.windows(2).position(|pair| pair == [0, 1]).unwrap();
-    wide.truncate(at);
-    wide.extend_from_slice(&entry[wide.len()..at]);
-    wide.extend_from_slice(&[0x00, 0x18, 0x01]);
-    wide.extend_from_slice(&entry[at + 2..]);
+    let (map, rest) = entry.split_first().unwrap();
+    assert_eq!(rest[..2], [0x00, 0x01], "schema comes first");
+    let wide = [&[*map, 0x00, 0x18, 0x01], &rest[2..]].concat();
     assert_eq!(decode_entry(&wide), Err(EntryError::NotCanonical));
     let mut newer = entry.to_vec();
-    newer[at + 1] = 2;
+    newer[2] = 2;
     assert_eq!(decode_entry(&newer), Err(EntryError::Schema(2)));
 }
 
