@@ -3,6 +3,7 @@
 //! Invariant: every `@remedy_…` annotation names a known remedy and a value that its fact can take, or the schema is
 //! refused; a fact without annotation is never flipped.
 
+use std::collections::HashMap;
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -56,6 +57,7 @@ pub(crate) struct BuiltinSchema {
     pub(crate) remedies: Vec<Offer>,
     /// Entity ids of [`Action::ALL`], in its order.
     actions: Vec<(Action, EntityUid)>,
+    covered: HashMap<String, u32>,
 }
 
 impl BuiltinSchema {
@@ -70,7 +72,13 @@ impl BuiltinSchema {
         let json = fragment.clone().to_json_value().map_err(|e| parse(e.to_string()))?;
         let cedar = Schema::from_schema_fragments([fragment]).map_err(|e| parse(e.to_string()))?;
         let actions = actions(&cedar)?;
-        Ok(Self { hash: Digest32::of(json.to_string().as_bytes()), remedies: remedies(&json)?, cedar, actions })
+        Ok(Self {
+            hash: Digest32::of(json.to_string().as_bytes()),
+            remedies: remedies(&json)?,
+            covered: covered(&cedar, &actions)?,
+            cedar,
+            actions,
+        })
     }
 
     /// The entity id of an action.
@@ -78,13 +86,20 @@ impl BuiltinSchema {
         self.actions.iter().find(|(known, _)| *known == action).map(|(_, uid)| uid)
     }
 
-    /// Which of [`Action::ALL`] an action scope covers that names `uid`: the action itself or members of the group.
-    pub(crate) fn covers(&self, uid: &str) -> u32 {
-        let Ok(named) = EntityUid::from_str(&format!("Action::{uid:?}")) else { return 0 };
-        let Ok(entities) = self.cedar.action_entities() else { return 0 };
-        let is_covered = |member: &EntityUid| *member == named || entities.is_ancestor_of(&named, member);
-        self.actions.iter().filter(|(_, member)| is_covered(member)).fold(0, |mask, (action, _)| mask | bit(*action))
+    /// Which of [`Action::ALL`] an action scope covers that names `id`: the action itself or members of the group.
+    pub(crate) fn covers(&self, id: &str) -> u32 {
+        self.covered.get(id).copied().unwrap_or(0)
     }
+}
+
+/// For every action and group of actions, the bits of the actions it covers.
+fn covered(schema: &Schema, actions: &[(Action, EntityUid)]) -> Result<HashMap<String, u32>, SchemaError> {
+    let entities = schema.action_entities().map_err(|error| SchemaError::Parse(error.to_string()))?;
+    let mask = |named: &EntityUid| {
+        let members = actions.iter().filter(|(_, uid)| uid == named || entities.is_ancestor_of(named, uid));
+        members.fold(0, |mask, (action, _)| mask | bit(*action))
+    };
+    Ok(entities.iter().map(|entity| entity.uid()).map(|uid| (uid.id().unescaped().to_owned(), mask(&uid))).collect())
 }
 
 /// The bit of an action in a mask of actions.
