@@ -65,6 +65,20 @@ pub struct SignedIn {
     pub notices: Vec<Notice>,
 }
 
+impl SignedIn {
+    fn with(row: &PasskeyRow, epoch: u64, notices: Vec<Notice>) -> Self {
+        Self {
+            user: row.user,
+            epoch,
+            acr: ACR_PASSKEY.into(),
+            amr: AMR_PASSKEY.iter().map(|method| (*method).to_owned()).collect(),
+            is_synced: row.is_backup_eligible,
+            credential: handle_of(&row.credential_id),
+            notices,
+        }
+    }
+}
+
 /// Something odd that does not refuse a sign-in.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Notice {

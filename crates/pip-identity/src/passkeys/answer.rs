@@ -1,5 +1,5 @@
-//! What a browser posts back: `PublicKeyCredential.toJSON()` (WebAuthn L3 §5.1.4). Only the fields that are verified are
-//! read; client extension outputs and transports, which nothing signs, never reach the core crate.
+//! What a browser posts back: `PublicKeyCredential.toJSON()` (WebAuthn L3 §5.1.4). Only what is verified is read;
+//! client extension outputs and transports, which nothing signs, never reach the core crate.
 
 use std::borrow::Cow;
 

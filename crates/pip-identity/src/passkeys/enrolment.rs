@@ -14,17 +14,12 @@ use super::answer::read_registration;
 use super::ceremonies::{Binding, Kind, Question};
 use super::client_data::ClientData;
 use super::refusal::{PasskeyRefusal, Refusal};
-use super::{
-    ACR_PASSKEY, AMR_PASSKEY, MAX_PASSKEYS, PasskeyView, Passkeys, SignedIn, check_fresh, credential, handle_of,
-    passkey_name,
-};
+use super::{MAX_PASSKEYS, PasskeyView, Passkeys, SignedIn, check_fresh, credential, passkey_name};
 use crate::directory::{parse_email, parse_name};
 use crate::links::{LinkRefusal, hash_of};
 use crate::people::{Change, Draft, LastAdmin, PeopleError};
 use crate::recovery_codes::{RecoveryCode, fresh_codes};
-use crate::store::{
-    DirectoryChange, GroupRow, LinkKind, LinkRow, MembershipSource, Origin, PasskeyRow, StoreError, UserRow,
-};
+use crate::store::{DirectoryChange, GroupRow, LinkKind, LinkRow, MembershipSource, Origin, StoreError, UserRow};
 
 /// The algorithms that are accepted: ES256 and RS256 (rulings R-32).
 const ALGORITHMS: [COSEAlgorithm; 2] = [COSEAlgorithm::ES256, COSEAlgorithm::RS256];
@@ -99,7 +94,7 @@ impl Passkeys {
             .await
             .map_err(|error| used_meanwhile(error, &link))?;
         let epoch = change.directory.users.get(&account.id).map_or(account.epoch, |user| user.epoch);
-        let signed_in = signed_in(&row, epoch);
+        let signed_in = SignedIn::with(&row, epoch, Vec::new());
         Ok(Enrolled { link: link.id, kind: link.kind, signed_in, recovery_codes, change })
     }
 
@@ -251,17 +246,5 @@ fn used_meanwhile(error: PeopleError, link: &LinkRow) -> Refusal {
             LinkRefusal::Used { kind: link.kind, ask: link.created_by.clone() }.into()
         }
         error => error.into(),
-    }
-}
-
-fn signed_in(row: &PasskeyRow, epoch: u64) -> SignedIn {
-    SignedIn {
-        user: row.user,
-        epoch,
-        acr: ACR_PASSKEY.into(),
-        amr: AMR_PASSKEY.iter().map(|method| (*method).to_owned()).collect(),
-        is_synced: row.is_backup_eligible,
-        credential: handle_of(&row.credential_id),
-        notices: Vec::new(),
     }
 }

@@ -13,7 +13,7 @@ use super::answer::read_assertion;
 use super::ceremonies::{Binding, Kind, Question};
 use super::client_data::ClientData;
 use super::refusal::{PasskeyRefusal, Refusal};
-use super::{ACR_PASSKEY, AMR_PASSKEY, Notice, Passkeys, SignedIn, credential, handle_of};
+use super::{Notice, Passkeys, SignedIn, credential, handle_of};
 use crate::store::{DirectoryChange, PasskeyRow, PasskeyTouch, StoreError};
 use crate::throttle::AccountKey;
 
@@ -21,8 +21,8 @@ use crate::throttle::AccountKey;
 const MAX_TOUCH_ATTEMPTS: usize = 3;
 
 impl Passkeys {
-    /// Options for `navigator.credentials.get()`: any passkey of this relying party. `login` is the hash of the browser's
-    /// login-binding cookie; the answer must come with the same.
+    /// Options for `navigator.credentials.get()`: any passkey of this relying party. `login` is the hash of the
+    /// browser's login-binding cookie; the answer must come with the same.
     ///
     /// # Errors
     /// None that a caller could cause.
@@ -118,15 +118,7 @@ impl Passkeys {
         let entry = self.active(user).map_err(about)?;
         let notices = self.touch(row.clone(), &result, now).await.map_err(about)?;
         self.throttle.succeeded(account, from);
-        Ok(SignedIn {
-            user,
-            epoch: entry.epoch,
-            acr: ACR_PASSKEY.into(),
-            amr: AMR_PASSKEY.iter().map(|method| (*method).to_owned()).collect(),
-            is_synced: row.is_backup_eligible,
-            credential: handle_of(&row.credential_id),
-            notices,
-        })
+        Ok(SignedIn::with(&row, entry.epoch, notices))
     }
 
     async fn verify(
