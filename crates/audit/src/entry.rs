@@ -269,9 +269,10 @@ pub(crate) fn split_payload(payload: &[u8]) -> Result<(&[u8], &[u8]), EntryError
 /// Reads a record payload.
 pub(crate) fn decode_payload(payload: &[u8], keys: &Keyring, access: SealedAccess) -> Result<StoredRecord, EntryError> {
     let (entry, beside) = split_payload(payload)?;
-    let mut record = StoredRecord::closed(decode_entry(entry)?);
+    let entry = decode_entry(entry)?;
+    let commitments = if access == SealedAccess::Open { entry.columns.clone() } else { Vec::new() };
+    let mut record = StoredRecord::closed(entry);
     if access == SealedAccess::Open {
-        let commitments = decode_entry(entry)?.columns;
         let opener = Opener::new(beside, &record, keys)?;
         for (column, value) in &mut record.columns {
             let (Value::Sealed(sealed), Some(Value::Digest(commitment))) = (value, find(&commitments, *column)) else {
