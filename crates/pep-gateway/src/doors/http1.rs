@@ -144,7 +144,8 @@ impl Http1<'_> {
                     Next::End
                 }
             },
-            Outcome::Forward(permit) => self.forward(*permit).await,
+            // Boxed, so that a connection that waits for a request is small.
+            Outcome::Forward(permit) => Box::pin(self.forward(*permit)).await,
         }
     }
 

@@ -88,11 +88,6 @@ async fn run<S>(
         tokio::select! {
             biased;
             () = door.stopping.cancelled() => return,
-            accepted = connection.accept() => {
-                let Some(Ok((request, respond))) = accepted else { return };
-                last_stream = Instant::now();
-                streams.spawn(answer(door.clone(), info.clone(), request, respond));
-            }
             Some(ended) = streams.join_next() => {
                 last_stream = Instant::now();
                 if matches!(ended, Ok(StreamEnd::ResetByClient)) && resets.are_too_many(last_stream) {
@@ -100,6 +95,11 @@ async fn run<S>(
                     connection.abrupt_shutdown(Reason::ENHANCE_YOUR_CALM);
                     is_leaving = true;
                 }
+            }
+            accepted = connection.accept() => {
+                let Some(Ok((request, respond))) = accepted else { return };
+                last_stream = Instant::now();
+                streams.spawn(answer(door.clone(), info.clone(), request, respond));
             }
             () = door.draining.cancelled(), if !is_leaving => {
                 connection.graceful_shutdown();

@@ -92,3 +92,15 @@ impl Pool {
 fn is_fresh(since: Instant, now: Instant) -> bool {
     now.saturating_duration_since(since) < IDLE_LIMIT
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_connection_that_waited_too_long_is_not_fresh() {
+        let since = Instant::now();
+        assert!(is_fresh(since, since + IDLE_LIMIT - Duration::from_millis(1)));
+        assert!(!is_fresh(since, since + IDLE_LIMIT));
+    }
+}

@@ -4,6 +4,7 @@ mod attacks;
 mod cuts;
 mod http1;
 mod http2;
+mod limits;
 mod support;
 mod upstreams;
 mod websocket;

@@ -10,7 +10,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use http_body::Body;
 use http_body_util::BodyExt;
 use http_gate::h1::{Event, ResponseBody};
-use http_gate::{Fields, GateRefusal};
+use http_gate::{Fields, Framing, GateRefusal};
 use hyper_util::rt::TokioIo;
 use model::Reason;
 use model::record::EndCause;
@@ -86,6 +86,11 @@ impl Http1<'_> {
     }
 
     async fn exchange(&mut self, permit: &Permit, exchange: &mut Option<Exchange>) -> End {
+        if let (Framing::ContentLength(length), Some(limit)) = (permit.request().framing(), permit.max_body_bytes())
+            && length > limit
+        {
+            return End::TooLarge;
+        }
         self.connection.write_continue();
         let (upload, body) = if permit.request().framing().has_body() {
             let (upload, body) = UploadBody::stream(permit.stream().cut_token());

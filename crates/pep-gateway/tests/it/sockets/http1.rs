@@ -333,14 +333,20 @@ async fn an_endpoint_of_ours_gets_the_whole_body() {
 
 #[tokio::test]
 async fn a_body_beyond_the_limit_of_its_route_is_refused_before_its_end() {
-    let wiki = Scripted::echo().await;
+    let mut wiki = Scripted::echo().await;
     let apps = wiki_with(wiki.address, |app| app.routes[0].max_body_bytes = Some(10));
     let door = Running::start(apps, |_| ()).await;
+    let bodies = [("Transfer-Encoding: chunked\r\n", "b\r\nhello world\r\n"), ("Content-Length: 11\r\n", "")];
+    for (framing, body) in bodies {
+        let mut client = door.client().await;
+        client.send(request("POST", "/", &door.cookie(VISITOR), framing) + body).await;
+        assert_eq!(client.answer().await.status, 413, "{framing}");
+    }
     let mut client = door.client().await;
-    client
-        .send(request("POST", "/", &door.cookie(VISITOR), "Transfer-Encoding: chunked\r\n") + "b\r\nhello world\r\n")
-        .await;
-    assert_eq!(client.answer().await.status, 413);
+    client.send(request("POST", "/", &door.cookie(VISITOR), "Content-Length: 10\r\n") + "just right").await;
+    assert_eq!(client.answer().await.status, 200);
+    assert_eq!(wiki.next().await.body, b"just right");
+    assert!(wiki.so_far().is_empty());
 }
 
 #[tokio::test]

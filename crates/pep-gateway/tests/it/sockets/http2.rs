@@ -2,7 +2,6 @@
 
 use bytes::Bytes;
 use http::Request;
-use model::LiveStreams;
 use model::record::{EndCause, RecordType};
 use model::seams::{Cause, Scope};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

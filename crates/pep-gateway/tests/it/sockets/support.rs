@@ -50,9 +50,9 @@ impl Running {
         Self::over(World::with(apps, |directory| rules(Arc::clone(directory))), change).await
     }
 
-    /// A door that lets everybody in, so that only the gate stands before the upstream.
+    /// A door on the port of the scheme that lets everybody in, so that only the gate stands before the upstream.
     pub(crate) async fn for_everybody(apps: Vec<App>) -> Self {
-        Self::over(World::with(apps, |_| FakePdp::allowing()), |_| ()).await
+        Self::over(World::with(apps, |_| FakePdp::allowing()), |settings| settings.public_port = 443).await
     }
 
     async fn over(world: World, change: impl FnOnce(&mut ListenerSettings)) -> Self {
@@ -88,8 +88,13 @@ impl Running {
         sender
     }
 
+    /// A client that has not said anything yet.
+    pub(crate) async fn tcp(&self) -> TcpStream {
+        TcpStream::connect(self.address).await.unwrap()
+    }
+
     pub(crate) async fn connect(&self, alpn: &[&[u8]]) -> TlsStream<TcpStream> {
-        let tcp = TcpStream::connect(self.address).await.unwrap();
+        let tcp = self.tcp().await;
         tcp.set_nodelay(true).unwrap();
         let connector = tokio_rustls::TlsConnector::from(self.ca.client_config(alpn));
         soon(connector.connect(ServerName::try_from(WIKI).unwrap(), tcp)).await.unwrap()
@@ -357,7 +362,7 @@ pub(crate) async fn next_request(connection: usize, stream: &mut TcpStream, read
     loop {
         let is_whole = match length {
             Some(length) => read.len() >= length,
-            None => !is_chunked || find(read, b"0\r\n\r\n").is_some(),
+            None => !is_chunked || chunked_end(read).is_some(),
         };
         if is_whole {
             break;
@@ -368,11 +373,17 @@ pub(crate) async fn next_request(connection: usize, stream: &mut TcpStream, read
     }
     let body_end = match length {
         Some(length) => length,
-        None if is_chunked => find(read, b"0\r\n\r\n").unwrap() + 5,
+        None if is_chunked => chunked_end(read).unwrap(),
         None => 0,
     };
     asked.body = read.drain(..body_end).collect();
     Some(asked)
+}
+
+/// Where a chunked body ends, trailers included.
+fn chunked_end(read: &[u8]) -> Option<usize> {
+    let last_chunk = if read.starts_with(b"0\r\n") { 0 } else { find(read, b"\r\n0\r\n")? + 2 };
+    Some(last_chunk + find(&read[last_chunk..], b"\r\n\r\n")? + 4)
 }
 
 /// An address where nobody listens.

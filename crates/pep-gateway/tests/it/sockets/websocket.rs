@@ -2,7 +2,6 @@
 
 use std::net::SocketAddr;
 
-use model::LiveStreams;
 use model::record::EndCause;
 use model::seams::{Cause, Scope};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
