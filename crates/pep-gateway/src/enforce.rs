@@ -4,9 +4,7 @@
 //! record is kept before anything flows, also before a refusal does.
 //!
 //! Invariants: whatever goes wrong on the way, a panic included, is a refusal; a request sees one snapshot; no
-//! withdrawal slips between the facts a request was judged by and its stream (see [`StreamTable::generation`]).
-//!
-//! [`StreamTable::generation`]: crate::streams::StreamTable::generation
+//! withdrawal slips between the facts a request was judged by and its stream (see `StreamTable::generation`).
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;

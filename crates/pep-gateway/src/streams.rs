@@ -4,7 +4,7 @@
 //! touches again, against what the door knows *now*; those no longer allowed are cut, the others not disturbed.
 //!
 //! Invariants: a permit is only ever given for a stream that is in the table, and every withdrawal after the facts of
-//! its decision were read reaches it (see [`StreamTable::generation`]); a cut is final; a reported cut has seen its
+//! its decision were read reaches it (see `StreamTable::generation`); a cut is final; a reported cut has seen its
 //! last byte.
 //!
 //! Not here: how a cut looks on the wire. The doors select on [`StreamGuard::cut`] and drop the guard after their last
@@ -155,13 +155,6 @@ impl StreamTable {
             if index % JUDGED_PER_TURN == JUDGED_PER_TURN - 1 {
                 tokio::task::yield_now().await;
             }
-        }
-    }
-
-    /// Cuts every stream: the door stops.
-    pub fn cut_all(&self) {
-        for stream in self.select(|_| true) {
-            stream.cut.cancel();
         }
     }
 

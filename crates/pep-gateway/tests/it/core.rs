@@ -5,5 +5,6 @@ mod assertions;
 mod live;
 mod record;
 mod refusals;
+mod routing;
 mod sign_in;
 pub(crate) mod world;

@@ -215,3 +215,53 @@ async fn hsts_is_for_app_hosts_and_never_for_names_of_this_machine() {
         assert_eq!(sent, is_sent, "{host}");
     }
 }
+
+/// A decision point whose explanation names the policy that decided.
+struct Talkative;
+
+impl model::PolicyDecisionPoint for Talkative {
+    fn decide(&self, _: &model::AccessRequest, now: model::Timestamp) -> model::Decision {
+        testkit::decision(Effect::Deny, Reason::Forbidden, now)
+    }
+
+    fn explain(&self, request: &model::AccessRequest, now: model::Timestamp) -> model::Explanation {
+        let part = |id: &str, is_determining| model::decision::PolicyPart {
+            id: id.into(),
+            set: model::decision::PolicySet::HardForbid,
+            declared_at: "house.cedar:1".to_owned(),
+            title: None,
+            is_determining,
+            failing_conditions: Vec::new(),
+            facts: Vec::new(),
+            error: None,
+        };
+        model::Explanation {
+            decision: self.decide(request, now),
+            failed_stages: Vec::new(),
+            policies: vec![part("house/no-friday", true), part("house/nearest", false)],
+            user_text: "Not today.".to_owned(),
+        }
+    }
+}
+
+#[tokio::test]
+async fn policy_names_are_for_administrators_of_apps_that_explain_in_full() {
+    for (explain, user, shows_policy) in [
+        (Explain::Full, CAROL, true),
+        (Explain::Full, ALICE, false),
+        (Explain::Reason, CAROL, false),
+        (Explain::None, CAROL, false),
+    ] {
+        let mut list = apps();
+        list[0].explain = explain;
+        let world = World::with(list, |_| FakePdp::refusing());
+        let old = world.gateway.snapshot();
+        let (apps, directory) = (old.apps.clone(), old.directory.clone());
+        world.gateway.publish(pep_gateway::GatewaySnapshot::new(2, apps, std::sync::Arc::new(Talkative), directory));
+        let (_, cookie) = world.sign_in(user, "wiki.localhost");
+        let page = body(&world.refused(&format!("GET / wiki.localhost:8443\nCookie: {cookie}\n{NAVIGATION}")).await);
+        assert_eq!(page.contains("house/no-friday"), shows_policy, "{explain:?} {user}");
+        assert_eq!(page.contains("Not today."), explain != Explain::None, "{explain:?} {user}");
+        assert!(!page.contains("house/nearest"), "{explain:?} {user}");
+    }
+}
