@@ -170,8 +170,7 @@ pub fn csv(record: &StoredRecord) -> String {
     format!("{}\r\n", cells.join(","))
 }
 
-/// One cell: quoted where needed, and never a formula (AUD-14).
-pub /// `text` as one cell: escaped, guarded against being computed, quoted where needed.
+/// `text` as one cell: escaped, guarded against being computed, quoted where needed.
 pub fn csv_cell(text: &str) -> String {
     // Judged before escaping: a TAB or CR in front is a formula's too.
     let is_formula = text.starts_with(['=', '+', '-', '@', '\t', '\r']);
