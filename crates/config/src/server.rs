@@ -184,6 +184,8 @@ struct Admin {
 
 /// Smallest and largest segment.
 const SEGMENT_BYTES: std::ops::RangeInclusive<u64> = (1 << 20)..=(1 << 30);
+/// Activity is known only to the minute (GW-45); a shorter limit would end sessions that are in use.
+const SESSION_LIMIT_MIN: Duration = Duration::from_secs(120);
 /// Ceilings of a session (ID-57).
 const SESSION_IDLE_MAX: Duration = Duration::from_secs(3600);
 const SESSION_ABSOLUTE_MAX: Duration = Duration::from_secs(24 * 3600);
@@ -382,8 +384,8 @@ impl Reader<'_> {
     fn limited(&mut self, value: Option<&Spanned<String>>, default: Duration, most: Duration) -> Duration {
         let Some(value) = value else { return default };
         let Some(duration) = self.parsed(value, text::duration) else { return default };
-        if duration > most || duration.is_zero() {
-            self.refuse(value, format!("`{}` is outside 1s to {}s", value.get_ref(), most.as_secs()));
+        if !(SESSION_LIMIT_MIN..=most).contains(&duration) {
+            self.refuse(value, format!("`{}` is outside 2m to {}m", value.get_ref(), most.as_secs() / 60));
         }
         duration
     }

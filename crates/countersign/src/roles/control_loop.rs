@@ -80,7 +80,7 @@ pub fn start(parts: ControlLoopParts) -> (Arc<Controller>, JoinHandle<()>) {
     let (commands, inbox) = mpsc::channel(QUEUE);
     let (table, clock) = (Arc::clone(&parts.table), Arc::clone(&parts.clock));
     let controller = Arc::new(Controller { commands: commands.clone(), table, clock });
-    let task = tokio::spawn(ControlLoop { parts, commands, waiting: HashMap::new() }.run(inbox));
+    let task = tokio::spawn(ControlLoop { parts, commands, waiting: HashMap::new(), unkept: Vec::new() }.run(inbox));
     (controller, task)
 }
 
@@ -150,6 +150,9 @@ struct ControlLoop {
     parts: ControlLoopParts,
     commands: mpsc::Sender<Command>,
     waiting: HashMap<RevocationId, Waiting>,
+    /// Ends of sessions that the doors know but the store could not keep yet; they go in front of every batch until it
+    /// does, or a restart would revive them.
+    unkept: Vec<SessionChange>,
 }
 
 impl ControlLoop {
@@ -269,10 +272,7 @@ impl ControlLoop {
     /// Keeps, applies, orders and signs, in this order. On a store error access that ends still ends.
     async fn carry_out(&mut self, outputs: Vec<Output>) -> Result<(), ControlError> {
         let all = changes(&outputs);
-        let kept = match all.is_empty() {
-            true => Ok(()),
-            false => self.parts.store.keep_sessions(all.clone()).await,
-        };
+        let kept = self.keep_changes(&all).await;
         for change in &all {
             if kept.is_ok() || !matches!(change, SessionChange::Upsert { .. }) {
                 self.parts.table.apply(change);
@@ -288,17 +288,39 @@ impl ControlLoop {
                 Output::Reevaluate { revocation, scope, cause } => self.order(revocation, &scope, cause),
                 Output::Receipt(receipt) => self.sign(receipt),
                 Output::Stale(stale) => {
-                    tracing::error!(revocation = %stale.revocation, door = %stale.door, "a door did not acknowledge a cut in time");
-                    self.finish(stale.revocation);
+                    tracing::error!(
+                        revocation = %stale.revocation,
+                        door = %stale.door,
+                        fails_closed_at = %stale.fails_closed_at,
+                        "a door did not acknowledge a cut in time"
+                    );
+                    self.finish_if_heard(stale.revocation);
                 }
                 Output::Refused(refusal) => tracing::debug!(%refusal, "the administrator refused an input"),
                 Output::Change(_) => {}
             }
         }
-        kept.map_err(|error| {
-            tracing::error!(%error, "session changes could not be kept");
-            ControlError::Store(error.to_string())
-        })
+        kept
+    }
+
+    /// Makes changes durable, together with ends that an earlier failure left behind.
+    async fn keep_changes(&mut self, all: &[SessionChange]) -> Result<(), ControlError> {
+        let batch: Vec<SessionChange> = self.unkept.iter().chain(all).cloned().collect();
+        if batch.is_empty() {
+            return Ok(());
+        }
+        match self.parts.store.keep_sessions(batch).await {
+            Ok(()) => {
+                self.unkept.clear();
+                Ok(())
+            }
+            Err(error) => {
+                tracing::error!(%error, "session changes could not be kept; ends of sessions are tried again");
+                let is_end = |change: &&SessionChange| !matches!(change, SessionChange::Upsert { .. });
+                self.unkept.extend(all.iter().filter(is_end).cloned());
+                Err(ControlError::Store(error.to_string()))
+            }
+        }
     }
 
     /// Tells every door; what it did comes back as a command.
@@ -336,9 +358,14 @@ impl ControlLoop {
         if let Some(waiting) = self.waiting.get_mut(&receipt.revocation) {
             waiting.revocation.reports.push((receipt.door, receipt.report));
             waiting.revocation.receipts.push(token);
-            if waiting.revocation.reports.len() >= self.parts.doors.len() {
-                self.finish(receipt.revocation);
-            }
+            self.finish_if_heard(receipt.revocation);
+        }
+    }
+
+    /// Answers who waits once no door owes an acknowledgement any more; doors that are stale have no report.
+    fn finish_if_heard(&mut self, id: RevocationId) {
+        if self.parts.administrator.withdrawal(id).is_none_or(|order| order.awaiting.is_empty()) {
+            self.finish(id);
         }
     }
 
