@@ -52,7 +52,11 @@ impl Running {
 
     /// A door on the port of the scheme that lets everybody in, so that only the gate stands before the upstream.
     pub(crate) async fn for_everybody(apps: Vec<App>) -> Self {
-        Self::over(World::with(apps, |_| FakePdp::allowing()), |settings| settings.public_port = 443).await
+        Self::over(World::with(apps, |_| FakePdp::allowing()), |settings| {
+            settings.public_port = 443;
+            settings.limits.handshakes_per_second = u32::MAX;
+        })
+        .await
     }
 
     async fn over(world: World, change: impl FnOnce(&mut ListenerSettings)) -> Self {
