@@ -152,8 +152,11 @@ impl Relay<'_> {
     {
         let mut last = Instant::now();
         loop {
+            if self.guard.is_cut() {
+                return End::Cut;
+            }
+            // In no fixed order: one busy direction must not hold up the other.
             let (step, is_up) = tokio::select! {
-                biased;
                 () = self.guard.cut() => return End::Cut,
                 () = self.stopping.cancelled() => return End::Stopping,
                 step = up.step() => (step, true),

@@ -110,6 +110,9 @@ impl Http1<'_> {
         let upstreams = self.door.upstreams.clone();
         let mut sending = std::pin::pin!(upstreams.send(permit, body));
         loop {
+            if permit.stream().is_cut() {
+                return End::Cut;
+            }
             if let Err(end) = self.read_events(&mut flow) {
                 return end;
             }
@@ -122,8 +125,8 @@ impl Http1<'_> {
             let wants_input = flow.waiting.is_none() && self.connection.wants_input();
             let input = wants_input.then(|| (self.connection.input_buffer(), BODY_READ_BYTES));
             let wants_frame = !flow.is_response_over && self.socket.has_room();
+            // In no fixed order: a fast upload must not hold up the response.
             let turn = tokio::select! {
-                biased;
                 () = permit.stream().cut() => Turn::End(End::Cut),
                 () = self.door.stopping.cancelled() => Turn::End(End::Stopping),
                 is_over = pass_on(flow.upload.as_ref(), &mut flow.waiting), if flow.waiting.is_some() => {
@@ -144,7 +147,6 @@ impl Http1<'_> {
     fn take_turn(&mut self, turn: Turn, flow: &mut Flow<'_>, exchange: &mut Option<Exchange>) -> Result<(), End> {
         match turn {
             Turn::End(end) => Err(end),
-            Turn::Moved(Ok(Moved::In(0))) if self.connection.is_input_closed() => Err(End::ClientGone),
             Turn::Moved(moved) => {
                 self.take(moved).map_err(|_| End::ClientGone)?;
                 // A client that hangs up in the middle wants no answer any more.
