@@ -1,0 +1,145 @@
+//! `countersign demo`: everything on this machine, with two sample apps; `--tour` plays a visit through real sockets and
+//! checks it (rulings R-34 to R-37). Not for anything but this machine: it listens on loopback only.
+
+pub mod assertion;
+pub mod https;
+pub mod payroll;
+pub mod running;
+pub mod sample;
+pub mod stage;
+pub mod websocket;
+pub mod wiki;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use clap::Args;
+use serde_json::{Value, json};
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+use self::running::{ALICE, BOB, FirstStep, Running};
+use self::stage::{AUTH_HOST, PAYROLL_HOST, Stage, WIKI_HOST};
+use crate::cli::Global;
+use crate::output;
+
+/// The demo's folder when none is named.
+const FOLDER: &str = "countersign-demo";
+/// Its port when none is named.
+const PORT: u16 = 8443;
+
+/// Everything on this machine, with two sample apps.
+#[derive(Args)]
+#[command(after_help = "A wiki and a payroll on loopback, behind the gateway: alice is an engineer, bob a contractor, carol \
+the administrator.\nIt prints their one-time links and keeps running until Ctrl-C; the next start in the same folder \
+knows them again.\n\nExamples:\n  countersign demo\n  countersign demo --tour            a visit played through and checked, then gone\n  countersign demo --data /tmp/d --port 9443 --fresh")]
+pub struct Demo {
+    /// Where keys, store, record and files are kept (default: `countersign-demo` here; with --tour a temporary folder)
+    #[arg(long, value_name = "FOLDER")]
+    data: Option<PathBuf>,
+    /// Where browsers connect, on loopback (default: 8443; with --tour a free one)
+    #[arg(long)]
+    port: Option<u16>,
+    /// Play a visit with software passkeys, check every step, and stop; exit code 1 if one is not as promised
+    #[arg(long)]
+    tour: bool,
+    /// Forget an earlier demo in the same folder first
+    #[arg(long)]
+    fresh: bool,
+}
+
+impl Demo {
+    /// Runs it.
+    pub async fn run(self, global: &Global) -> Result<ExitCode> {
+        start_log();
+        self.stay(global).await
+    }
+
+    async fn stay(self, global: &Global) -> Result<ExitCode> {
+        let folder = self.data.unwrap_or_else(|| PathBuf::from(FOLDER));
+        if self.fresh {
+            Stage::remove(&folder)?;
+        }
+        let running = Running::start(&folder, self.port.unwrap_or(PORT))
+            .await
+            .context("the demo does not start; `--port` and `--data` choose another place")?;
+        match global.json {
+            true => output::json(&as_json(&running)),
+            false => announce(&running),
+        }
+        wait_for_stop().await?;
+        if !global.json {
+            println!("stopping");
+        }
+        tokio::select! {
+            () = running.stop() => {}
+            stopped = wait_for_stop() => stopped?,
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// Only what is wrong, beside what the demo says itself; `RUST_LOG` shows more.
+fn start_log() {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init().ok();
+}
+
+async fn wait_for_stop() -> Result<()> {
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        interrupted = tokio::signal::ctrl_c() => interrupted?,
+    }
+    Ok(())
+}
+
+fn link(step: &FirstStep) -> &str {
+    match step {
+        FirstStep::Link(url) => url,
+        FirstStep::SignIn => "has a passkey from an earlier run; sign in with it",
+    }
+}
+
+fn as_json(running: &Running) -> Value {
+    let link = |step: &FirstStep| match step {
+        FirstStep::Link(url) => Some(url.clone()),
+        FirstStep::SignIn => None,
+    };
+    json!({
+        "folder": running.stage.folder(),
+        "server_toml": running.stage.server_toml(),
+        "socket": running.socket(),
+        "ca": running.stage.ca_file(),
+        "spki_sha256": running.stage.spki,
+        "auth_url": running.door.url(AUTH_HOST, "/"),
+        "wiki_url": running.door.url(WIKI_HOST, "/"),
+        "payroll_url": running.door.url(PAYROLL_HOST, "/"),
+        "links": { "carol": link(&running.carol), "alice": link(&running.alice), "bob": link(&running.bob) },
+    })
+}
+
+fn announce(running: &Running) {
+    let ca = running.stage.ca_file();
+    println!("Countersign demo, everything on this machine.\n");
+    println!("  wiki      {}", running.door.url(WIKI_HOST, "/"));
+    println!("  payroll   {}", running.door.url(PAYROLL_HOST, "/"));
+    println!("  sign-in   {}\n", running.door.url(AUTH_HOST, "/"));
+    println!("Open each link in a browser (or profile) of its own and create a passkey; each works once:\n");
+    println!("  carol, administrator ({})\n    {}", "says who she is", link(&running.carol));
+    println!("  {}, engineer: wiki and payroll\n    {}", ALICE.name, link(&running.alice));
+    println!("  {}, contractor: sees why not\n    {}\n", BOB.name, link(&running.bob));
+    println!("Trust its certificate (good for localhost names only), one of:\n");
+    if cfg!(target_os = "macos") {
+        println!("  security add-trusted-cert -r trustRoot -k ~/Library/Keychains/login.keychain {}", ca.display());
+    } else {
+        println!("  certutil -d sql:$HOME/.pki/nssdb -A -t C,, -n countersign-demo -i {}", ca.display());
+    }
+    println!("  chromium --user-data-dir=$(mktemp -d) --ignore-certificate-errors-spki-list={}\n", running.stage.spki);
+    println!("Look behind it:\n");
+    println!("  files     {} (server.toml, config/)", running.stage.folder().display());
+    println!("  export COUNTERSIGN_SOCKET={}", running.socket().display());
+    println!("  countersign audit query\n  countersign group remove engineering {}\n", ALICE.email);
+    println!("Ctrl-C stops it.");
+}

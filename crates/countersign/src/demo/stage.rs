@@ -1,0 +1,269 @@
+//! The demo's folder: authority, certificate, server configuration, apps and policies, all as files an operator would
+//! have (rulings R-35, R-36, R-38).
+//!
+//! Invariants: the folder is private to its owner; the authority is good for this machine's names only and its key is
+//! never overwritten; `--fresh` removes nothing but a folder that a demo made.
+
+use std::fs;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Context, Result, anyhow, bail};
+use config::ServerConfig;
+use model::Clock;
+use pki::{LocalCa, private_file};
+
+use crate::roles::startup;
+use crate::system::SystemClock;
+
+/// Names of the one certificate; clients refuse `*.localhost`.
+const NAMES: [&str; 5] = [AUTH_HOST, WIKI_HOST, PAYROLL_HOST, "127.0.0.1", "::1"];
+/// What the authority is limited to.
+const PERMITTED: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
+const AUTHORITY_LIFE: Duration = Duration::from_secs(10 * 365 * 86_400);
+const CERTIFICATE_LIFE: Duration = Duration::from_secs(397 * 86_400);
+/// A certificate older than this is made again.
+const CERTIFICATE_RENEWAL: Duration = Duration::from_secs(300 * 86_400);
+
+/// Where people sign in.
+pub const AUTH_HOST: &str = "localhost";
+/// The wiki.
+pub const WIKI_HOST: &str = "wiki.localhost";
+/// The payroll.
+pub const PAYROLL_HOST: &str = "payroll.localhost";
+
+/// Declared files; the same that `examples` could hold, but for the ports of the sample apps.
+const FILES: [(&str, &str); 5] = [
+    ("groups.yaml", include_str!("config/groups.yaml")),
+    ("payroll.cedar", include_str!("config/payroll.cedar")),
+    ("payroll.yaml", include_str!("config/payroll.yaml")),
+    ("wiki.cedar", include_str!("config/wiki.cedar")),
+    ("wiki.yaml", include_str!("config/wiki.yaml")),
+];
+/// The targets written in those files.
+const WIKI_TARGET: &str = "http://127.0.0.1:8081";
+const PAYROLL_TARGET: &str = "http://127.0.0.1:8082";
+
+/// The ports of the demo.
+#[derive(Clone, Copy)]
+pub struct Ports {
+    /// Where browsers connect.
+    pub public: u16,
+    /// The wiki, on loopback.
+    pub wiki: u16,
+    /// The payroll, on loopback.
+    pub payroll: u16,
+}
+
+/// A folder that is ready to serve from.
+pub struct Stage {
+    folder: PathBuf,
+    /// PEM of the authority.
+    pub ca_pem: String,
+    /// Base64 SHA-256 of the certificate's key, as Chromium takes it.
+    pub spki: String,
+}
+
+impl Stage {
+    /// Makes the folder, or takes up the one of an earlier demo.
+    ///
+    /// # Errors
+    /// It is somebody else's, or the system refuses.
+    pub fn open(folder: &Path) -> Result<Self> {
+        let folder = std::path::absolute(folder)?;
+        if folder.exists() {
+            let mode = fs::metadata(&folder)?.permissions().mode() & 0o777;
+            if mode & 0o077 != 0 {
+                bail!("`{0}` can be read by others (mode {mode:03o}); `chmod 700 {0}` or choose another with `--data`", folder.display());
+            }
+            let is_empty = fs::read_dir(&folder)?.next().is_none();
+            if !is_empty && !folder.join("server.toml").exists() {
+                bail!("`{}` is not a demo's folder; choose another with `--data`", folder.display());
+            }
+        } else {
+            fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder).with_context(|| format!("cannot make `{}`", folder.display()))?;
+        }
+        // Keys have no place in a repository, should the folder lie in one.
+        fs::write(folder.join(".gitignore"), "*\n")?;
+        let authority = authority(&folder)?;
+        let spki = certificate(&folder, &authority)?;
+        Ok(Self { ca_pem: authority.certificate_pem().to_owned(), spki, folder })
+    }
+
+    /// Removes what an earlier demo left at `folder`.
+    ///
+    /// # Errors
+    /// It is no demo's folder, or one is running there.
+    pub fn remove(folder: &Path) -> Result<()> {
+        if !folder.exists() {
+            return Ok(());
+        }
+        if !folder.join("server.toml").exists() || !folder.join("ca.key").exists() {
+            bail!("`{}` is not a demo's folder and is left alone", folder.display());
+        }
+        if std::os::unix::net::UnixStream::connect(folder.join("data/control.sock")).is_ok() {
+            bail!("a demo is running in `{}`; stop it first", folder.display());
+        }
+        fs::remove_dir_all(folder).with_context(|| format!("cannot remove `{}`", folder.display()))
+    }
+
+    /// Writes and reads the server's configuration.
+    ///
+    /// # Errors
+    /// The system refuses.
+    pub fn server_config(&self, ports: Ports) -> Result<ServerConfig> {
+        let text = server_toml(ports.public);
+        let path = self.server_toml();
+        fs::write(&path, &text).with_context(|| format!("cannot write `{}`", path.display()))?;
+        let mut config = ServerConfig::parse(&path.display().to_string(), &text).map_err(|problems| anyhow!("{problems}"))?;
+        startup::resolve_paths(&mut config, &self.folder);
+        Ok(config)
+    }
+
+    /// Writes the files of apps, groups and policies, and gives their folder.
+    ///
+    /// # Errors
+    /// The system refuses.
+    pub fn write_config(&self, ports: Ports) -> Result<PathBuf> {
+        let folder = self.folder.join("config");
+        fs::create_dir_all(&folder)?;
+        for (name, text) in FILES {
+            let text = text
+                .replace(WIKI_TARGET, &format!("http://127.0.0.1:{}", ports.wiki))
+                .replace(PAYROLL_TARGET, &format!("http://127.0.0.1:{}", ports.payroll));
+            fs::write(folder.join(name), text).with_context(|| format!("cannot write `{name}` in `{}`", folder.display()))?;
+        }
+        Ok(folder)
+    }
+
+    /// The folder.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// PEM of the authority, as a file.
+    pub fn ca_file(&self) -> PathBuf {
+        self.folder.join("ca.pem")
+    }
+
+    /// The server's configuration, as a file.
+    pub fn server_toml(&self) -> PathBuf {
+        self.folder.join("server.toml")
+    }
+}
+
+fn authority(folder: &Path) -> Result<LocalCa> {
+    let (certificate, key) = (folder.join("ca.pem"), folder.join("ca.key"));
+    if let Some(kept) = private_file::read(&key)? {
+        let key = pki::SecretText::new(String::from_utf8(kept.expose().to_vec()).context("`ca.key` is not PEM")?);
+        let pem = fs::read_to_string(&certificate).with_context(|| format!("cannot read `{}`", certificate.display()))?;
+        return Ok(LocalCa::load(&pem, &key)?);
+    }
+    let made = LocalCa::create("Countersign demo on this machine", &PERMITTED, SystemClock::default().now(), AUTHORITY_LIFE)?;
+    // The certificate first: a key without one would keep the next start from making both.
+    fs::write(&certificate, made.certificate_pem())?;
+    private_file::create(&key, made.key_pem().expose().as_bytes())?;
+    Ok(made)
+}
+
+/// The server's certificate, kept over restarts so that a browser told to trust it stays told. Gives its key's hash.
+fn certificate(folder: &Path, authority: &LocalCa) -> Result<String> {
+    let [chain, key, hash] = ["certificate.pem", "certificate.key", "certificate.spki"].map(|name| folder.join(name));
+    let made = fs::metadata(&hash).and_then(|metadata| metadata.modified()).ok();
+    let is_young = made.is_some_and(|made| SystemTime::now().duration_since(made).unwrap_or_default() < CERTIFICATE_RENEWAL);
+    if is_young && chain.exists() && key.exists() {
+        return Ok(fs::read_to_string(&hash)?.trim().to_owned());
+    }
+    for old in [&hash, &key] {
+        if old.exists() {
+            fs::remove_file(old)?;
+        }
+    }
+    let issued = authority.issue_server(&NAMES, SystemClock::default().now(), CERTIFICATE_LIFE)?;
+    fs::write(&chain, &issued.chain_pem)?;
+    private_file::create(&key, issued.key_pem.expose().as_bytes())?;
+    fs::write(&hash, format!("{}\n", issued.spki_sha256))?;
+    Ok(issued.spki_sha256)
+}
+
+fn server_toml(port: u16) -> String {
+    format!(
+        r#"# Written by `countersign demo` at every start; a real server's file looks the same.
+# It also runs without the demo: countersign serve -c server.toml
+
+data_dir = "data"
+auth_url = "https://{AUTH_HOST}:{port}"
+
+[[certificate]]
+name = "demo"
+cert = "certificate.pem"
+key = "certificate.key"
+
+[[listener]]
+address = "127.0.0.1:{port}"
+certificates = ["demo"]
+
+[identity]
+rp_id = "{AUTH_HOST}"
+rp_name = "Countersign demo"
+domains = ["example.org"]
+
+[audit]
+origin = "countersign.demo"
+segment = "4MiB"
+
+[admin]
+listen = "127.0.0.1:0"
+"#
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn authority_and_certificate_outlive_a_restart() {
+        let base = tempfile::tempdir().unwrap();
+        let folder = base.path().join("demo");
+        let first = Stage::open(&folder).unwrap();
+        first.server_config(Ports { public: 8443, wiki: 1, payroll: 2 }).unwrap();
+        let again = Stage::open(&folder).unwrap();
+        assert_eq!((&first.ca_pem, &first.spki), (&again.ca_pem, &again.spki));
+        for private in ["", "ca.key", "certificate.key"] {
+            let mode = fs::metadata(folder.join(private)).unwrap().permissions().mode();
+            assert_eq!(mode & 0o077, 0, "{private}");
+        }
+    }
+
+    #[test]
+    fn fresh_removes_nothing_but_a_demo_folder() {
+        let base = tempfile::tempdir().unwrap();
+        fs::write(base.path().join("precious"), "x").unwrap();
+        assert!(Stage::remove(base.path()).is_err());
+        assert!(base.path().join("precious").exists());
+        let folder = base.path().join("demo");
+        let stage = Stage::open(&folder).unwrap();
+        stage.server_config(Ports { public: 8443, wiki: 1, payroll: 2 }).unwrap();
+        Stage::remove(&folder).unwrap();
+        assert!(!folder.exists());
+    }
+
+    #[test]
+    fn a_folder_that_others_can_read_is_refused() {
+        let base = tempfile::tempdir().unwrap();
+        fs::set_permissions(base.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        let refusal = Stage::open(base.path()).err().unwrap().to_string();
+        assert!(refusal.contains("chmod 700"), "{refusal}");
+    }
+
+    #[test]
+    fn both_targets_are_in_the_files_and_replaced() {
+        let base = tempfile::tempdir().unwrap();
+        let stage = Stage::open(&base.path().join("demo")).unwrap();
+        let folder = stage.write_config(Ports { public: 8443, wiki: 4711, payroll: 4712 }).unwrap();
+        assert!(fs::read_to_string(folder.join("wiki.yaml")).unwrap().contains("http://127.0.0.1:4711"));
+        assert!(fs::read_to_string(folder.join("payroll.yaml")).unwrap().contains("http://127.0.0.1:4712"));
+    }
+}
