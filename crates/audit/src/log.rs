@@ -36,6 +36,7 @@ use tokio::sync::{oneshot, watch};
 use crate::entry::{MAX_ORIGIN_BYTES, prepare};
 use crate::index::HotIndex;
 use crate::keyring::{DailyKeyStore, KeyStoreError, Keyring, SubjectKeys};
+use crate::mask::{PathMask, mask_path};
 use committer::Committer;
 pub use committer::SYNC_INTERVAL;
 use disk::Disk;
@@ -70,12 +71,14 @@ pub struct LogConfig {
     pub queue_records: usize,
     /// How many recent records the hot index holds.
     pub hot_rows: usize,
+    /// Parts of paths that are never recorded, whichever door they come from (AUD-10).
+    pub masks: Arc<[PathMask]>,
 }
 
 impl LogConfig {
     /// The product's defaults for a directory and an origin.
     pub fn new(dir: PathBuf, origin: String) -> Self {
-        Self { dir, origin, segment_bytes: 64 * 1024 * 1024, reserves: 4, queue_records: 4_096, hot_rows: 100_000 }
+        Self { dir, origin, segment_bytes: 64 * 1024 * 1024, reserves: 4, queue_records: 4_096, hot_rows: 100_000, masks: Arc::new([]) }
     }
 }
 
@@ -174,6 +177,7 @@ pub struct AuditLog {
     queue: Arc<Queue>,
     reserves: Arc<Reserves>,
     threads: Mutex<Vec<JoinHandle<()>>>,
+    masks: Arc<[PathMask]>,
     /// Held until the log is closed; the system lets go of it when the process dies.
     lock: Mutex<Option<File>>,
 }
@@ -216,7 +220,8 @@ impl AuditLog {
         let queue = Arc::new(Queue::new(config.queue_records));
         let writer = Writer::new(disk, reserves.clone(), config.segment_bytes, found.end);
         let committer = Committer::new(queue.clone(), shared.clone(), writer);
-        let log = Self { shared, queue, reserves, threads: Mutex::default(), lock: Mutex::new(Some(lock)) };
+        let masks = config.masks.clone();
+        let log = Self { shared, queue, reserves, threads: Mutex::default(), masks, lock: Mutex::new(Some(lock)) };
         log.start(committer, seams.clock.clone()).map_err(disk_error)?;
 
         let now = seams.clock.now();
@@ -240,7 +245,7 @@ impl AuditLog {
     /// When the record may not be kept; the caller must refuse what it was about to do.
     pub fn append_blocking(&self, record: AuditRecord, durability: Durability) -> Result<Recorded, RecordError> {
         let (sender, answer) = mpsc::sync_channel(1);
-        self.queue.push_blocking(self.job(&record, durability, Answer::Thread(sender))?)?;
+        self.queue.push_blocking(self.job(record, durability, Answer::Thread(sender))?)?;
         match answer.recv_timeout(ANSWER_TIMEOUT) {
             Ok(answer) => answer,
             Err(RecvTimeoutError::Timeout) => Err(unanswered()),
@@ -288,9 +293,12 @@ impl AuditLog {
         Ok(())
     }
 
-    fn job(&self, record: &AuditRecord, durability: Durability, answer: Answer) -> Result<Job, RecordError> {
+    fn job(&self, mut record: AuditRecord, durability: Durability, answer: Answer) -> Result<Job, RecordError> {
         let durability = durability.max(least_durability(record.kind));
-        let record = prepare(record, &self.shared.keys).map_err(|error| RecordError { cause: error.to_string() })?;
+        if let Some(path) = record.what.url_path.as_deref().filter(|_| !self.masks.is_empty()) {
+            record.what.url_path = Some(Arc::from(mask_path(path, &self.masks)));
+        }
+        let record = prepare(&record, &self.shared.keys).map_err(|error| RecordError { cause: error.to_string() })?;
         Ok(Job { record, durability, answer })
     }
 }
@@ -306,7 +314,7 @@ impl Recorder for AuditLog {
     fn append(&self, record: AuditRecord, durability: Durability) -> BoxFuture<'static, Result<Recorded, RecordError>> {
         let queue = self.queue.clone();
         let (sender, answer) = oneshot::channel();
-        let job = self.job(&record, durability, Answer::Task(sender));
+        let job = self.job(record, durability, Answer::Task(sender));
         Box::pin(async move {
             queue.push(job?).await?;
             match tokio::time::timeout(ANSWER_TIMEOUT, answer).await {

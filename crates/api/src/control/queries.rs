@@ -22,6 +22,22 @@ impl ControlPlane {
         Query::parse(pairs, self.now(), &resolve).map_err(|error| Failure::invalid("filter", error))
     }
 
+    /// The question in words, for the record of it: people by id, because the record of a question is in the clear; an
+    /// address of the network only as the network.
+    pub fn query_words(&self, filters: &[(String, String)]) -> String {
+        let directory = &self.published().directory;
+        let word = |(name, value): &(String, String)| match name.as_str() {
+            "who" => match directory.find(value) {
+                Some(user) => format!("who={}", user.id),
+                None if value.contains('@') => "who=***".to_owned(),
+                None => format!("who={value}"),
+            },
+            "ip" => "ip=***".to_owned(),
+            _ => format!("{name}={value}"),
+        };
+        filters.iter().map(word).collect::<Vec<_>>().join(" ")
+    }
+
     /// Rows that match, newest first.
     ///
     /// # Errors

@@ -13,6 +13,7 @@ use api::control::{assemble, newest};
 use api::http::{Portal, PortalParts, ReservedEndpoints, local_router};
 use api::{Actor, ApiSettings, ControlPlane, ControlPlaneParts, Failure, Published};
 use arc_swap::ArcSwap;
+use audit::mask::PathMask;
 use audit::{AuditLog, LogConfig, LogSeams};
 use config::ServerConfig;
 use config::server::ListenerConfig;
@@ -350,6 +351,7 @@ async fn open_log(
     ids: &Arc<dyn Ids>,
 ) -> Result<Arc<AuditLog>> {
     let log_config = LogConfig {
+        masks: masks(&config.audit.mask)?,
         segment_bytes: config.audit.segment_bytes,
         reserves: options.log_reserves,
         ..LogConfig::new(config.data_dir.join("audit"), format!("{}/{GATEWAY}", config.audit.origin))
@@ -370,6 +372,15 @@ async fn open_log(
         "the audit log is open"
     );
     Ok(Arc::new(log))
+}
+
+/// Paths of our own API that name people; the record of the change names them by id (AUD-40).
+const OWN_MASKS: &[&str] = &["/api/v1/users/{who}", "/api/v1/users/{who}/**", "/api/v1/groups/*/members/{who}"];
+
+/// What the operator wants masked, after what we mask ourselves.
+fn masks(declared: &[String]) -> Result<Arc<[PathMask]>> {
+    let all = OWN_MASKS.iter().copied().chain(declared.iter().map(String::as_str));
+    all.map(|pattern| PathMask::parse(pattern).context("in `[audit] mask`")).collect()
 }
 
 async fn bind(listeners: &[ListenerConfig]) -> Result<Vec<TcpListener>> {

@@ -24,7 +24,7 @@ pub(crate) async fn query(
 ) -> Result<Response, Failure> {
     let filters = pairs(raw.as_deref());
     let query = control.parse_query(&filters)?;
-    let answer = control.query(&actor, query, &words(&filters)).await?;
+    let answer = control.query(&actor, query, &control.query_words(&filters)).await?;
     let rows: Vec<String> = answer.rows.iter().map(render::json).collect();
     Ok(json(format!(
         "{{\"records\":[{}],\"shown\":{},\"scanned\":{},\"has_more\":{},\"complete\":{},\"coverage\":{}}}",
@@ -70,7 +70,7 @@ pub(crate) async fn tail(
         None => None,
     };
     if from.is_none() {
-        control.record_query(&actor, &format!("tail [{}]", words(&filters))).await?;
+        control.record_query(&actor, &format!("tail [{}]", control.query_words(&filters))).await?;
     }
     let query = control.parse_query(&filters)?;
     let mut tail = control.follow(&actor, query, from)?;
@@ -91,11 +91,6 @@ fn item(item: &TailItem) -> String {
 
 fn pairs(raw: Option<&str>) -> Vec<(String, String)> {
     form_urlencoded::parse(raw.unwrap_or_default().as_bytes()).into_owned().collect()
-}
-
-/// The question in words, for the record of it.
-fn words(filters: &[(String, String)]) -> String {
-    filters.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(" ")
 }
 
 fn json(body: String) -> Response {
