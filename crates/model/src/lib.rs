@@ -6,6 +6,8 @@
 //! Invariants: ids print in one form (lower-case base32 without padding); secrets have no type here; a
 //! [`Decision`] is only ever produced by a [`PolicyDecisionPoint`].
 
+#![forbid(unsafe_code)]
+
 pub mod action;
 pub mod app;
 pub mod changes;
