@@ -2,27 +2,35 @@
 //! checks it (rulings ). Not for anything but this machine: it listens on loopback only.
 
 pub mod assertion;
+pub mod browser;
 pub mod https;
+pub mod passkey;
 pub mod payroll;
 pub mod running;
 pub mod sample;
 pub mod stage;
+pub mod tour;
 pub mod websocket;
 pub mod wiki;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Instant;
 
 use anyhow::{Context, Result};
 use clap::Args;
+use data_encoding::HEXLOWER;
+use model::Ids;
 use serde_json::{Value, json};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 use self::running::{ALICE, BOB, FirstStep, Running};
 use self::stage::{AUTH_HOST, PAYROLL_HOST, Stage, WIKI_HOST};
+use self::tour::step::Outcome;
 use crate::cli::Global;
 use crate::output;
+use crate::system::SystemIds;
 
 /// The demo's folder when none is named.
 const FOLDER: &str = "countersign-demo";
@@ -53,7 +61,36 @@ impl Demo {
     /// Runs it.
     pub async fn run(self, global: &Global) -> Result<ExitCode> {
         start_log();
-        self.stay(global).await
+        match self.tour {
+            true => self.guide(global).await,
+            false => self.stay(global).await,
+        }
+    }
+
+    /// The tour, in a folder of its own that is gone afterwards unless one was named.
+    async fn guide(self, global: &Global) -> Result<ExitCode> {
+        let started = Instant::now();
+        let temporary = TemporaryFolder::new()?;
+        let folder = self.data.unwrap_or_else(|| temporary.0.clone());
+        if self.fresh {
+            Stage::remove(&folder)?;
+        }
+        let running = Running::start(&folder, self.port.unwrap_or(0)).await.context("the demo does not start")?;
+        if !global.json {
+            println!("The demo serves on {} after {:.0} ms.\n", running.door.url(AUTH_HOST, "/"), started.elapsed().as_secs_f64() * 1e3);
+        }
+        let outcomes = tour::play(&running, |outcome| show(outcome, global.json)).await;
+        running.stop().await;
+        let outcomes = outcomes?;
+        let failed = outcomes.iter().filter(|outcome| !outcome.ok).count();
+        if !global.json {
+            let total = started.elapsed().as_secs_f64();
+            match failed {
+                0 => println!("\nAll {} steps are as promised ({total:.1} s).", outcomes.len()),
+                failed => println!("\n{failed} of {} steps are NOT as promised ({total:.1} s).", outcomes.len()),
+            }
+        }
+        Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     }
 
     async fn stay(self, global: &Global) -> Result<ExitCode> {
@@ -77,6 +114,40 @@ impl Demo {
             stopped = wait_for_stop() => stopped?,
         }
         Ok(ExitCode::SUCCESS)
+    }
+}
+
+/// A private folder that goes when the tour ends.
+struct TemporaryFolder(PathBuf);
+
+impl TemporaryFolder {
+    fn new() -> Result<Self> {
+        let mut random = [0; 8];
+        SystemIds.fill_random(&mut random);
+        let name = format!("countersign-tour-{}", HEXLOWER.encode(&random));
+        Ok(Self(std::env::temp_dir().join(name)))
+    }
+}
+
+impl Drop for TemporaryFolder {
+    fn drop(&mut self) {
+        std::fs::remove_dir_all(&self.0).ok();
+    }
+}
+
+fn show(outcome: &Outcome, is_json: bool) {
+    if is_json {
+        println!("{}", serde_json::to_string(outcome).unwrap_or_default());
+        return;
+    }
+    let mark = if outcome.ok { "ok  " } else { "FAIL" };
+    let decision = format!("{} {}", outcome.effect, outcome.reason);
+    println!("{:>2}  {mark}  {}\n          {decision:<28} {:>8.1} ms", outcome.step, outcome.title, outcome.ms);
+    for line in &outcome.seen {
+        println!("          {line}");
+    }
+    for line in &outcome.failures {
+        println!("          NOT AS PROMISED: {line}");
     }
 }
 
