@@ -13,7 +13,7 @@ pub mod tour;
 pub mod websocket;
 pub mod wiki;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -25,7 +25,7 @@ use serde_json::{Value, json};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
-use self::running::{ALICE, BOB, FirstStep, Running};
+use self::running::{ALICE, FirstStep, Running};
 use self::stage::{AUTH_HOST, PAYROLL_HOST, Stage, WIKI_HOST};
 use self::tour::step::Outcome;
 use crate::cli::Global;
@@ -39,9 +39,11 @@ const PORT: u16 = 8443;
 
 /// Everything on this machine, with two sample apps.
 #[derive(Args)]
-#[command(after_help = "A wiki and a payroll on loopback, behind the gateway: alice is an engineer, bob a contractor, carol \
+#[command(
+    after_help = "A wiki and a payroll on loopback, behind the gateway: alice is an engineer, bob a contractor, carol \
 the administrator.\nIt prints their one-time links and keeps running until Ctrl-C; the next start in the same folder \
-knows them again.\n\nExamples:\n  countersign demo\n  countersign demo --tour            a visit played through and checked, then gone\n  countersign demo --data /tmp/d --port 9443 --fresh")]
+knows them again.\n\nExamples:\n  countersign demo\n  countersign demo --tour            a visit played through and checked, then gone\n  countersign demo --data /tmp/d --port 9443 --fresh"
+)]
 pub struct Demo {
     /// Where keys, store, record and files are kept (default: `countersign-demo` here; with --tour a temporary folder)
     #[arg(long, value_name = "FOLDER")]
@@ -77,7 +79,11 @@ impl Demo {
         }
         let running = Running::start(&folder, self.port.unwrap_or(0)).await.context("the demo does not start")?;
         if !global.json {
-            println!("The demo serves on {} after {:.0} ms.\n", running.door.url(AUTH_HOST, "/"), started.elapsed().as_secs_f64() * 1e3);
+            println!(
+                "The demo serves on {} after {:.0} ms.\n",
+                running.door.url(AUTH_HOST, "/"),
+                started.elapsed().as_secs_f64() * 1e3
+            );
         }
         let outcomes = tour::play(&running, |outcome| show(outcome, global.json)).await;
         running.stop().await;
@@ -141,8 +147,8 @@ fn show(outcome: &Outcome, is_json: bool) {
         return;
     }
     let mark = if outcome.ok { "ok  " } else { "FAIL" };
-    let decision = format!("{} {}", outcome.effect, outcome.reason);
-    println!("{:>2}  {mark}  {}\n          {decision:<28} {:>8.1} ms", outcome.step, outcome.title, outcome.ms);
+    println!("{:>2}  {mark}  {}", outcome.step, outcome.title);
+    println!("          {:<28} {:>8.1} ms", outcome.verdict, outcome.ms);
     for line in &outcome.seen {
         println!("          {line}");
     }
@@ -169,7 +175,7 @@ async fn wait_for_stop() -> Result<()> {
 fn link(step: &FirstStep) -> &str {
     match step {
         FirstStep::Link(url) => url,
-        FirstStep::SignIn => "has a passkey from an earlier run; sign in with it",
+        FirstStep::SignIn => "has a passkey of an earlier run: just sign in",
     }
 }
 
@@ -192,25 +198,34 @@ fn as_json(running: &Running) -> Value {
 }
 
 fn announce(running: &Running) {
-    let ca = running.stage.ca_file();
-    println!("Countersign demo, everything on this machine.\n");
-    println!("  wiki      {}", running.door.url(WIKI_HOST, "/"));
-    println!("  payroll   {}", running.door.url(PAYROLL_HOST, "/"));
-    println!("  sign-in   {}\n", running.door.url(AUTH_HOST, "/"));
-    println!("Open each link in a browser (or profile) of its own and create a passkey; each works once:\n");
-    println!("  carol, administrator ({})\n    {}", "says who she is", link(&running.carol));
-    println!("  {}, engineer: wiki and payroll\n    {}", ALICE.name, link(&running.alice));
-    println!("  {}, contractor: sees why not\n    {}\n", BOB.name, link(&running.bob));
-    println!("Trust its certificate (good for localhost names only), one of:\n");
-    if cfg!(target_os = "macos") {
-        println!("  security add-trusted-cert -r trustRoot -k ~/Library/Keychains/login.keychain {}", ca.display());
-    } else {
-        println!("  certutil -d sql:$HOME/.pki/nssdb -A -t C,, -n countersign-demo -i {}", ca.display());
-    }
-    println!("  chromium --user-data-dir=$(mktemp -d) --ignore-certificate-errors-spki-list={}\n", running.stage.spki);
-    println!("Look behind it:\n");
-    println!("  files     {} (server.toml, config/)", running.stage.folder().display());
+    let (door, stage) = (&running.door, &running.stage);
+    println!("Countersign demo: everything on this machine, files in {}\n", stage.folder().display());
+    println!("  wiki      {}", door.url(WIKI_HOST, "/"));
+    println!("  payroll   {}", door.url(PAYROLL_HOST, "/"));
+    println!("  sign-in   {}\n", door.url(AUTH_HOST, "/"));
+    println!("Open each link in a browser profile of its own and create a passkey; each works once:\n");
+    println!(
+        "  carol, administrator (within 10 minutes; then: countersign admin setup-link)\n    {}",
+        link(&running.carol)
+    );
+    println!("  alice, engineer: wiki and payroll\n    {}", link(&running.alice));
+    println!("  bob, contractor: sees why not\n    {}\n", link(&running.bob));
+    println!("Trust the certificate (its authority is limited to localhost names) in one of these ways:\n");
+    println!("  {}", trust_command(&stage.ca_file()));
+    println!("  chromium --user-data-dir=$(mktemp -d) --ignore-certificate-errors-spki-list={}\n", stage.spki);
+    println!("Look behind it, in another terminal:\n");
     println!("  export COUNTERSIGN_SOCKET={}", running.socket().display());
-    println!("  countersign audit query\n  countersign group remove engineering {}\n", ALICE.email);
-    println!("Ctrl-C stops it.");
+    println!("  countersign audit query");
+    println!("  countersign group remove {} {}\n", ALICE.group, ALICE.email);
+    println!("Ctrl-C stops it; the next start in this folder knows everybody again.");
+}
+
+/// Makes this user's browsers trust the authority: nothing system-wide, no root.
+fn trust_command(ca: &Path) -> String {
+    match cfg!(target_os = "macos") {
+        true => {
+            format!("security add-trusted-cert -r trustRoot -k ~/Library/Keychains/login.keychain-db {}", ca.display())
+        }
+        false => format!("certutil -d sql:$HOME/.pki/nssdb -A -t C,, -n countersign-demo -i {}", ca.display()),
+    }
 }

@@ -127,7 +127,12 @@ impl Browser {
 
     /// Does what the script of a passkey page does: options, authenticator, answer. Gives the last answer and where it
     /// leads.
-    pub async fn ceremony(&mut self, page: &Answer, device: &mut Device, person: Option<(&str, &str)>) -> Result<(Answer, Url)> {
+    pub async fn ceremony(
+        &mut self,
+        page: &Answer,
+        device: &mut Device,
+        person: Option<(&str, &str)>,
+    ) -> Result<(Answer, Url)> {
         let transaction = page.attribute("data-transaction")?;
         let mut begin = json!({ "transaction": transaction });
         if let (Some((name, email)), Some(begin)) = (person, begin.as_object_mut()) {
@@ -164,11 +169,14 @@ impl Browser {
             .body(Full::default())?;
         let response = self.door.send(host(&url)?, request).await?;
         let accept = response.headers().get(header::SEC_WEBSOCKET_ACCEPT).map(|accept| accept.as_bytes().to_vec());
-        if response.status() != StatusCode::SWITCHING_PROTOCOLS || accept != Some(accept_value(key.as_bytes()).into_bytes()) {
+        if response.status() != StatusCode::SWITCHING_PROTOCOLS
+            || accept != Some(accept_value(key.as_bytes()).into_bytes())
+        {
             let answer = self.take(url, response).await?;
             return Err(refused("a WebSocket", &answer));
         }
-        let access = response.headers().get("x-request-id").and_then(|id| id.to_str().ok()).unwrap_or_default().to_owned();
+        let access =
+            response.headers().get("x-request-id").and_then(|id| id.to_str().ok()).unwrap_or_default().to_owned();
         let upgraded = hyper::upgrade::on(response).await?;
         Ok((access, WebSocket::new(TokioIo::new(upgraded), End::Client)))
     }
@@ -240,7 +248,8 @@ impl Browser {
 /// Keeps a cookie as a browser does that knows the `__Host-` prefix (RFC 6265bis §4.1.3.2); anything else is refused.
 fn keep(jar: &mut BTreeMap<String, String>, cookie: &str) -> Result<()> {
     let mut parts = cookie.split(';').map(str::trim);
-    let (name, value) = parts.next().and_then(|pair| pair.split_once('=')).ok_or_else(|| anyhow!("`{cookie}` is no cookie"))?;
+    let (name, value) =
+        parts.next().and_then(|pair| pair.split_once('=')).ok_or_else(|| anyhow!("`{cookie}` is no cookie"))?;
     let attributes: Vec<String> = parts.map(str::to_ascii_lowercase).collect();
     let has = |wanted: &str| attributes.iter().any(|attribute| attribute == wanted);
     let is_host_bound = has("secure") && has("path=/") && !attributes.iter().any(|a| a.starts_with("domain"));

@@ -56,7 +56,8 @@ impl Device {
     /// The options are not readable, or the authenticator refuses them.
     pub async fn create(&mut self, options: &Value) -> Result<Value> {
         let mut browser = Client::new(self.authenticator()).allows_insecure_localhost(true);
-        let request = serde_json::from_value(options.clone()).context("the options of a new passkey are not readable")?;
+        let request =
+            serde_json::from_value(options.clone()).context("the options of a new passkey are not readable")?;
         let created = browser.register(&self.origin, request, DefaultClientData).await;
         let created = created.map_err(|error| anyhow!("no passkey was made: {error:?}"))?;
         self.passkey.clone_from(browser.authenticator().store());

@@ -36,11 +36,12 @@ pub struct Persona {
 }
 
 /// An engineer.
-pub const ALICE: Persona = Persona { name: "Alice", email: "alice@example.org", group: "engineering", is_external: false };
+pub const ALICE: Persona =
+    Persona { name: "Alice", email: "alice@example.org", group: "engineering", is_external: false };
 /// A contractor.
 pub const BOB: Persona = Persona { name: "Bob", email: "bob@example.org", group: "contractors", is_external: true };
 
-/// What a person opens first.
+/// What a person opens first. No `Debug`: a link is a secret.
 pub enum FirstStep {
     /// A link that works once.
     Link(String),
@@ -82,7 +83,8 @@ impl Running {
         let public = if port == 0 { free_port().await? } else { port };
         let ports = Ports { public, wiki: wiki_address.port(), payroll: payroll_address.port() };
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
-        let server = Server::start(stage.server_config(ports)?, OPTIONS, Arc::clone(&clock), Arc::new(SystemIds)).await?;
+        let server =
+            Server::start(stage.server_config(ports)?, OPTIONS, Arc::clone(&clock), Arc::new(SystemIds)).await?;
 
         let door = FrontDoor::new(public, &stage.ca_pem)?;
         let apps = CancellationToken::new();
@@ -93,7 +95,10 @@ impl Running {
 
         let client = Client::at(&server.socket);
         let files = apply::read(&stage.write_config(ports)?)?;
-        client.post("/api/v1/config/apply", &json!({ "files": files, "reason": "demo" })).await.context("the demo's files")?;
+        client
+            .post("/api/v1/config/apply", &json!({ "files": files, "reason": "demo" }))
+            .await
+            .context("the demo's files")?;
         let carol = match server.control.people().needs_set_up() {
             true => FirstStep::Link(server.portal.set_up_link("countersign demo").await?.url().to_owned()),
             false => FirstStep::SignIn,

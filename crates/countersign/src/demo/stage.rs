@@ -75,14 +75,21 @@ impl Stage {
         if folder.exists() {
             let mode = fs::metadata(&folder)?.permissions().mode() & 0o777;
             if mode & 0o077 != 0 {
-                bail!("`{0}` can be read by others (mode {mode:03o}); `chmod 700 {0}` or choose another with `--data`", folder.display());
+                bail!(
+                    "`{0}` can be read by others (mode {mode:03o}); `chmod 700 {0}` or choose another with `--data`",
+                    folder.display()
+                );
             }
             let is_empty = fs::read_dir(&folder)?.next().is_none();
             if !is_empty && !folder.join("server.toml").exists() {
                 bail!("`{}` is not a demo's folder; choose another with `--data`", folder.display());
             }
         } else {
-            fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder).with_context(|| format!("cannot make `{}`", folder.display()))?;
+            fs::DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(&folder)
+                .with_context(|| format!("cannot make `{}`", folder.display()))?;
         }
         // Keys have no place in a repository, should the folder lie in one.
         fs::write(folder.join(".gitignore"), "*\n")?;
@@ -116,7 +123,8 @@ impl Stage {
         let text = server_toml(ports.public);
         let path = self.server_toml();
         fs::write(&path, &text).with_context(|| format!("cannot write `{}`", path.display()))?;
-        let mut config = ServerConfig::parse(&path.display().to_string(), &text).map_err(|problems| anyhow!("{problems}"))?;
+        let mut config =
+            ServerConfig::parse(&path.display().to_string(), &text).map_err(|problems| anyhow!("{problems}"))?;
         startup::resolve_paths(&mut config, &self.folder);
         Ok(config)
     }
@@ -132,7 +140,8 @@ impl Stage {
             let text = text
                 .replace(WIKI_TARGET, &format!("http://127.0.0.1:{}", ports.wiki))
                 .replace(PAYROLL_TARGET, &format!("http://127.0.0.1:{}", ports.payroll));
-            fs::write(folder.join(name), text).with_context(|| format!("cannot write `{name}` in `{}`", folder.display()))?;
+            fs::write(folder.join(name), text)
+                .with_context(|| format!("cannot write `{name}` in `{}`", folder.display()))?;
         }
         Ok(folder)
     }
@@ -157,10 +166,12 @@ fn authority(folder: &Path) -> Result<LocalCa> {
     let (certificate, key) = (folder.join("ca.pem"), folder.join("ca.key"));
     if let Some(kept) = private_file::read(&key)? {
         let key = pki::SecretText::new(String::from_utf8(kept.expose().to_vec()).context("`ca.key` is not PEM")?);
-        let pem = fs::read_to_string(&certificate).with_context(|| format!("cannot read `{}`", certificate.display()))?;
+        let pem =
+            fs::read_to_string(&certificate).with_context(|| format!("cannot read `{}`", certificate.display()))?;
         return Ok(LocalCa::load(&pem, &key)?);
     }
-    let made = LocalCa::create("Countersign demo on this machine", &PERMITTED, SystemClock::default().now(), AUTHORITY_LIFE)?;
+    let made =
+        LocalCa::create("Countersign demo on this machine", &PERMITTED, SystemClock::default().now(), AUTHORITY_LIFE)?;
     // The certificate first: a key without one would keep the next start from making both.
     fs::write(&certificate, made.certificate_pem())?;
     private_file::create(&key, made.key_pem().expose().as_bytes())?;
@@ -171,7 +182,8 @@ fn authority(folder: &Path) -> Result<LocalCa> {
 fn certificate(folder: &Path, authority: &LocalCa) -> Result<String> {
     let [chain, key, hash] = ["certificate.pem", "certificate.key", "certificate.spki"].map(|name| folder.join(name));
     let made = fs::metadata(&hash).and_then(|metadata| metadata.modified()).ok();
-    let is_young = made.is_some_and(|made| SystemTime::now().duration_since(made).unwrap_or_default() < CERTIFICATE_RENEWAL);
+    let is_young =
+        made.is_some_and(|made| SystemTime::now().duration_since(made).unwrap_or_default() < CERTIFICATE_RENEWAL);
     if is_young && chain.exists() && key.exists() {
         return Ok(fs::read_to_string(&hash)?.trim().to_owned());
     }

@@ -82,7 +82,9 @@ pub async fn play(running: &Running, mut tell: impl FnMut(&Outcome)) -> Result<V
 impl<'a> Cast<'a> {
     fn new(running: &'a Running) -> Result<Self> {
         if [&running.carol, &running.alice, &running.bob].into_iter().any(|first| matches!(first, FirstStep::SignIn)) {
-            bail!("the tour needs a demo that nobody has used yet; add `--fresh` or choose another folder with `--data`");
+            bail!(
+                "the tour needs a demo that nobody has used yet; add `--fresh` or choose another folder with `--data`"
+            );
         }
         let player = |name| {
             let device = Device::new(&running.door.url(AUTH_HOST, ""))?;
@@ -131,5 +133,68 @@ fn first_link(first: &FirstStep) -> Result<Url> {
     match first {
         FirstStep::Link(url) => Ok(url.parse()?),
         FirstStep::SignIn => Err(anyhow!("there is no link")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::demo::stage::Stage;
+
+    async fn tour(change: impl AsyncFnOnce(&Running)) -> Vec<Outcome> {
+        let base = tempfile::tempdir().unwrap();
+        let running = Running::start(&base.path().join("demo"), 0).await.unwrap();
+        change(&running).await;
+        let outcomes = play(&running, |_| {}).await.unwrap();
+        running.stop().await;
+        outcomes
+    }
+
+    fn failed(outcomes: &[Outcome]) -> Vec<(usize, &[String])> {
+        outcomes.iter().filter(|outcome| !outcome.ok).map(|outcome| (outcome.step, &*outcome.failures)).collect()
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn every_step_of_the_tour_is_as_promised() {
+        let outcomes = tour(async |_| {}).await;
+        assert_eq!(failed(&outcomes), []);
+        assert_eq!(outcomes.len(), 17);
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_policy_that_lets_too_many_in_makes_the_tour_fail_where_it_shows() {
+        let lax = r#"@id("all") permit (principal, action in Action::"http", resource);"#;
+        let outcomes = tour(async |running| {
+            let folder = running.stage.write_config(running.ports).unwrap();
+            std::fs::write(folder.join("wiki.cedar"), lax).unwrap();
+            std::fs::write(folder.join("payroll.cedar"), "").unwrap();
+            let files = crate::commands::apply::read(&folder).unwrap();
+            running.client.post("/api/v1/config/apply", &serde_json::json!({ "files": files })).await.unwrap();
+        })
+        .await;
+        let failed: Vec<usize> = failed(&outcomes).into_iter().map(|(step, _)| step).collect();
+        for step in [6, 7, 10, 12, 14, 15] {
+            assert!(failed.contains(&step), "step {step} did not notice; failed: {failed:?}");
+        }
+        for step in [1, 2, 3, 4, 5, 13] {
+            assert!(!failed.contains(&step), "step {step} has nothing to do with it; failed: {failed:?}");
+        }
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_demo_that_was_used_is_not_toured_and_starts_again_with_its_people() {
+        let base = tempfile::tempdir().unwrap();
+        let folder = base.path().join("demo");
+        let running = Running::start(&folder, 0).await.unwrap();
+        assert!(play(&running, |_| {}).await.unwrap().iter().all(|outcome| outcome.ok));
+        running.stop().await;
+        let again = Running::start(&folder, 0).await.unwrap();
+        let refusal = play(&again, |_| {}).await.err().unwrap().to_string();
+        assert!(refusal.contains("--fresh"), "{refusal}");
+        let alice = again.client.get("/api/v1/users/alice@example.org").await.unwrap();
+        assert_eq!((&alice["state"], &alice["groups"][0]), (&"active".into(), &"engineering".into()));
+        assert!(Stage::remove(&folder).unwrap_err().to_string().contains("running"));
+        again.stop().await;
+        Stage::remove(&folder).unwrap();
     }
 }

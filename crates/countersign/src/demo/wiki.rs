@@ -128,7 +128,8 @@ fn is_name(name: &str) -> bool {
 /// Opens a WebSocket that tells every edit.
 async fn live(State(wiki): State<Arc<Wiki>>, mut request: Request) -> Response {
     let Some(accept) = accept_of(request.headers()) else {
-        return (StatusCode::UPGRADE_REQUIRED, [(header::UPGRADE, "websocket")], "only for WebSocket\n").into_response();
+        return (StatusCode::UPGRADE_REQUIRED, [(header::UPGRADE, "websocket")], "only for WebSocket\n")
+            .into_response();
     };
     let edits = wiki.edits.subscribe();
     tokio::spawn(async move {
@@ -178,7 +179,8 @@ async fn events(State(wiki): State<Arc<Wiki>>) -> Response {
     let (sender, body) = Channel::<Bytes>::new(1);
     let edits = wiki.edits.subscribe();
     tokio::spawn(tell(sender, edits));
-    ([(header::CONTENT_TYPE, "text/event-stream"), (header::CACHE_CONTROL, "no-store")], Body::new(body)).into_response()
+    ([(header::CONTENT_TYPE, "text/event-stream"), (header::CACHE_CONTROL, "no-store")], Body::new(body))
+        .into_response()
 }
 
 async fn tell(mut sender: Sender<Bytes>, mut edits: broadcast::Receiver<Arc<str>>) {

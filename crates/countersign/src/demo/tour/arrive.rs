@@ -121,7 +121,11 @@ async fn enrol(first: &FirstStep, player: &mut Player, person: Option<(&str, &st
 
 /// The app knows who is there, from the assertion.
 pub(super) fn greets(step: &mut Step, page: &Answer, persona: &Persona) {
-    step.contains("the app's greeting", &page.body, &format!("Signed in as <strong id=\"who\">{}</strong>", persona.name));
+    step.contains(
+        "the app's greeting",
+        &page.body,
+        &format!("Signed in as <strong id=\"who\">{}</strong>", persona.name),
+    );
 }
 
 /// A member of a problem document.

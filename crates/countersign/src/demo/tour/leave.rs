@@ -34,6 +34,7 @@ pub(super) async fn alice_leaves(cast: &mut Cast<'_>, step: &mut Step) -> Result
             step.same("how alice's line ends", arrived.frame, Frame::Close(1008));
             step.same("cut within a second", after <= CUT_WITHIN, true);
             step.took(after);
+            step.verdict("CUT facts_changed");
             step.saw(format!("alice: close 1008 after {:.1} ms", after.as_secs_f64() * 1e3));
         }
         None => step.failed("alice's line did not end with a close"),
@@ -44,7 +45,7 @@ pub(super) async fn alice_leaves(cast: &mut Cast<'_>, step: &mut Step) -> Result
     let (_, text) = edit(&mut cast.carol_live, "carol").await?;
     step.contains("what carol sees", &text, "second light");
     step.same("a byte for alice afterwards", alice_live.next().await.is_some(), false);
-    step.saw("carol: still live, an edit arrived");
+    step.saw("carol: still live, and the next edit arrived");
     Ok(())
 }
 
@@ -56,7 +57,10 @@ pub(super) async fn alice_is_denied(cast: &mut Cast<'_>, step: &mut Step) -> Res
     let page = cast.payroll("/")?;
     let answer = cast.alice.browser.fetch(&page, Method::DELETE, "/salaries/2", None).await?;
     step.decided(&answer, 403, "DENY", "deny.default");
-    step.saw(format!("“{}”; her confirmation in payroll is worth nothing any more", model::Reason::NotPermitted.sentence()));
+    step.saw(format!(
+        "“{}”; her confirmation in payroll is worth nothing any more",
+        model::Reason::NotPermitted.sentence()
+    ));
     Ok(())
 }
 
@@ -95,6 +99,7 @@ pub(super) async fn all_is_recorded(cast: &mut Cast<'_>, step: &mut Step) -> Res
         let story = client.get(&format!("/api/v1/audit/records/{}", segment(access))).await?;
         step.contains("`audit explain`", &output::text(&story, "text"), reason);
     }
+    step.verdict("FOUND");
     step.saw(format!("{} decisions found by `audit query` and told by `audit explain`", decided.len()));
     let receipts = client.get_with("/api/v1/audit/records", &[("type", "revocation.receipt".to_owned())]).await?;
     let receipts = receipts.get("records").and_then(Value::as_array).map_or(0, Vec::len);

@@ -24,6 +24,8 @@ pub struct Outcome {
     pub effect: String,
     /// The reason code beside it.
     pub reason: String,
+    /// The same for people; steps whose point lies beyond the gateway say it in their own words.
+    pub verdict: String,
     /// How long the part took that matters.
     pub ms: f64,
     /// What was seen.
@@ -49,6 +51,7 @@ pub struct Decided {
 #[derive(Default)]
 pub struct Step {
     took: Option<Duration>,
+    verdict: Option<&'static str>,
     seen: Vec<String>,
     failures: Vec<String>,
     decided: Vec<Decided>,
@@ -66,6 +69,11 @@ impl Step {
     /// Sets the time of the part that matters.
     pub fn took(&mut self, time: Duration) {
         self.took = Some(time);
+    }
+
+    /// Says in other words than the last decision's what came of it.
+    pub fn verdict(&mut self, words: &'static str) {
+        self.verdict = Some(words);
     }
 
     /// Tells something that was seen.
@@ -108,7 +116,13 @@ impl Step {
     }
 
     /// Asks the record, which has the last word about what was decided.
-    pub(super) async fn finish(mut self, step: usize, title: &'static str, total: Duration, client: &Client) -> Outcome {
+    pub(super) async fn finish(
+        mut self,
+        step: usize,
+        title: &'static str,
+        total: Duration,
+        client: &Client,
+    ) -> Outcome {
         let (mut effect, mut reason) = (String::new(), String::new());
         for decided in self.decided.clone() {
             match decision(client, &decided.access).await {
@@ -124,6 +138,7 @@ impl Step {
             step,
             title,
             ok: self.failures.is_empty(),
+            verdict: self.verdict.map_or_else(|| format!("{effect} {reason}"), str::to_owned),
             effect,
             reason,
             ms: self.took.unwrap_or(total).as_secs_f64() * 1e3,

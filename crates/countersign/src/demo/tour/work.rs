@@ -146,7 +146,8 @@ pub(super) async fn replay_is_refused(cast: &mut Cast<'_>, step: &mut Step) -> R
         let (status, _) = past_the_gateway(cast, method, target, token).await?;
         step.same(what, status, StatusCode::FORBIDDEN);
     }
-    step.saw(format!("the app answers 403: {}", text.trim()));
+    step.verdict("REFUSED by the app");
+    step.saw(format!("the very same request: 200; another path, method or query: 403 “{}”", text.trim()));
     Ok(())
 }
 
