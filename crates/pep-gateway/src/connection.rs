@@ -1,17 +1,20 @@
 //! What the listener knows about the connection a request came on.
 //!
-//! Invariant: nothing here comes from request headers; `client` is the peer, or what a trusted peer said about it
-//! (GW-66).
+//! Invariant: nothing here comes from request headers; `client` is the peer, or whom a trusted peer named in a PROXY
+//! header (GW-66).
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+
+use http_gate::client_address::TrustedPeers;
 
 /// A client connection, after the handshake.
 #[derive(Clone, Debug)]
 pub struct ConnectionInfo {
     /// The other end of the socket.
     pub peer: SocketAddr,
-    /// The client after trusted peers; equal to `peer` when none is trusted.
+    /// The source of a trusted peer's PROXY header, otherwise `peer`. Where it is trusted itself, each request names its
+    /// own client.
     pub client: SocketAddr,
     /// Address of the listener, for records.
     pub listener: Arc<str>,
@@ -21,8 +24,16 @@ pub struct ConnectionInfo {
     pub protocol: Protocol,
     /// `None` on a plain listener.
     pub tls: Option<TlsInfo>,
-    /// The peer is in the listener's `trusted_peers`: its trace is continued (GW-34).
-    pub is_peer_trusted: bool,
+    /// Who may say for whom it speaks.
+    pub trusted_peers: Arc<TrustedPeers>,
+}
+
+impl ConnectionInfo {
+    /// Whether whoever writes the requests may name their client and continue its trace (GW-34, GW-66). A balancer that
+    /// passes a client's bytes on behind a PROXY header does not make that client trusted.
+    pub fn is_client_trusted(&self) -> bool {
+        self.trusted_peers.contains(self.client.ip())
+    }
 }
 
 /// The outcome of a TLS handshake.

@@ -6,6 +6,7 @@
 //! connection between accepting it and handing it to its task.
 
 mod admission;
+mod preface;
 
 use std::io;
 use std::net::SocketAddr;
@@ -13,11 +14,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+pub use http_gate::client_address::{Cidr, CidrError, TrustedPeers};
 use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -26,10 +28,11 @@ use crate::doors::{self, Door};
 use crate::gateway::Gateway;
 use crate::upstream::Upstreams;
 
-use admission::Admission;
 pub use admission::ListenerLimits;
+use admission::{Admission, Admitted};
+use preface::PrefaceError;
 
-/// How long a TLS handshake may take (GW-83).
+/// How long a TLS handshake may take, with the PROXY header before it (GW-83).
 pub const HANDSHAKE_LIMIT: Duration = Duration::from_secs(10);
 /// How long requests may go on after a stop was asked for (GW-79).
 pub const DRAIN_LIMIT: Duration = Duration::from_secs(30);
@@ -49,6 +52,8 @@ pub struct ListenerSettings {
     pub limits: ListenerLimits,
     /// How long requests may go on after a stop was asked for.
     pub drain: Duration,
+    /// Who may say for whom it speaks, by a PROXY header or `X-Forwarded-For` (GW-66).
+    pub trusted_peers: Arc<TrustedPeers>,
     /// PEM of the roots for upstreams that name none of their own.
     pub upstream_roots_pem: Option<Arc<str>>,
 }
@@ -105,16 +110,16 @@ async fn accept_all(
                 continue;
             }
         };
-        let Some(admitted) = admission.admit(peer.ip(), tokio::time::Instant::now()) else {
+        let is_trusted = settings.trusted_peers.contains(peer.ip());
+        let place = if is_trusted { admission.admit_trusted() } else { admission.admit(peer.ip(), Instant::now()) };
+        let Some(admitted) = place else {
             tracing::debug!(%peer, "connection shed");
             continue;
         };
-        let connection = Accepted { tcp, peer, tls: tls.load_full(), settings: settings.clone() };
+        let tls = tls.load_full();
+        let connection = Accepted { peer, is_trusted, tls, settings: settings.clone(), admitted };
         let (door, requests) = (door.clone(), requests.token());
-        connections.spawn(async move {
-            connection.serve(&door, requests).await;
-            drop(admitted);
-        });
+        connections.spawn(async move { connection.serve(tcp, &door, requests).await });
     }
 }
 
@@ -132,51 +137,75 @@ async fn drain(door: &Door, mut connections: JoinSet<()>, requests: &TaskTracker
 
 /// A connection before its handshake.
 struct Accepted {
-    tcp: TcpStream,
     peer: SocketAddr,
+    is_trusted: bool,
     tls: Arc<ServerConfig>,
     settings: ListenerSettings,
+    admitted: Admitted,
 }
 
 impl Accepted {
-    async fn serve(self, door: &Arc<Door>, requests: doors::RequestToken) {
+    async fn serve(mut self, mut tcp: TcpStream, door: &Arc<Door>, requests: doors::RequestToken) {
         let peer = self.peer;
-        let Some(result) = door.draining.run_until_cancelled(self.handshake()).await else { return };
-        let (stream, info) = match result {
-            Ok(done) => done,
-            Err(error) => {
-                tracing::debug!(%peer, %error, "TLS handshake failed");
+        let begun = async {
+            let client = self.client(&mut tcp).await?;
+            tcp.set_nodelay(true)?;
+            Ok((TlsAcceptor::from(Arc::clone(&self.tls)).accept(tcp).await?, client))
+        };
+        let begun = tokio::time::timeout(HANDSHAKE_LIMIT, begun);
+        let Some(begun) = door.draining.run_until_cancelled(begun).await else { return };
+        let (stream, client) = match begun {
+            Ok(Ok(begun)) => begun,
+            Ok(Err(error)) => {
+                tracing::debug!(%peer, %error, "a connection ended before its first request");
+                if let PrefaceError::Refused(refusal) = error {
+                    // Nobody is there to answer; the record is all that is left of it.
+                    door.gateway.refuse_gate(&refusal, &self.info(peer, None)).await;
+                }
+                return;
+            }
+            Err(_) => {
+                tracing::debug!(%peer, "a connection was too slow to begin");
                 return;
             }
         };
+        let info = self.info(client, Some(tls_info(stream.get_ref().1)));
         match info.protocol {
             Protocol::Http1 => doors::http1::serve(door, stream, info, requests).await,
             Protocol::Http2 => doors::http2::serve(door, stream, info, requests).await,
         }
     }
 
-    async fn handshake(self) -> io::Result<(TlsStream<TcpStream>, ConnectionInfo)> {
-        self.tcp.set_nodelay(true)?;
-        let handshake = TlsAcceptor::from(self.tls).accept(self.tcp);
-        let stream = tokio::time::timeout(HANDSHAKE_LIMIT, handshake).await.map_err(io::Error::other)??;
-        let tls = tls_info(stream.get_ref().1);
-        let protocol = match tls.alpn.as_deref() {
+    /// For whom the peer speaks.
+    async fn client(&mut self, tcp: &mut TcpStream) -> Result<SocketAddr, PrefaceError> {
+        if !self.is_trusted {
+            return Ok(self.peer);
+        }
+        let client = preface::read(tcp).await?.unwrap_or(self.peer);
+        // Whoever is trusted brings many clients, each of whom it names with its requests.
+        let is_one_client = !self.settings.trusted_peers.contains(client.ip());
+        if is_one_client && !self.admitted.count_for(client.ip(), Instant::now()) {
+            return Err(io::Error::other("too many connections of this client").into());
+        }
+        Ok(client)
+    }
+
+    fn info(&self, client: SocketAddr, tls: Option<TlsInfo>) -> ConnectionInfo {
+        let protocol = match tls.as_ref().and_then(|tls| tls.alpn.as_deref()) {
             Some("h2") => Protocol::Http2,
             _ => Protocol::Http1,
         };
-        let info = ConnectionInfo {
+        ConnectionInfo {
             peer: self.peer,
-            client: self.peer,
-            listener: self.settings.name,
+            client,
+            listener: Arc::clone(&self.settings.name),
             public_port: self.settings.public_port,
             protocol,
-            tls: Some(tls),
-            is_peer_trusted: false,
-        };
-        Ok((stream, info))
+            tls,
+            trusted_peers: Arc::clone(&self.settings.trusted_peers),
+        }
     }
 }
-
 fn tls_info(connection: &rustls::ServerConnection) -> TlsInfo {
     let version = match connection.protocol_version() {
         Some(rustls::ProtocolVersion::TLSv1_3) => "1.3",

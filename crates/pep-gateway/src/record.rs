@@ -2,6 +2,7 @@
 //!
 //! Invariant: no value of a query, cookie or credential header enters a record; texts from the client are cut.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use http_gate::{CanonicalRequest, GateRefusal, HttpVersion, RawRequest};
@@ -58,9 +59,9 @@ pub(crate) fn begin(
     record.client_trace_id = trace.client_trace_id.clone();
     let tls = connection.tls.as_ref();
     record.from = FromColumns {
-        src_ip: Some(connection.client.ip()),
-        src_port: Some(connection.client.port()),
-        src_net: Some(Arc::from(recorded_network(connection.client.ip()))),
+        src_ip: None,
+        src_port: None,
+        src_net: None,
         user_agent: None,
         tls_version: tls.map(|tls| tls.version),
         tls_group: tls.map(|tls| Arc::clone(&tls.group)),
@@ -68,7 +69,15 @@ pub(crate) fn begin(
         alpn: tls.and_then(|tls| tls.alpn.clone()),
         http_version: Some(connection.protocol.http_version()),
     };
+    add_client(&mut record, connection.client);
     record
+}
+
+/// Where the request came from. Port 0 is a port nobody named.
+pub(crate) fn add_client(record: &mut AuditRecord, client: SocketAddr) {
+    record.from.src_ip = Some(client.ip().to_canonical());
+    record.from.src_port = (client.port() != 0).then_some(client.port());
+    record.from.src_net = Some(Arc::from(recorded_network(client.ip())));
 }
 
 /// What a well-formed request adds before its path is canonical.

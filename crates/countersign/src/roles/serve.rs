@@ -2,7 +2,7 @@
 //! it decides nothing.
 
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -113,6 +113,7 @@ impl Server {
             opened.config.control_socket.clone().unwrap_or_else(|| opened.config.data_dir.join("control.sock"));
         let socket = ControlSocket::open(&socket_path).await?;
         let tls = opened.config.listeners.iter().map(|listener| opened.tls(listener)).collect::<Result<Vec<_>>>()?;
+        let trusted = opened.config.listeners.iter().map(trusted_peers).collect::<Result<Vec<_>>>()?;
         let roots = opened.upstream_roots()?;
         let addresses = listeners.iter().map(TcpListener::local_addr).collect::<Result<Vec<_>, _>>()?;
         let admin_address = admin.local_addr()?;
@@ -125,12 +126,13 @@ impl Server {
         tasks.spawn(admin_listener::serve(admin, Arc::clone(&readiness), shutdown.clone()));
         let router = local_router(Arc::clone(&assembled.control), Arc::clone(&assembled.portal));
         tasks.spawn(socket.serve(router, shutdown.clone()));
-        for ((listener, tls), address) in listeners.into_iter().zip(tls).zip(&addresses) {
+        for (((listener, tls), trusted_peers), address) in listeners.into_iter().zip(tls).zip(trusted).zip(&addresses) {
             let settings = listener::ListenerSettings {
                 name: Arc::from(address.to_string()),
                 public_port,
                 limits: listener::ListenerLimits::STANDARD,
                 drain,
+                trusted_peers,
                 upstream_roots_pem: roots.clone(),
             };
             let tls = Arc::new(ArcSwap::new(tls));
@@ -381,6 +383,16 @@ const OWN_MASKS: &[&str] = &["/api/v1/users/{who}", "/api/v1/users/{who}/**", "/
 fn masks(declared: &[String]) -> Result<Arc<[PathMask]>> {
     let all = OWN_MASKS.iter().copied().chain(declared.iter().map(String::as_str));
     all.map(|pattern| PathMask::parse(pattern).context("in `[audit] mask`")).collect()
+}
+
+/// Who may say for whom it speaks (GW-66).
+fn trusted_peers(listener: &ListenerConfig) -> Result<Arc<listener::TrustedPeers>> {
+    let block = |(network, prefix): &(IpAddr, u8)| {
+        let block: listener::Cidr = format!("{network}/{prefix}").parse().context("in `trusted_peers`")?;
+        Ok(block)
+    };
+    let blocks = listener.trusted_peers.iter().map(block).collect::<Result<Vec<_>>>()?;
+    Ok(Arc::new(listener::TrustedPeers::new(blocks)))
 }
 
 async fn bind(listeners: &[ListenerConfig]) -> Result<Vec<TcpListener>> {

@@ -128,7 +128,7 @@ impl Case<'_> {
     fn upstream_headers(&self, request: &CanonicalRequest, assertion: Option<&str>) -> Vec<(HeaderName, HeaderValue)> {
         let scheme = if self.visit.is_tls { "https" } else { "http" };
         let values = [
-            (HeaderName::from_static("x-forwarded-for"), self.connection.client.ip().to_canonical().to_string()),
+            (HeaderName::from_static("x-forwarded-for"), self.client.ip().to_string()),
             (HeaderName::from_static("x-forwarded-proto"), scheme.to_owned()),
             (HeaderName::from_static("x-forwarded-host"), self.authority.clone()),
             (HeaderName::from_static("traceparent"), self.trace.to_header()),
@@ -137,7 +137,7 @@ impl Case<'_> {
         ];
         let assertion = assertion.map(|token| (HeaderName::from_static(assertion::HEADER), token.to_owned()));
         // The vendors' part of a trace that is not continued belongs to the other trace (Trace Context §3.5).
-        let is_foreign_state = !self.connection.is_peer_trusted && request.fields().contains("tracestate");
+        let is_foreign_state = !self.connection.is_client_trusted() && request.fields().contains("tracestate");
         let no_state = is_foreign_state.then(|| (HeaderName::from_static("tracestate"), String::new()));
         values
             .into_iter()
@@ -174,7 +174,7 @@ impl Case<'_> {
             login_binding: request.credentials().login.once().map(|secret| TokenHash::of(secret.expose())),
             host: request.host().name().to_owned(),
             authority: self.authority.clone(),
-            client: self.connection.client,
+            client: self.client,
             app: on_app,
             now: self.now,
         };

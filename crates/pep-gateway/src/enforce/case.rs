@@ -1,8 +1,10 @@
 //! One request on its way to a verdict. Synchronous from end to end: nothing here waits (rulings R-17).
 
+use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
+use http_gate::client_address::client_address;
 use http_gate::{CanonicalRequest, GateSettings, RawRequest};
 use model::app::CONTROL_APP;
 use model::record::{AuditRecord, RecordType};
@@ -39,6 +41,8 @@ pub(super) struct Case<'a> {
     pub(super) visit: Visit,
     pub(super) record: AuditRecord,
     pub(super) durability: Durability,
+    /// Whose request it is: behind trusted peers, whom they name (GW-66).
+    pub(super) client: SocketAddr,
     /// As browsers write it.
     pub(super) authority: String,
 }
@@ -68,7 +72,7 @@ impl<'a> Case<'a> {
         let snapshot = gateway.snapshot.load_full();
         let now = gateway.now();
         let sent = crate::visit::text(raw.fields(), "traceparent");
-        let trace = Trace::begin(sent, connection.is_peer_trusted, gateway.ids.as_ref());
+        let trace = Trace::begin(sent, connection.is_client_trusted(), gateway.ids.as_ref());
         let visit = Visit {
             access: gateway.new_access_id(now),
             decision: gateway.new_decision_id(now),
@@ -95,12 +99,18 @@ impl<'a> Case<'a> {
             visit,
             record,
             durability: Durability::Standard,
+            client: connection.client,
             authority,
         }
     }
 
     /// The verdict.
     pub(super) fn judge(mut self, raw: RawRequest) -> Judged {
+        match client_address(self.connection.client, &self.connection.trusted_peers, raw.fields()) {
+            Ok(client) => self.client = client,
+            Err(gate) => return self.gate_refused(&gate),
+        }
+        record::add_client(&mut self.record, self.client);
         let snapshot = Arc::clone(&self.snapshot);
         let is_our_port = raw.host().port_or(default_port(self.connection)) == self.connection.public_port;
         let Some(entry) = snapshot.routing.host(raw.host().name()).filter(|_| is_our_port) else {

@@ -50,7 +50,8 @@ struct AddressLoad {
 /// A connection's place; dropping it frees the place.
 pub(super) struct Admitted {
     admission: Arc<Admission>,
-    address: IpAddr,
+    /// `None` while it is not known for whom a trusted peer speaks.
+    address: Option<IpAddr>,
 }
 
 impl Admission {
@@ -60,12 +61,23 @@ impl Admission {
 
     /// A place for a connection from `address`, if there is one.
     pub(super) fn admit(self: &Arc<Self>, address: IpAddr, now: Instant) -> Option<Admitted> {
-        let address = shared_address(address);
+        let mut admitted = self.admit_trusted()?;
+        admitted.count_for(address, now).then_some(admitted)
+    }
+
+    /// A place for a connection of a trusted peer, through whom many clients come.
+    pub(super) fn admit_trusted(self: &Arc<Self>) -> Option<Admitted> {
         let mut load = self.load.lock().unwrap_or_else(PoisonError::into_inner);
-        let Load { open, addresses } = &mut *load;
-        if *open >= self.limits.connections {
+        if load.open >= self.limits.connections {
             return None;
         }
+        load.open += 1;
+        Some(Admitted { admission: self.clone(), address: None })
+    }
+
+    fn count(&self, address: IpAddr, now: Instant) -> bool {
+        let mut load = self.load.lock().unwrap_or_else(PoisonError::into_inner);
+        let addresses = &mut load.addresses;
         if addresses.len() > self.limits.connections {
             // Addresses without a connection are kept for their window only.
             addresses.retain(|_, load| load.open > 0 || now.duration_since(load.window) < WINDOW);
@@ -76,12 +88,23 @@ impl Admission {
             entry.handshakes = 0;
         }
         if entry.open >= self.limits.connections_per_address || entry.handshakes >= self.limits.handshakes_per_second {
-            return None;
+            return false;
         }
         entry.open += 1;
         entry.handshakes += 1;
-        *open += 1;
-        Some(Admitted { admission: self.clone(), address })
+        true
+    }
+}
+
+impl Admitted {
+    /// Counts the place for a client as well; false if that client has enough. To be called once.
+    pub(super) fn count_for(&mut self, address: IpAddr, now: Instant) -> bool {
+        let address = shared_address(address);
+        let has_room = self.admission.count(address, now);
+        if has_room {
+            self.address = Some(address);
+        }
+        has_room
     }
 }
 
@@ -89,7 +112,7 @@ impl Drop for Admitted {
     fn drop(&mut self) {
         let mut load = self.admission.load.lock().unwrap_or_else(PoisonError::into_inner);
         load.open = load.open.saturating_sub(1);
-        if let Some(entry) = load.addresses.get_mut(&self.address) {
+        if let Some(entry) = self.address.and_then(|address| load.addresses.get_mut(&address)) {
             entry.open = entry.open.saturating_sub(1);
         }
     }
@@ -145,6 +168,20 @@ mod tests {
         drop(admission.admit(address("192.0.2.1"), now).unwrap());
         assert!(admission.admit(address("192.0.2.1"), now).is_none());
         assert!(admission.admit(address("192.0.2.1"), now + WINDOW).is_some());
+    }
+
+    #[test]
+    fn clients_behind_a_trusted_peer_are_counted_one_by_one() {
+        let limits = ListenerLimits { connections: 3, connections_per_address: 1, handshakes_per_second: 9 };
+        let (admission, now) = (admission(limits), Instant::now());
+        let mut first = admission.admit_trusted().unwrap();
+        let mut second = admission.admit_trusted().unwrap();
+        assert!(first.count_for(address("192.0.2.1"), now));
+        assert!(!second.count_for(address("192.0.2.1"), now));
+        let _third = admission.admit_trusted().unwrap();
+        assert!(admission.admit_trusted().is_none());
+        drop((first, second));
+        assert!(admission.admit_trusted().unwrap().count_for(address("192.0.2.1"), now));
     }
 
     #[test]

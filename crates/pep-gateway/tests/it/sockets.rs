@@ -6,5 +6,6 @@ mod http1;
 mod http2;
 mod limits;
 mod support;
+mod trusted_peers;
 mod upstreams;
 mod websocket;

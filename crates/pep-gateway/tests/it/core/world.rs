@@ -18,6 +18,7 @@ use model::{
     Principal, Reason, Recorder, Remedy, Route, SessionId, Timestamp, TokenHash, Upstream, UserEntry, UserId,
     UserState,
 };
+use pep_gateway::listener::TrustedPeers;
 use pep_gateway::{
     ConnectionInfo, Gateway, GatewayParts, GatewaySettings, GatewaySnapshot, Outcome, Permit, Protocol, Refusal,
     TlsInfo,
@@ -171,7 +172,7 @@ pub(crate) fn connection() -> ConnectionInfo {
             sni: None,
             alpn: Some(Arc::from("http/1.1")),
         }),
-        is_peer_trusted: false,
+        trusted_peers: Arc::new(TrustedPeers::NONE),
     }
 }
 

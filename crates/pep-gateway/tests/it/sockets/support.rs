@@ -9,7 +9,7 @@ use arc_swap::ArcSwap;
 use model::app::{App, UpstreamName, UpstreamScheme, UpstreamTarget};
 use model::record::{AuditRecord, RecordType};
 use model::{SessionId, UserId};
-use pep_gateway::listener::{ListenerLimits, ListenerSettings, serve};
+use pep_gateway::listener::{ListenerLimits, ListenerSettings, TrustedPeers, serve};
 use rustls::pki_types::ServerName;
 use testkit::{FakePdp, TestCa};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -68,6 +68,7 @@ impl Running {
             public_port: 8443,
             limits: ListenerLimits::STANDARD,
             drain: Duration::from_secs(5),
+            trusted_peers: Arc::new(TrustedPeers::NONE),
             upstream_roots_pem: Some(Arc::from(ca.root_pem())),
         };
         change(&mut settings);
@@ -99,6 +100,11 @@ impl Running {
 
     pub(crate) async fn connect(&self, alpn: &[&[u8]]) -> TlsStream<TcpStream> {
         let tcp = self.tcp().await;
+        self.secure(tcp, alpn).await
+    }
+
+    /// TLS over a connection on which something was said already.
+    pub(crate) async fn secure(&self, tcp: TcpStream, alpn: &[&[u8]]) -> TlsStream<TcpStream> {
         tcp.set_nodelay(true).unwrap();
         let connector = tokio_rustls::TlsConnector::from(self.ca.client_config(alpn));
         soon(connector.connect(ServerName::try_from(WIKI).unwrap(), tcp)).await.unwrap()
