@@ -50,6 +50,14 @@ impl Timestamp {
         OffsetDateTime::from_unix_timestamp_nanos(i128::from(self.0)).unwrap_or(OffsetDateTime::UNIX_EPOCH)
     }
 
+    /// For people: `22 Nov 2026, 11:10 UTC`.
+    pub fn readable(self) -> String {
+        let t = self.to_datetime();
+        let month = t.month().to_string();
+        let month: String = month.chars().take(3).collect();
+        format!("{} {month} {}, {:02}:{:02} UTC", t.day(), t.year(), t.hour(), t.minute())
+    }
+
     /// Reads RFC 3339.
     pub fn parse_rfc3339(text: &str) -> Option<Self> {
         let parsed = OffsetDateTime::parse(text, &Rfc3339).ok()?;
@@ -124,6 +132,11 @@ mod tests {
         // 1970-01-01 was a Thursday.
         assert_eq!(Timestamp::from_unix_secs(61).minute_and_weekday(), (1, 4));
         assert_eq!(Timestamp::from_unix_secs(4 * 86_400).minute_and_weekday(), (0, 1));
+    }
+
+    #[test]
+    fn people_read_day_month_and_minute() {
+        assert_eq!(Timestamp(1_795_340_000_123_000_000).readable(), "22 Nov 2026, 09:33 UTC");
     }
 
     #[test]

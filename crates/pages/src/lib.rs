@@ -10,8 +10,8 @@ pub mod assets;
 mod views;
 
 pub use views::{
-    Denied, Enrol, Fact, FixLink, Frame, Launchpad, Link, Notice, RecoveryCodes, SessionRow, SignIn, SignOut, StepUp,
-    Tile,
+    Denied, Enrol, Fact, FixLink, Frame, Launchpad, Link, Moment, Notice, RecoveryCodes, SessionRow, SignIn, SignOut,
+    StepUp, Tile,
 };
 
 /// The content security policy of every page (console.md UI-20).

@@ -18,6 +18,9 @@ macro_rules! page {
 
 page!(Denied Enrol Frame Launchpad Notice RecoveryCodes SignIn SignOut StepUp);
 
+/// A time for machines (RFC 3339) and for people (UI-8).
+pub type Moment = (String, String);
+
 /// The sign-in page (ID-10).
 #[derive(Debug, Template)]
 #[template(path = "sign_in.html")]
@@ -54,8 +57,8 @@ pub struct Enrol {
     pub finish_url: String,
     /// The secret of the link; the page was reached with it.
     pub transaction: String,
-    /// When the link ends (RFC 3339).
-    pub expires: String,
+    /// When the link ends.
+    pub expires: Moment,
 }
 
 /// Recovery codes, shown once (ID-5).
@@ -199,10 +202,10 @@ pub struct SessionRow {
     pub user_agent: String,
     /// Where it began.
     pub network: String,
-    /// RFC 3339.
-    pub since: String,
-    /// RFC 3339.
-    pub last_used: String,
+    /// When it began.
+    pub since: Moment,
+    /// When it was last used, to the minute.
+    pub last_used: Moment,
     /// The one this page was asked with.
     pub is_current: bool,
 }
@@ -274,8 +277,8 @@ mod tests {
                     id: text(),
                     user_agent: text(),
                     network: text(),
-                    since: text(),
-                    last_used: text(),
+                    since: (text(), text()),
+                    last_used: (text(), text()),
                     is_current: true,
                 }],
                 token: text(),
@@ -316,7 +319,7 @@ mod tests {
                 begin_url: text(),
                 finish_url: text(),
                 transaction: text(),
-                expires: text(),
+                expires: (text(), text()),
             }
             .render(),
         );

@@ -45,7 +45,7 @@ impl Portal {
             begin_url: "/enrol/begin".to_owned(),
             finish_url: "/enrol/finish".to_owned(),
             transaction: code,
-            expires: link.row.expires_at.to_string(),
+            expires: (link.row.expires_at.to_string(), link.row.expires_at.readable()),
         };
         page(StatusCode::OK, enrol.render())
     }

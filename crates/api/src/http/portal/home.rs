@@ -78,14 +78,50 @@ fn segments(path: &str) -> BTreeSet<String> {
 }
 
 fn row(session: &Session, current: &Session) -> pages::SessionRow {
-    let user_agent =
-        if session.user_agent.is_empty() { "unknown browser".to_owned() } else { session.user_agent.clone() };
+    let moment = |time: model::Timestamp| (time.to_string(), time.readable());
     pages::SessionRow {
         id: session.id.to_string(),
-        user_agent,
+        user_agent: browser_name(&session.user_agent),
         network: session.src_net.clone(),
-        since: session.created.to_string(),
-        last_used: session.last_active.to_string(),
+        since: moment(session.created),
+        last_used: moment(session.last_active),
         is_current: session.id == current.id,
+    }
+}
+
+/// What most browsers call themselves, in two words; the raw text of the others. For recognition, never for a decision.
+fn browser_name(user_agent: &str) -> String {
+    // Browsers name their ancestors too, so the youngest comes first.
+    let browsers =
+        [("Edg/", "Edge"), ("OPR/", "Opera"), ("Firefox/", "Firefox"), ("Chrome/", "Chrome"), ("Safari/", "Safari")];
+    let systems = [
+        ("iPhone", "iPhone"),
+        ("iPad", "iPad"),
+        ("Android", "Android"),
+        ("Windows", "Windows"),
+        ("Mac OS X", "macOS"),
+        ("Linux", "Linux"),
+    ];
+    let find = |names: &[(&str, &'static str)]| {
+        names.iter().find(|(mark, _)| user_agent.contains(mark)).map(|(_, name)| *name)
+    };
+    match (find(&browsers), find(&systems)) {
+        (Some(browser), Some(system)) => format!("{browser} on {system}"),
+        _ if user_agent.is_empty() => "unknown browser".to_owned(),
+        _ => user_agent.chars().take(60).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_browser_is_recognised_by_its_youngest_name() {
+        let chrome =
+            "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/156.0.0.0 Safari/537.36";
+        assert_eq!(browser_name(chrome), "Chrome on Linux");
+        assert_eq!(browser_name("curl/8.0"), "curl/8.0");
+        assert_eq!(browser_name(""), "unknown browser");
     }
 }

@@ -1,0 +1,177 @@
+// Walks the demo with a real browser: set-up link, passkey, app, denial, step-up, live cut, sign-out.
+// Called by tests/it/browser.rs with one JSON argument:
+//   {playwright, chromium, profile, spki, auth, wiki, payroll, links: {carol, alice, bob}, shots, remove: [program, arguments…]}
+// Prints one line a step; any failed promise, script error or policy violation ends it with exit code 1.
+import { execFileSync } from "node:child_process";
+import { createRequire } from "node:module";
+import assert from "node:assert/strict";
+
+const plan = JSON.parse(process.argv[2]);
+const { chromium } = createRequire(plan.playwright)("playwright-core");
+
+const step = (text) => console.log(`browser: ${text}`);
+const faults = [];
+
+const launch = () =>
+  chromium.launch({
+    executablePath: plan.chromium,
+    headless: true,
+    args: [
+      "--no-sandbox",
+      "--disable-gpu",
+      "--disable-quic",
+      "--no-first-run",
+      "--disable-background-networking",
+      "--disable-component-update",
+      "--disable-sync",
+      `--ignore-certificate-errors-spki-list=${plan.spki}`,
+    ],
+  });
+
+// A person: a browser profile of their own with an authenticator of their own.
+const person = async (browser, name, options = {}) => {
+  const context = await browser.newContext({ viewport: { width: 1100, height: 800 }, ...options });
+  const page = await context.newPage();
+  page.on("pageerror", (error) => faults.push(`${name}: script error on ${page.url()}: ${error.message}`));
+  page.on("console", (message) => {
+    const text = message.text();
+    // Chromium reports every 4xx as an error of its own; those are expected here.
+    if (message.type() === "error" && !text.startsWith("Failed to load resource")) {
+      faults.push(`${name}: console on ${page.url()}: ${text}`);
+    }
+  });
+  await context.addInitScript(() => {
+    document.addEventListener("securitypolicyviolation", (event) => {
+      console.error(`content security policy: ${event.violatedDirective} blocked ${event.blockedURI}`);
+    });
+  });
+  const session = await context.newCDPSession(page);
+  await session.send("WebAuthn.enable");
+  await session.send("WebAuthn.addVirtualAuthenticator", {
+    options: {
+      protocol: "ctap2",
+      ctap2Version: "ctap2_1",
+      transport: "internal",
+      hasResidentKey: true,
+      hasUserVerification: true,
+      isUserVerified: true,
+      automaticPresenceSimulation: true,
+    },
+  });
+  return { context, page };
+};
+
+const shoot = async (page, name) => {
+  if (plan.shots) await page.screenshot({ path: `${plan.shots}/${name}.png` });
+};
+
+const heading = (page) => page.locator("h1").innerText();
+
+const enrol = async (page, link, fields = {}) => {
+  const reply = await page.goto(link);
+  assert.equal(reply.status(), 200, "the link opens");
+  for (const [field, value] of Object.entries(fields)) await page.fill(`[data-field=${field}]`, value);
+  await page.click("[data-start]");
+  await page.waitForURL(`${plan.auth}enrol/codes`);
+  assert.equal(await page.locator(".codes li").count(), 10, "ten recovery codes are shown");
+};
+
+const browser = await launch();
+try {
+  // carol: the real first-administrator link.
+  const carol = await person(browser, "carol");
+  await carol.page.goto(plan.links.carol);
+  await shoot(carol.page, "set-up");
+  await enrol(carol.page, plan.links.carol, { name: "Carol", email: "carol@example.org" });
+  await shoot(carol.page, "recovery-codes");
+  step("carol set up through the link, with a passkey");
+  await carol.page.reload();
+  await carol.page.waitForURL(plan.auth);
+  assert.equal(await heading(carol.page), "Your apps", "recovery codes are shown once");
+  await carol.page.goto(plan.links.carol);
+  assert.equal(await heading(carol.page), "This link cannot be used");
+  await shoot(carol.page, "link-used");
+  step("recovery codes and the link work once");
+
+  // alice: invitation, then signed out, then the whole sign-in.
+  const alice = await person(browser, "alice");
+  await alice.page.goto(plan.links.alice);
+  await shoot(alice.page, "invitation");
+  await enrol(alice.page, plan.links.alice);
+  await alice.page.click("text=I saved them");
+  await alice.page.waitForURL(plan.auth);
+  assert.deepEqual((await alice.page.locator(".tiles strong").allInnerTexts()).sort(), ["Payroll", "Wiki"]);
+  await shoot(alice.page, "launchpad");
+  step("alice enrolled and sees the two apps she may open");
+  await alice.page.click("text=Sign out");
+  await shoot(alice.page, "sign-out");
+  await alice.page.click("text=Sign out of this browser");
+  assert.equal(await heading(alice.page), "You are signed out");
+  await shoot(alice.page, "signed-out");
+  await alice.page.goto(`${plan.wiki}?from=deep-link`);
+  await alice.page.waitForURL(/\/login\?/);
+  await shoot(alice.page, "sign-in");
+  const button = alice.page.locator("[data-start]");
+  // The browser may already have offered the passkey by itself (conditional mediation).
+  await button.click({ timeout: 2000 }).catch(() => {});
+  await alice.page.waitForURL(`${plan.wiki}?from=deep-link`);
+  assert.match(await alice.page.locator("body").innerText(), /Alice/);
+  await shoot(alice.page, "wiki");
+  step("alice signed in with a passkey and landed on her deep link");
+  await alice.page.goto(plan.payroll);
+  assert.equal(new URL(alice.page.url()).origin, new URL(plan.payroll).origin, "no second prompt for the next app");
+  step("payroll opened without another prompt");
+
+  // Step-up: DELETE needs a fresh passkey.
+  const rows = alice.page.locator("button[data-id]");
+  const before = await rows.count();
+  await rows.first().click();
+  await alice.page.waitForURL(/\/step-up\?/);
+  assert.equal(await heading(alice.page), "Confirm that it is you");
+  await shoot(alice.page, "step-up");
+  await alice.page.click("[data-start]");
+  await alice.page.waitForURL((url) => url.origin === new URL(plan.payroll).origin);
+  await rows.first().click();
+  await alice.page.waitForFunction((count) => document.querySelectorAll("button[data-id]").length === count - 1, before);
+  step("DELETE asked for the passkey, then worked");
+
+  // bob: a contractor, denied with a reason.
+  const bob = await person(browser, "bob");
+  await enrol(bob.page, plan.links.bob);
+  const denied = await bob.page.goto(plan.wiki);
+  assert.equal(denied.status(), 403);
+  assert.match(await bob.page.locator("main").innerText(), /rule/i);
+  await shoot(bob.page, "denied");
+  await bob.page.emulateMedia({ colorScheme: "dark" });
+  await shoot(bob.page, "denied-dark");
+  await bob.page.emulateMedia({ colorScheme: "light" });
+  await bob.page.setViewportSize({ width: 390, height: 800 });
+  await shoot(bob.page, "denied-phone");
+  step("bob is denied with the reason");
+
+  // The deny page without scripts says the same.
+  const plain = await browser.newContext({ javaScriptEnabled: false, storageState: await bob.context.storageState() });
+  const still = await plain.newPage();
+  assert.equal((await still.goto(plan.wiki)).status(), 403);
+  assert.match(await still.locator("main").innerText(), /rule/i);
+  await plain.close();
+  step("the same without JavaScript");
+
+  // Live cut: alice's open page loses its line when she leaves the group; carol's does not.
+  await alice.page.goto(`${plan.wiki}pages/welcome`);
+  await carol.page.goto(`${plan.wiki}pages/welcome`);
+  for (const { page } of [alice, carol]) await page.waitForFunction(() => document.getElementById("live")?.textContent === "live");
+  const began = Date.now();
+  execFileSync(plan.remove[0], plan.remove.slice(1));
+  await alice.page.waitForFunction(() => document.getElementById("live").textContent.startsWith("cut"), null, { polling: 20, timeout: 5000 });
+  step(`alice left the group; her open page was cut after ${Date.now() - began} ms, the command included`);
+  await shoot(alice.page, "live-cut");
+  await alice.page.waitForTimeout(300);
+  assert.equal(await carol.page.locator("#live").innerText(), "live", "carol's line stays");
+  step("carol's page stayed live");
+} finally {
+  await browser.close();
+}
+for (const fault of faults) console.log(`fault: ${fault}`);
+assert.equal(faults.length, 0, "no script error and no policy violation on any page");
+step("no script error, no policy violation on any page");
