@@ -305,7 +305,8 @@ impl World {
     fn verify(&self, kills: usize) {
         let found = audit::verify::verify(&self.product.audit_folder()).unwrap();
         println!("kill -9: {} records in {} segments verify", found.records, found.segments);
-        assert!(self.ledger.broken.is_empty(), "{:#?}", self.ledger.broken);
+        let said = self.product.log_of(&self.ledger.suspects);
+        assert!(self.ledger.broken.is_empty(), "{:#?}\n{said}", self.ledger.broken);
         assert!(found.problems.is_empty(), "{:#?}", found.problems);
         assert_eq!(found.epochs.len(), 1, "a kill is no damage: {:?}", found.epochs);
         assert!(kills < KILLS || found.segments > 1, "segments are to roll under this load");

@@ -61,6 +61,8 @@ pub(super) struct Ledger {
     unproven: BTreeMap<String, Option<StatusCode>>,
     /// Promises that were broken, in words.
     pub(super) broken: Vec<String>,
+    /// Accesses among them.
+    pub(super) suspects: Vec<String>,
 }
 
 impl Ledger {
@@ -73,6 +75,7 @@ impl Ledger {
             tally: Tally::default(),
             unproven: BTreeMap::new(),
             broken: Vec::new(),
+            suspects: Vec::new(),
         }
     }
 
@@ -127,6 +130,7 @@ impl Ledger {
         self.tally.answered += 1;
         self.unproven.insert(answered.access.clone(), Some(answered.status));
         if !matches!(answered.status.as_u16(), 200 | 401 | 403) {
+            self.suspects.push(answered.access.clone());
             self.broken.push(format!("an answer that nothing explains: {answered:?}"));
         }
         let Some(place) = answered.session.filter(|_| answered.target == PAGE) else { return };

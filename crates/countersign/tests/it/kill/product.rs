@@ -115,6 +115,12 @@ impl Product {
         log.lines().filter(|line| line.contains("\"ERROR\"") || line.contains("panicked")).map(str::to_owned).collect()
     }
 
+    /// What the process log says of any of `accesses`.
+    pub(super) fn log_of(&self, accesses: &[String]) -> String {
+        let log = fs::read_to_string(self.log_file()).unwrap();
+        log.lines().filter(|line| accesses.iter().any(|access| line.contains(access))).collect::<Vec<_>>().join("\n")
+    }
+
     /// Resident memory in KiB, where the system tells it.
     pub(super) fn resident_kib(&self) -> Option<u64> {
         let pid = self.child.as_ref()?.id();

@@ -1,0 +1,9 @@
+//! The attacks of gateway.md §4 against the whole product, each test named for its attack.
+
+mod forgeries;
+mod front_door;
+mod http2;
+mod leaks;
+mod live;
+mod sessions;
+mod table;

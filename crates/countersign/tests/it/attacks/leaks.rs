@@ -1,0 +1,157 @@
+//! ATK-29 and ATK-35: nothing of ours leaks, and nothing of theirs is shown back as more than text.
+
+use std::time::Duration;
+
+use model::Clock;
+
+use crate::harness::browser::{LOGIN, SESSION};
+use crate::harness::wire::find;
+use crate::harness::{AUTH, NAVIGATION, PAYROLL, WIKI, World, request};
+
+const CANARY: &str = "canary-4f9a1c";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn atk_29_our_credentials_reach_neither_app_nor_record_nor_page() {
+    let world = World::open().await;
+    let mut alice = world.person("alice", "engineering").await;
+    let mut secrets = alice.secrets();
+    alice.open(WIKI, "/").await;
+    alice.open(PAYROLL, "/").await;
+    secrets.extend(alice.secrets());
+    let session = alice.cookie(WIKI, SESSION).unwrap();
+    let login = alice.cookie(WIKI, LOGIN).unwrap();
+
+    // Everything of ours at once, between cookies and credentials of the app's own.
+    let cookies = format!("Cookie: theme=dark; {SESSION}={session}; lang=\"a b\"; {LOGIN}={login}; __Host-countersignX={CANARY}-1; a=b=c\r\n");
+    let ours = format!(
+        "Authorization: Countersign {CANARY}-2\r\nX-Countersign-Authorization: Bearer {CANARY}-3\r\n\
+         X-Countersign-Client-Id: {CANARY}-4\r\nX-Countersign-Client-Secret: {CANARY}-5\r\n"
+    );
+    world.wiki.take();
+    let answers = [
+        world.ask(request("GET", WIKI, "/a", "", &cookies)).await,
+        world.ask(request("GET", WIKI, "/a", "", &format!("{cookies}{ours}"))).await,
+        world.ask(request("GET", WIKI, "/a", "", &ours)).await,
+        world.ask(request("GET", WIKI, "/a", "", &format!("{NAVIGATION}{ours}"))).await,
+        world.ask(request("GET", WIKI, "/x/../a", "", &format!("{cookies}{ours}"))).await,
+        world.ask(request("GET", PAYROLL, "/.countersign/nothing", "", &format!("{cookies}{ours}"))).await,
+        world.ask(request("DELETE", PAYROLL, "/a", &alice.cookies(PAYROLL), &ours)).await,
+        world.ask(request("GET", AUTH, &format!("/login?{CANARY}-6"), "", &format!("{cookies}{ours}"))).await,
+        world.ask(request("GET", AUTH, &format!("/.countersign/handoff?code={CANARY}-7"), "", &cookies)).await,
+    ];
+    for asked in world.wiki.take() {
+        assert_eq!(asked.all("cookie"), ["theme=dark; lang=\"a b\"; a=b=c"], "{asked:?}");
+        assert!(asked.all("authorization").is_empty(), "{asked:?}");
+    }
+    // The app's own token is the app's.
+    let basic = "Authorization: Bearer of-the-app\r\n";
+    assert_eq!(world.ask(request("GET", WIKI, "/a", &alice.cookies(WIKI), basic)).await.status, 200);
+    assert_eq!(world.wiki.take()[0].all("authorization"), ["Bearer of-the-app"]);
+
+    secrets.push(CANARY.to_owned());
+    secrets.sort_unstable();
+    secrets.dedup();
+    let (apps, on_disk) = (world.seen_by_apps(), world.record_on_disk());
+    assert!(find(&apps, b"theme=dark").is_some(), "the app saw something");
+    assert!(find(&on_disk, b"access_id").is_some() || find(&on_disk, b"/a").is_some(), "the record holds something");
+    let told = format!("{:?}", world.records(&[("limit", "1000".to_owned())]).await);
+    for secret in &secrets {
+        let wanted = secret.as_bytes();
+        assert!(find(&apps, wanted).is_none(), "an app saw {secret}");
+        assert!(find(&on_disk, wanted).is_none(), "the record on disk holds {secret}");
+        assert!(!told.contains(secret), "the record tells {secret}");
+        for answer in &answers {
+            // What an app echoes is the app's; it was checked above.
+            assert!(find(&answer.body, wanted).is_none(), "an answer shows {secret}: {answer:?}");
+        }
+    }
+    println!("ATK-29: {} secrets and canaries in no app, record or page", secrets.len());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn atk_35_refusals_show_attackers_text_as_text_and_no_token() {
+    let world = World::open().await;
+    let name = "<img src=x onerror=alert(1)>\"'&";
+    let mut bob = world.person_called("bob", name, "contractors").await;
+    let page = bob.visit(WIKI, "/?q=<script>alert(1)</script>").await;
+    // Raw angle brackets in a target are no target; the page that says so repeats nothing.
+    assert!(!page.2.text().contains("<script>alert"), "{}", page.2.text());
+    let (host, _, landed) = bob.visit(WIKI, "/page?q=%3Cscript%3Ealert(1)%3C/script%3E").await;
+    assert_eq!(host, AUTH, "{}", landed.text());
+    let next = bob.ceremony("/login", &landed).await;
+    let (host, target) = crate::harness::browser::resolve(AUTH, &next);
+    let (host, _, denied) = bob.visit(&host, &target).await;
+    assert_eq!((host.as_str(), denied.status), (WIKI, 403));
+    let csp = denied.header("content-security-policy").unwrap();
+    assert!(csp.contains("default-src 'none'") && !csp.contains("unsafe"), "{csp}");
+    let mut shown = vec![denied.text()];
+    for (method, host, target, more) in [
+        ("GET", WIKI, "/%22%3E%3Cscript%3E", NAVIGATION),
+        ("POST", WIKI, "/form", NAVIGATION),
+        ("GET", PAYROLL, "/", NAVIGATION),
+        ("GET", AUTH, "/logout", NAVIGATION),
+        ("GET", AUTH, "/", NAVIGATION),
+        ("GET", AUTH, "/nowhere/%3Cscript%3E", NAVIGATION),
+        ("GET", AUTH, "/setup?code=%22%3E%3Cscript%3Ealert(1)%3C/script%3E", NAVIGATION),
+        ("GET", AUTH, "/invite/x?code=%22%3E%3Cimg%20src=x%3E", NAVIGATION),
+        ("GET", WIKI, "/x", "X-A: <script>\r\nSec-Fetch-Mode: navigate\r\nSec-Fetch-Dest: iframe\r\n"),
+    ] {
+        shown.push(bob.send(method, host, target, more, "").await.text());
+    }
+    let secrets = bob.secrets();
+    for text in &shown {
+        for hostile in ["<script>alert", "<img", "onerror=alert(1)>", "\"><"] {
+            let found = text.find(hostile).map(|at| text[..at].len());
+            // Our own markup has attributes that end a tag; theirs would bring the canary with it.
+            assert!(found.is_none() || hostile == "\"><" && !text.contains("\"><script>alert"), "{hostile}: {text}");
+        }
+        assert!(secrets.iter().all(|secret| !text.contains(secret)), "a page shows a cookie: {text}");
+    }
+    println!("ATK-35: {} pages with hostile names, paths and queries show text", shown.len());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn atk_35_fetch_gets_json_and_only_listed_origins_may_read_it() {
+    let world = World::fresh().await;
+    world.apply("  cors: { origins: [\"https://spa.localhost\"] }\n", crate::harness::POLICIES).await;
+    let fetch = "Sec-Fetch-Mode: cors\r\nSec-Fetch-Dest: empty\r\nAccept: text/html\r\n";
+    for (origin, may_read) in [
+        ("https://spa.localhost", true),
+        ("https://evil.localhost", false),
+        ("https://spa.localhost.evil.localhost", false),
+        ("http://spa.localhost", false),
+        ("https://spa.localhost:8443", false),
+        ("null", false),
+        ("<script>", false),
+    ] {
+        for more in [fetch.to_owned(), "X-Requested-With: XMLHttpRequest\r\nAccept: text/html\r\n".to_owned()] {
+            let answer = world.ask(request("GET", WIKI, "/data", "", &format!("Origin: {origin}\r\n{more}"))).await;
+            assert_eq!(answer.status, 401, "{answer:?}");
+            assert_eq!(answer.header("content-type"), Some("application/problem+json"));
+            assert_eq!(answer.json()["code"], "login_required");
+            assert!(answer.header("location").is_none());
+            let allowed = answer.header("access-control-allow-origin");
+            assert_eq!(allowed, may_read.then_some(origin), "{answer:?}");
+            assert_eq!(answer.header("access-control-allow-credentials").is_some(), may_read);
+            assert_eq!(answer.header("vary"), Some("Origin"), "caches keep origins apart");
+            assert!(!String::from_utf8_lossy(&answer.body).contains("<script>"));
+            world.records_of(&answer).await;
+        }
+    }
+    println!("ATK-35: fetch gets 401 JSON; of 7 origins the listed one may read it");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn atk_29_a_session_that_ended_by_time_leaves_its_cookie_nowhere() {
+    let world = World::open().await;
+    let mut alice = world.person("alice", "engineering").await;
+    alice.open(WIKI, "/").await;
+    let cookie = alice.cookie(WIKI, SESSION).unwrap();
+    let before = world.clock.now();
+    world.clock.jump(Duration::from_secs(3_601));
+    assert!(world.clock.now().since(before) > Duration::from_secs(3_600));
+    let answer = alice.fetch(WIKI, "/").await;
+    assert_eq!((answer.status, answer.json()["code"].as_str()), (401, Some("session_expired")), "idle for an hour");
+    assert!(find(&world.record_on_disk(), cookie.as_bytes()).is_none());
+    println!("ATK-29: an expired cookie is refused by its own name and written nowhere");
+}
