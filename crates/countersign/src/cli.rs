@@ -69,7 +69,8 @@ enum Command {
     Demo(crate::demo::Demo),
 }
 
-/// Parses, runs, and turns the outcome into an exit code: 0 done, 1 refused or failed, 2 not understood.
+/// Parses, runs, and turns the outcome into an exit code: 0 done, 1 refused or failed, 2 not understood, 3 done
+/// but not proven.
 pub fn run() -> ExitCode {
     let cli = Cli::parse();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {

@@ -77,9 +77,9 @@ pub fn list(value: &Value, member: &str, columns: &[(&str, &str)]) {
 
 /// What a change did to live sessions, in one line per withdrawal that did something.
 pub fn revocations(value: &Value) {
-    for revocation in value.get("revocations").and_then(Value::as_array).into_iter().flatten() {
-        for gateway in revocation.get("gateways").and_then(Value::as_array).into_iter().flatten() {
-            let sessions = revocation.get("sessions").and_then(Value::as_array).map_or(0, Vec::len);
+    for revocation in list(value, "revocations") {
+        for gateway in list(revocation, "gateways") {
+            let sessions = list(revocation, "sessions").len();
             println!(
                 "{}: {} of {} streams cut at gateway `{}` in {} ms, {sessions} sessions ended ({})",
                 text(revocation, "cause"),
@@ -89,6 +89,46 @@ pub fn revocations(value: &Value) {
                 text(gateway, "ms"),
                 text(revocation, "id"),
             );
+            for access in list(gateway, "unproven") {
+                println!("  not confirmed dead: {}", access.as_str().unwrap_or_default());
+            }
         }
+    }
+}
+
+/// Whether every gateway has proven that nothing of what was withdrawn still flows (GW-58).
+pub fn is_proven(value: &Value) -> bool {
+    list(value, "revocations").iter().all(|revocation| {
+        let gateways = list(revocation, "gateways");
+        !gateways.is_empty()
+            && gateways.iter().all(|gateway| matches!(text(gateway, "state").as_str(), "cut" | "nothing_open"))
+    })
+}
+
+fn list<'a>(value: &'a Value, name: &str) -> &'a [Value] {
+    value.get(name).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn a_withdrawal_is_proven_only_when_every_gateway_says_so() {
+        let answer = |states: &[&str]| {
+            let gateways: Vec<Value> = states.iter().map(|state| json!({ "state": state })).collect();
+            json!({ "revocations": [{ "gateways": gateways }] })
+        };
+        for (states, expected) in [
+            (["cut", "nothing_open"].as_slice(), true),
+            (&["cut", "unproven"], false),
+            (&["unreachable"], false),
+            (&["something new"], false),
+            (&[], false),
+        ] {
+            assert_eq!(is_proven(&answer(states)), expected, "{states:?}");
+        }
+        assert!(is_proven(&json!({ "revocations": [] })), "nothing was withdrawn");
     }
 }

@@ -124,9 +124,12 @@ pub struct CutReport {
     pub examined: usize,
     /// Those cut, in order of stream id.
     pub streams: Vec<CutStream>,
+    /// Those ordered to be cut whose last byte nobody has confirmed in time: the report does not prove them dead.
+    pub unproven: Vec<AccessId>,
     /// When the order arrived.
     pub received: Timestamp,
-    /// When the last stream was dead; equal to `received` when nothing was open.
+    /// When the last stream was dead; equal to `received` when nothing was open. With unproven streams, when waiting for
+    /// them ended.
     pub last_cut: Timestamp,
 }
 

@@ -211,31 +211,43 @@ impl StreamTable {
         let received = self.clock.now();
         self.generation.fetch_add(1, Ordering::SeqCst);
         let touched = self.select(|stream| is_touched(stream, &scope));
-        let mut cut = Vec::new();
+        let (mut cut, mut earlier) = (Vec::new(), Vec::new());
         for (index, stream) in touched.iter().enumerate() {
             if self.judge(stream) {
-                cut.push(Arc::clone(stream));
+                cut.push(stream);
+            } else if stream.cut.is_cancelled() {
+                // Reported by whoever cut it, but as long as it is dying nobody may say that it is dead.
+                earlier.push(stream);
             }
             if index % JUDGED_PER_TURN == JUDGED_PER_TURN - 1 {
                 tokio::task::yield_now().await;
             }
         }
         let wait = async {
-            for stream in &cut {
+            for stream in cut.iter().chain(&earlier) {
                 stream.dead.cancelled().await;
             }
         };
-        let all_dead = tokio::time::timeout(CUT_CONFIRMATION, wait).await.is_ok();
-        if !all_dead {
-            let open = cut.iter().filter(|stream| !stream.dead.is_cancelled()).count();
-            tracing::error!(streams = open, reason = cause.as_str(), "cut streams have not confirmed their last byte");
-        }
-        let mut streams: Vec<CutStream> =
-            cut.iter().filter(|stream| stream.dead.is_cancelled()).map(|stream| stream.report()).collect();
+        // Running into the limit is told by what is still alive.
+        let _ = tokio::time::timeout(CUT_CONFIRMATION, wait).await;
+        let (dead, alive): (Vec<&Stream>, Vec<&Stream>) =
+            cut.into_iter().map(|stream| &**stream).partition(|stream| stream.dead.is_cancelled());
+        let mut streams: Vec<CutStream> = dead.into_iter().map(Stream::report).collect();
         streams.sort_by_key(|stream| stream.stream);
-        let last_cut =
-            if all_dead { streams.iter().map(|stream| stream.cut).max().unwrap_or(received) } else { self.clock.now() };
-        CutReport { examined: touched.len(), streams, received, last_cut }
+        let dying = earlier.into_iter().map(|stream| &**stream).filter(|stream| !stream.dead.is_cancelled());
+        let mut unproven: Vec<AccessId> = alive.into_iter().chain(dying).map(|stream| stream.opening.access).collect();
+        unproven.sort();
+        let last_cut = if unproven.is_empty() {
+            streams.iter().map(|stream| stream.cut).max().unwrap_or(received)
+        } else {
+            tracing::error!(
+                streams = unproven.len(),
+                reason = cause.as_str(),
+                "cut streams have not confirmed their end"
+            );
+            self.clock.now()
+        };
+        CutReport { examined: touched.len(), streams, unproven, received, last_cut }
     }
 }
 

@@ -38,7 +38,13 @@ impl LiveStreams for FakeLiveStreams {
         let mut streams = std::mem::take(&mut *lock(&self.to_cut));
         streams.sort_by_key(|stream| stream.stream);
         let last_cut = streams.iter().map(|stream| stream.cut).max().unwrap_or(received);
-        Box::pin(std::future::ready(CutReport { examined: streams.len(), streams, received, last_cut }))
+        Box::pin(std::future::ready(CutReport {
+            examined: streams.len(),
+            streams,
+            unproven: Vec::new(),
+            received,
+            last_cut,
+        }))
     }
 }
 

@@ -9,6 +9,9 @@ use crate::cli::Global;
 use crate::client::Client;
 use crate::output;
 
+/// Sessions ended, but a gateway did not prove that their streams are dead (GW-58).
+const UNPROVEN: u8 = 3;
+
 /// Sessions: list and revoke.
 #[derive(Subcommand)]
 pub enum Session {
@@ -18,7 +21,7 @@ pub enum Session {
         #[arg(long)]
         user: Option<String>,
     },
-    /// End sessions everywhere; answers when every stream is dead
+    /// End sessions everywhere; answers when every stream is dead, with 3 if a gateway could not prove it
     Revoke(Which),
 }
 
@@ -65,6 +68,9 @@ impl Session {
                     output::json(&answer);
                 } else {
                     output::revocations(&answer);
+                }
+                if !output::is_proven(&answer) {
+                    return Ok(ExitCode::from(UNPROVEN));
                 }
             }
         }

@@ -386,7 +386,8 @@ impl ControlLoop {
 
     fn record_receipt(&self, receipt: &pdp_administrator::Receipt, token: &str, now: Timestamp) {
         // A sweep that found nothing to cut and ended no session is no event.
-        if receipt.report.streams.is_empty() && receipt.sessions.is_empty() {
+        let CutReport { streams, unproven, examined, .. } = &receipt.report;
+        if streams.is_empty() && unproven.is_empty() && receipt.sessions.is_empty() {
             return;
         }
         let mut record = self.system_record(RecordType::RevocationReceipt, now);
@@ -395,12 +396,12 @@ impl ControlLoop {
         record.change.revocation = Some(receipt.revocation);
         record.change.receipt = Some(Arc::from(token));
         record.change.change = Some(Arc::from(format!(
-            "{}: {} sessions ended, {} of {} streams cut at {}",
+            "{}: {} sessions ended, {} of {examined} streams cut at {}, {} not confirmed dead",
             receipt.cause.as_str(),
             receipt.sessions.len(),
-            receipt.report.streams.len(),
-            receipt.report.examined,
-            receipt.door
+            streams.len(),
+            receipt.door,
+            unproven.len(),
         )));
         self.keep(record);
     }

@@ -314,7 +314,7 @@ impl World {
         }
         if !is_lost {
             let (received, last_cut) = (self.now, self.now);
-            let report = CutReport { examined: 1, streams: Vec::new(), received, last_cut };
+            let report = CutReport { examined: 1, streams: Vec::new(), unproven: Vec::new(), received, last_cut };
             self.take(seed, Input::Acked { revocation, door: door.to_owned(), report }, seen);
         }
     }

@@ -38,7 +38,7 @@ fn end_user(owner: u128, epoch: u64) -> Input {
 }
 
 fn report(now: Timestamp) -> CutReport {
-    CutReport { examined: 3, streams: Vec::new(), received: now, last_cut: now }
+    CutReport { examined: 3, streams: Vec::new(), unproven: Vec::new(), received: now, last_cut: now }
 }
 
 /// Two sessions of `user(0)`, one of `user(1)`.
@@ -375,7 +375,8 @@ fn a_receipt_says_who_was_ended_why_and_what_the_door_did() {
         bytes_in: 10,
         bytes_out: 20,
     };
-    let report = CutReport { examined: 2, last_cut: cut.cut, streams: vec![cut], received: at(1) };
+    let report =
+        CutReport { examined: 2, last_cut: cut.cut, streams: vec![cut], unproven: Vec::new(), received: at(1) };
     let ack = Input::Acked { revocation: revocation(0), door: "north".into(), report: report.clone() };
     let expected = Receipt {
         revocation: revocation(0),

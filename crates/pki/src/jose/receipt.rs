@@ -52,6 +52,10 @@ pub struct ReceiptClaims {
     pub examined: u64,
     /// Those cut.
     pub streams: Vec<ReceiptStream>,
+    /// Access ids of streams ordered to be cut that have not confirmed their last byte: this receipt proves nothing of
+    /// them.
+    #[serde(default)]
+    pub unproven: Vec<String>,
     /// When the order reached the gateway.
     pub received: Timestamp,
     /// When the last stream was dead.
@@ -80,6 +84,7 @@ impl ReceiptClaims {
             gateway: gateway.to_owned(),
             examined: u64::try_from(report.examined).unwrap_or(u64::MAX),
             streams: report.streams.iter().map(ReceiptStream::from).collect(),
+            unproven: report.unproven.iter().map(ToString::to_string).collect(),
             received: report.received,
             last_cut: report.last_cut,
             ms: u64::try_from(took.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX),

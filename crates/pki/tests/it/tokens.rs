@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use model::Timestamp;
-use model::ids::RevocationId;
+use model::ids::{AccessId, RevocationId};
 use model::seams::{Cause, CutReport};
 use pki::jose::{JoseError, Jwks, VerifyingKeys, assertion, receipt};
 use pki::{AssertionClaims, KeyRing, ReceiptClaims, SigningKey};
@@ -286,10 +286,12 @@ fn a_receipt_is_proof_under_its_own_keys_and_no_assertion() {
     let ring = KeyRing::new(SigningKey::generate("receipts").unwrap(), NOW);
     let received = NOW;
     let last_cut = NOW + Duration::from_micros(1500);
-    let report = CutReport { examined: 3, streams: Vec::new(), received, last_cut };
+    let access = AccessId(uuid::Uuid::from_u128(2));
+    let report = CutReport { examined: 3, streams: Vec::new(), unproven: vec![access], received, last_cut };
     let revocation = RevocationId(uuid::Uuid::from_u128(1));
     let claims = ReceiptClaims::new(ISSUER, "gw1", revocation, Cause::FactsChanged, &report, NOW);
     assert_eq!((claims.ms, claims.examined, claims.cause.as_str()), (2, 3, "facts_changed"));
+    assert_eq!(claims.unproven, [access.to_string()], "a receipt names what it does not prove");
 
     let token = ring.sign(receipt::TYP, &claims, NOW).unwrap();
     let keys = VerifyingKeys::from_jwks(&ring.jwks(NOW)).unwrap();

@@ -188,9 +188,14 @@ pub(crate) fn revocation(revocation: &Revocation) -> Value {
         .map(|(gateway, report)| {
             json!({
                 "id": gateway,
-                "state": if report.streams.is_empty() { "nothing_open" } else { "cut" },
+                "state": match (report.unproven.is_empty(), report.streams.is_empty()) {
+                    (false, _) => "unproven",
+                    (true, true) => "nothing_open",
+                    (true, false) => "cut",
+                },
                 "examined": report.examined,
                 "streams": report.streams.len(),
+                "unproven": report.unproven,
                 "ms": report.last_cut.since(revocation.accepted).as_millis(),
             })
         })

@@ -279,6 +279,28 @@ async fn a_session_that_runs_out_cuts_without_any_signal() {
     timer.await.unwrap();
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_stream_that_does_not_confirm_its_last_byte_is_reported_as_unproven() {
+    let world = World::new();
+    let (id, cookie) = world.sign_in(ALICE, "wiki.localhost");
+    let stuck = world.permitted(&format!("GET /live wiki.localhost:8443\nCookie: {cookie}")).await;
+    let quick = world.permitted(&format!("GET /live wiki.localhost:8443\nCookie: {cookie}")).await;
+    let (stuck_access, quick_access, quick) = (stuck.access_id(), quick.access_id(), relay(quick));
+    world.sessions.revoke(id);
+
+    let report = withdraw(&world, Scope::Session(id), Cause::SessionRevoked).await;
+    assert_eq!(report.streams.iter().map(|cut| cut.access).collect::<Vec<_>>(), [quick_access]);
+    assert_eq!(report.unproven, [stuck_access]);
+    quick.await.unwrap();
+
+    // Asked again, the door does not forget that it is still dying.
+    let again = withdraw(&world, Scope::Session(id), Cause::SessionRevoked).await;
+    assert_eq!((again.streams.len(), again.unproven), (0, vec![stuck_access]));
+    drop(stuck);
+    let last = withdraw(&world, Scope::Session(id), Cause::SessionRevoked).await;
+    assert_eq!((last.examined, last.unproven.len()), (0, 0));
+}
+
 #[tokio::test]
 async fn ten_thousand_streams_are_walked_in_no_time() {
     let world = World::new();
