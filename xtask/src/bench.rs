@@ -1,6 +1,8 @@
 //! Benchmarks by name. To add one: a line in [`BENCHES`]; one that is more than a `cargo bench` gets a file of its own
 //! under `bench/` with a `run` of the same shape.
 
+mod gateway;
+
 use anyhow::{Result, bail};
 
 use crate::run::{Repo, run as execute};
@@ -18,6 +20,7 @@ const BENCHES: &[Bench] = &[
         about: "decisions at 10 to 10,000 policies",
         run: |repo, rest| cargo(repo, "pdp-engine", rest),
     },
+    Bench { name: "gateway", about: "requests, handshakes and memory beside Envoy", run: gateway::run },
     Bench { name: "jose", about: "signing and checking tokens", run: |repo, rest| cargo(repo, "pki", rest) },
 ];
 

@@ -1,8 +1,11 @@
 //! Rules about pages and files that would otherwise rot: links lead somewhere, the configuration reference names exactly
-//! the keys that are read, the README shows the commands that are run here, nothing unfinished is left behind.
+//! the keys that are read, the page of attacks the tests there are, the README shows the commands that are run here,
+//! nothing unfinished is left behind.
 
+mod attacks;
 mod reference;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -22,6 +25,7 @@ pub(crate) fn run(repo: &Repo, _: &[String]) -> Result<()> {
     let mut files = Vec::new();
     walk(&repo.root, &mut files)?;
     let mut problems = Vec::new();
+    let mut sources = BTreeMap::new();
     for file in &files {
         let text = std::fs::read_to_string(file).with_context(|| format!("cannot read `{}`", file.display()))?;
         let name = file.strip_prefix(&repo.root).unwrap_or(file).display().to_string();
@@ -35,6 +39,9 @@ pub(crate) fn run(repo: &Repo, _: &[String]) -> Result<()> {
         if name.ends_with(".rs") && !text.starts_with("//!") && !text.starts_with("#!") {
             problems.push(format!("{name}: a file begins with `//!` and what it is"));
         }
+        if let Some(name) = name.strip_prefix("crates/").filter(|name| name.ends_with(".rs")) {
+            sources.insert(name.to_owned(), text);
+        }
     }
     let page = |name: &str| std::fs::read_to_string(repo.root.join(name)).with_context(|| format!("no {name}"));
     problems.extend(unshown(&page("README.md")?).map(|command| format!("README.md does not show `{command}`")));
@@ -43,6 +50,7 @@ pub(crate) fn run(repo: &Repo, _: &[String]) -> Result<()> {
         problems.push(format!("ARCHITECTURE.md has {lines} lines; {ARCHITECTURE_LINES} is the most people read"));
     }
     problems.extend(reference::check(&page)?);
+    problems.extend(attacks::check(&page("docs/attacks.md")?, &sources)?);
     if !problems.is_empty() {
         bail!("{} problems\n  {}", problems.len(), problems.join("\n  "));
     }
