@@ -1,7 +1,0 @@
-#![allow(dead_code, unused)]
-//! Whole-product tests on real sockets: the server the binary starts, apps that record every byte they are sent, people
-//! with software passkeys, and attackers who write their bytes by hand.
-
-
-mod harness;
-mod kill;
