@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Instant;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use clap::Args;
 use data_encoding::HEXLOWER;
 use model::Ids;
@@ -85,9 +85,12 @@ impl Demo {
                 started.elapsed().as_secs_f64() * 1e3
             );
         }
-        let outcomes = tour::play(&running, |outcome| show(outcome, global.json)).await;
+        let played = tokio::select! {
+            played = tour::play(&running, |outcome| show(outcome, global.json)) => played,
+            _ = wait_for_stop() => Err(anyhow!("the tour was broken off")),
+        };
         running.stop().await;
-        let outcomes = outcomes?;
+        let outcomes = played?;
         let failed = outcomes.iter().filter(|outcome| !outcome.ok).count();
         if !global.json {
             let total = started.elapsed().as_secs_f64();

@@ -145,3 +145,116 @@ pub async fn require(State(verifier): State<Arc<Verifier>>, mut request: Request
         }
     }
 }
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use axum::body::Body;
+    use model::Timestamp;
+    use pki::jose::assertion::{RequestClaim, SubjectKind, TYP};
+    use pki::{KeyRing, LocalCa, SigningKey};
+
+    use crate::system::SystemClock;
+
+    const HOST: &str = "wiki.localhost:8443";
+
+    /// What a gateway says about alice and one request.
+    pub(crate) fn claims(method: &str, authority: &str, target: &str) -> AssertionClaims {
+        let now = SystemClock::default().now().unix_secs();
+        AssertionClaims {
+            iss: "https://localhost:8443".into(),
+            aud: "wiki".into(),
+            sub: "usr_alice".into(),
+            kind: SubjectKind::User,
+            name: Some("Alice".into()),
+            email: None,
+            groups: None,
+            groups_overage: false,
+            acr: "phr".into(),
+            amr: Vec::new(),
+            auth_time: now,
+            sid: "ses_1".into(),
+            device: None,
+            act: None,
+            req: RequestClaim::new(method, authority, Some(target)),
+            dec: "d".into(),
+            pol: "p".into(),
+            trace: "t".into(),
+            iat: now,
+            exp: now + 60,
+            jti: "j".into(),
+        }
+    }
+
+    struct World {
+        verifier: Arc<Verifier>,
+        ring: KeyRing,
+        now: Timestamp,
+    }
+
+    impl World {
+        fn new() -> Self {
+            let now = SystemClock::default().now();
+            let ca = LocalCa::create("test", &["localhost"], now, Duration::from_secs(60)).unwrap();
+            let door = FrontDoor::new(8443, ca.certificate_pem()).unwrap();
+            let ring = KeyRing::new(SigningKey::generate("test").unwrap(), now);
+            let verifier = Verifier::new("wiki", "localhost", door, Arc::new(SystemClock::default()));
+            verifier.keys.store(Arc::new(VerifyingKeys::from_jwks(&ring.jwks(now)).unwrap()));
+            Self { verifier, ring, now }
+        }
+
+        fn sign(&self, claims: &AssertionClaims) -> String {
+            self.ring.sign(TYP, claims, self.now).unwrap()
+        }
+
+        async fn refusal(&self, method: &str, target: &str, tokens: &[&str]) -> String {
+            let mut request = http::Request::builder().method(method).uri(target).header(header::HOST, HOST);
+            for token in tokens {
+                request = request.header(HEADER, *token);
+            }
+            let verified = match Asked::of(&request.body(Body::empty()).unwrap()) {
+                Ok(asked) => self.verifier.verify(asked).await,
+                Err(why) => Err(why),
+            };
+            verified.err().unwrap_or_default()
+        }
+    }
+
+    #[tokio::test]
+    async fn an_assertion_opens_the_request_it_was_made_for_and_no_other() {
+        let world = World::new();
+        let token = world.sign(&claims("GET", HOST, "/pages/a?x=1"));
+        assert_eq!(world.refusal("GET", "/pages/a?x=1", &[&token]).await, "");
+        for (method, target) in
+            [("POST", "/pages/a?x=1"), ("GET", "/pages/a"), ("GET", "/pages/a?x=2"), ("GET", "/pages/%61?x=1")]
+        {
+            assert!(world.refusal(method, target, &[&token]).await.contains("another request"), "{method} {target}");
+        }
+    }
+
+    #[tokio::test]
+    async fn no_assertion_or_two_of_them_are_refused() {
+        let world = World::new();
+        let token = world.sign(&claims("GET", HOST, "/"));
+        assert!(world.refusal("GET", "/", &[]).await.contains("not exactly one"));
+        assert!(world.refusal("GET", "/", &[&token, &token]).await.contains("not exactly one"));
+    }
+
+    #[tokio::test]
+    async fn an_assertion_for_another_app_or_host_or_without_a_target_is_refused() {
+        let world = World::new();
+        let payroll = AssertionClaims { aud: "payroll".into(), ..claims("GET", HOST, "/") };
+        assert!(world.refusal("GET", "/", &[&world.sign(&payroll)]).await.contains("meant for"));
+        let other_host = claims("GET", "payroll.localhost:8443", "/");
+        assert!(world.refusal("GET", "/", &[&world.sign(&other_host)]).await.contains("another request"));
+        let unbound = AssertionClaims { req: RequestClaim::new("GET", HOST, None), ..claims("GET", HOST, "/") };
+        assert!(world.refusal("GET", "/", &[&world.sign(&unbound)]).await.contains("another request"));
+    }
+
+    #[test]
+    fn unknown_keys_make_the_key_set_be_fetched_once_in_a_while_only() {
+        let world = World::new();
+        assert!(world.verifier.may_fetch());
+        assert!(!world.verifier.may_fetch());
+    }
+}

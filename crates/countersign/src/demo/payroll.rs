@@ -19,12 +19,13 @@ use super::sample::{asset, escape, page};
 /// The largest body.
 const MAX_BODY_BYTES: usize = 4 * 1024;
 
-/// Made-up people on the list, and what they get a month.
-const SALARIES: [(u32, &str, u32); 3] = [(1, "Ada", 6_200), (2, "Grace", 6_900), (3, "Linus", 5_800)];
+/// The positions on the list, and what they get a month.
+const SALARIES: [(u32, &str, u32); 3] =
+    [(1, "Platform engineer", 6_200), (2, "Head of security", 6_900), (3, "Night operator", 5_800)];
 
 #[derive(Clone, Serialize)]
 struct Salary {
-    name: String,
+    position: String,
     euros: u32,
 }
 
@@ -41,7 +42,10 @@ pub struct Payroll {
 
 /// The payroll's routes.
 pub fn router() -> Router {
-    let salaries = SALARIES.iter().map(|(id, name, euros)| (*id, Salary { name: (*name).to_owned(), euros: *euros }));
+    let salaries = SALARIES.iter().map(|(id, position, euros)| {
+        let salary = Salary { position: (*position).to_owned(), euros: *euros };
+        (*id, salary)
+    });
     let payroll = Payroll { salaries: Mutex::new(salaries.collect()) };
     Router::new()
         .route("/", get(list))
@@ -64,15 +68,15 @@ async fn list(State(payroll): State<Arc<Payroll>>, Extension(visitor): Extension
         .iter()
         .map(|(id, salary)| {
             format!(
-                "<tr><td>{name}</td><td>{euros} €</td><td><button type=\"button\" data-id=\"{id}\">Delete \
-                 {name}</button></td></tr>\n",
-                name = escape(&salary.name),
+                "<tr><td>{position}</td><td>{euros} €</td><td><button type=\"button\" data-id=\"{id}\" \
+                 aria-label=\"Delete {position}\">Delete</button></td></tr>\n",
+                position = escape(&salary.position),
                 euros = salary.euros,
             )
         })
         .collect();
     let main = format!(
-        "<h1>Salaries</h1>\n<table><thead><tr><th>Name</th><th>A month</th><th></th></tr></thead>\n\
+        "<h1>Salaries</h1>\n<table><thead><tr><th>Position</th><th>A month</th><td></td></tr></thead>\n\
          <tbody>{rows}</tbody></table>\n<p id=\"message\" role=\"status\"></p>\n\
          <p class=\"quiet\">Deleting asks for your passkey. Come back and press the button again: the confirmation \
          counts for deleting in this app, for five minutes, and for nothing else.</p>"
@@ -102,5 +106,26 @@ async fn change(State(payroll): State<Arc<Payroll>>, Path(id): Path<u32>, Json(n
 }
 
 fn not_found(id: u32) -> Response {
-    (StatusCode::NOT_FOUND, format!("nobody on the list has the number {id}\n")).into_response()
+    (StatusCode::NOT_FOUND, format!("nothing on the list has the number {id}\n")).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::demo::sample::tests::ask;
+
+    #[tokio::test]
+    async fn a_salary_is_changed_and_deleted_once() {
+        let router = router();
+        assert_eq!(ask(&router, "PUT", "/salaries/2", "application/json", r#"{"euros":7000}"#).await.0, 204);
+        assert!(ask(&router, "GET", "/salaries", "", "").await.1.contains("7000"));
+        assert_eq!(ask(&router, "DELETE", "/salaries/2", "", "").await.0, 204);
+        assert_eq!(ask(&router, "DELETE", "/salaries/2", "", "").await.0, 404);
+    }
+
+    #[tokio::test]
+    async fn a_change_larger_than_the_limit_is_refused() {
+        let body = format!(r#"{{"euros":7000{}}}"#, " ".repeat(MAX_BODY_BYTES));
+        assert_eq!(ask(&router(), "PUT", "/salaries/2", "application/json", &body).await.0, 413);
+    }
 }

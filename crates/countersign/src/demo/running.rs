@@ -1,11 +1,12 @@
 //! A demo that runs: the server, the two sample apps, and the people, each made the way an operator would.
 
+use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
-use model::Clock;
+use anyhow::{Context, Result, bail};
+use model::{Clock, Ids};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
@@ -22,6 +23,10 @@ use crate::system::{SystemClock, SystemIds};
 
 /// How the demo's server differs from a real one: it stops soon and keeps one spare segment.
 const OPTIONS: ServeOptions = ServeOptions { drain: Duration::from_secs(1), log_reserves: 1 };
+
+/// Where a free port is looked for, and how often.
+const FREE_PORTS: Range<u16> = 20_000..32_000;
+const PORT_ATTEMPTS: usize = 50;
 
 /// Somebody whom the demo invites.
 pub struct Persona {
@@ -145,8 +150,16 @@ async fn invite(client: &Client, persona: &Persona) -> Result<FirstStep> {
     Ok(FirstStep::Link(output::text(&link, "url")))
 }
 
-/// A port nobody listens on at this moment.
+/// A port nobody listens on at this moment, outside the range from which systems number outgoing connections: the server
+/// binds it a moment later.
 async fn free_port() -> Result<u16> {
-    let probe = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.context("no free port")?;
-    Ok(probe.local_addr()?.port())
+    for _ in 0..PORT_ATTEMPTS {
+        let mut random = [0; 2];
+        SystemIds.fill_random(&mut random);
+        let port = FREE_PORTS.start + u16::from_be_bytes(random) % (FREE_PORTS.end - FREE_PORTS.start);
+        if tokio::net::TcpListener::bind(("127.0.0.1", port)).await.is_ok() {
+            return Ok(port);
+        }
+    }
+    bail!("no free port was found between {} and {}; name one with `--port`", FREE_PORTS.start, FREE_PORTS.end)
 }

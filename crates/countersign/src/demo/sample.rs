@@ -111,8 +111,25 @@ pub fn escape(text: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
+    use axum::body::Body;
+    use http_body_util::BodyExt;
+    use hyper::service::Service;
+
+    /// Asks an app without the verifier in front, as a visitor who passed it.
+    pub(crate) async fn ask(router: &Router, method: &str, target: &str, kind: &str, body: &str) -> (u16, String) {
+        let mut request = http::Request::builder().method(method).uri(target);
+        if !kind.is_empty() {
+            request = request.header(header::CONTENT_TYPE, kind);
+        }
+        let visitor = Visitor(Arc::new(super::super::assertion::tests::claims("GET", "wiki.localhost", "/")));
+        let request = request.extension(visitor).body(Body::from(body.to_owned())).unwrap();
+        let response = TowerToHyperService::new(router.clone()).call(request).await.unwrap();
+        let status = response.status().as_u16();
+        let body = response.into_body().collect().await.unwrap().to_bytes();
+        (status, String::from_utf8(body.to_vec()).unwrap())
+    }
 
     #[test]
     fn stored_script_in_a_page_text_is_escaped() {

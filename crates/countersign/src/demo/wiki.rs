@@ -208,3 +208,42 @@ async fn stream() -> Response {
     });
     ([(header::CONTENT_TYPE, "text/plain; charset=utf-8")], Body::new(body)).into_response()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::demo::sample::tests::ask;
+
+    const FORM: &str = "application/x-www-form-urlencoded";
+
+    #[tokio::test]
+    async fn stored_script_is_shown_as_text() {
+        let router = router();
+        let saved =
+            ask(&router, "POST", "/pages/a", FORM, "text=%3C/textarea%3E%3Cscript%3Ealert(1)%3C/script%3E").await;
+        assert_eq!(saved.0, 303);
+        let (_, page) = ask(&router, "GET", "/pages/a", "", "").await;
+        assert!(page.contains("&lt;script&gt;alert(1)") && !page.contains("<script>"), "{page}");
+    }
+
+    #[tokio::test]
+    async fn pages_are_bounded_in_name_size_and_number() {
+        let router = router();
+        let long = format!("text={}", "x".repeat(MAX_TEXT_BYTES + 1));
+        assert_eq!(ask(&router, "POST", "/pages/a", FORM, &long).await.0, 422);
+        assert_eq!(ask(&router, "POST", "/pages/a", FORM, &"x".repeat(MAX_FORM_BYTES + 1)).await.0, 413);
+        assert_eq!(ask(&router, "POST", "/pages/%3Cb%3E", FORM, "text=x").await.0, 422);
+        assert_eq!(ask(&router, "GET", "/pages/%3Cb%3E", "", "").await.0, 404);
+        // One page was there from the beginning.
+        for page in 1..MAX_PAGES {
+            assert_eq!(ask(&router, "POST", &format!("/pages/{page}"), FORM, "text=x").await.0, 303);
+        }
+        assert_eq!(ask(&router, "POST", "/pages/one-more", FORM, "text=x").await.0, 422);
+        assert_eq!(ask(&router, "POST", "/pages/welcome", FORM, "text=x").await.0, 303);
+    }
+
+    #[tokio::test]
+    async fn a_plain_request_to_the_live_line_is_told_what_it_is_for() {
+        assert_eq!(ask(&router(), "GET", "/live", "", "").await.0, 426);
+    }
+}
