@@ -39,7 +39,7 @@ pub(crate) struct PendingCompletion {
     started: Timestamp,
     assertion_jti: Option<Arc<str>>,
     /// `None` before the decision record is kept, and once this one is on its way.
-    record: Option<Box<AuditRecord>>,
+    record: Option<Arc<AuditRecord>>,
 }
 
 impl PendingCompletion {
@@ -48,8 +48,8 @@ impl PendingCompletion {
     }
 
     /// The decision record is kept.
-    pub(crate) fn arm(&mut self, record: AuditRecord) {
-        self.record = Some(Box::new(record));
+    pub(crate) fn arm(&mut self, record: Arc<AuditRecord>) {
+        self.record = Some(record);
     }
 
     pub(crate) fn gateway(&self) -> &Arc<Gateway> {
@@ -58,9 +58,10 @@ impl PendingCompletion {
 
     /// Sends the record on its way; only the first call does anything.
     pub(crate) fn send(&mut self, completion: Completion, bytes_in: u64, bytes_out: u64) {
-        let Some(mut record) = self.record.take() else {
+        let Some(record) = self.record.take() else {
             return;
         };
+        let mut record = Arc::unwrap_or_clone(record);
         record.time = self.gateway.now();
         record.completion = CompletionColumns {
             status: completion.status,
@@ -73,7 +74,7 @@ impl PendingCompletion {
             upstream_first_byte_ns: completion.first_byte.map(nanos),
             assertion_jti: self.assertion_jti.take(),
         };
-        self.gateway.append_in_background(*record, Durability::Standard);
+        self.gateway.append_in_background(record, Durability::Standard);
     }
 }
 

@@ -5,14 +5,16 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use model::seams::Durability;
 use model::{AccessId, Clock, DecisionId, Ids, LiveStreams, Recorder, ReservedService, SessionView, Timestamp};
 use pki::jose::KeyRing;
 use pki::seal::Sealer;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::assertion::Assertions;
 use crate::snapshot::GatewaySnapshot;
-use crate::streams::StreamTable;
+use crate::streams::{STREAM_TICK, StreamTable};
 
 /// What of the configuration the gateway itself reads.
 #[derive(Clone, Debug)]
@@ -108,6 +110,23 @@ impl Gateway {
     /// Now.
     pub fn now(&self) -> Timestamp {
         self.clock.now()
+    }
+
+    /// Looks after open streams until `shutdown`: cuts those whose answer ran out and is not given again (GW-55), and
+    /// records the progress of long ones (AUD-6). The binary owns this task.
+    pub async fn run_stream_timer(self: Arc<Self>, shutdown: CancellationToken) {
+        let mut ticks = tokio::time::interval(STREAM_TICK);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                () = shutdown.cancelled() => return,
+                _ = ticks.tick() => {}
+            }
+            self.streams.judge_expired().await;
+            for record in self.streams.take_progress() {
+                self.append_in_background(record, Durability::Standard);
+            }
+        }
     }
 
     /// Waits until every completion record is kept. Call it when the doors are closed, before the log is.

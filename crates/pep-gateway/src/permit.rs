@@ -96,6 +96,8 @@ impl Permit {
 
     /// The decision record is kept: from now on the end is recorded too.
     pub(crate) fn arm(&mut self, record: AuditRecord) {
+        let record = Arc::new(record);
+        self.stream.note_record(Arc::clone(&record));
         self.completion.arm(record);
     }
 

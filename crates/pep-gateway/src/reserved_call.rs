@@ -74,7 +74,7 @@ impl ReservedCall {
     }
 
     pub(crate) fn arm(&mut self, record: AuditRecord) {
-        self.completion.arm(record);
+        self.completion.arm(std::sync::Arc::new(record));
     }
 }
 

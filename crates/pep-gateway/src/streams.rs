@@ -11,16 +11,18 @@
 //! byte.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use model::record::{AuditRecord, CompletionColumns, RecordType};
 use model::seams::{Cause, CutReport, CutStream, Scope};
 use model::{
     AccessId, AccessRequest, AppName, BoxFuture, Clock, Effect, LiveStreams, Principal, ResourceRef, SessionId,
     SessionView, StreamId, Timestamp, UserState,
 };
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::connection::Protocol;
@@ -30,8 +32,10 @@ use crate::snapshot::GatewaySnapshot;
 
 /// How long a withdrawal waits for the last byte of the streams it cut (GW-56 leaves a second for everything).
 pub const CUT_CONFIRMATION: Duration = Duration::from_millis(900);
-/// How often answers that ran out are looked for.
-pub const HOLD_TICK: Duration = Duration::from_millis(250);
+/// How often streams are looked after: whether their answer ran out, and whether their progress is due.
+pub const STREAM_TICK: Duration = Duration::from_millis(250);
+/// How often a stream that goes on for long says so in the record (AUD-6).
+pub const PROGRESS_INTERVAL: Duration = Duration::from_secs(5 * 60);
 /// How many streams are judged before other tasks get a turn.
 const JUDGED_PER_TURN: usize = 32;
 
@@ -68,6 +72,11 @@ struct Stream {
     hold_until: AtomicI64,
     bytes_in: AtomicU64,
     bytes_out: AtomicU64,
+    /// What joins the records of this access; set once its decision is kept.
+    record: OnceLock<Arc<AuditRecord>>,
+    began: Instant,
+    /// Intervals of [`PROGRESS_INTERVAL`] that were recorded.
+    progress: AtomicU64,
     cut: CancellationToken,
     /// Cancelled after the last byte; `ended` holds the time.
     dead: CancellationToken,
@@ -126,24 +135,15 @@ impl StreamTable {
             is_event_stream: AtomicBool::new(false),
             bytes_in: AtomicU64::new(0),
             bytes_out: AtomicU64::new(0),
+            record: OnceLock::new(),
+            began: Instant::now(),
+            progress: AtomicU64::new(0),
             cut: CancellationToken::new(),
             dead: CancellationToken::new(),
             ended: AtomicI64::new(0),
         });
         self.streams.pin().insert(id, Arc::clone(&stream));
         StreamGuard { table: Arc::clone(self), stream }
-    }
-
-    /// Cuts streams whose answer ran out and is not given again, until `shutdown`. The binary owns this task.
-    pub async fn run_hold_timer(self: Arc<Self>, shutdown: CancellationToken) {
-        let mut ticks = tokio::time::interval(HOLD_TICK);
-        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        loop {
-            tokio::select! {
-                () = shutdown.cancelled() => return,
-                _ = ticks.tick() => self.judge_expired().await,
-            }
-        }
     }
 
     /// Judges every stream whose `hold_until` has passed.
@@ -156,6 +156,12 @@ impl StreamTable {
                 tokio::task::yield_now().await;
             }
         }
+    }
+
+    /// The progress records that are due: one for each stream that has flowed another [`PROGRESS_INTERVAL`].
+    pub(crate) fn take_progress(&self) -> Vec<AuditRecord> {
+        let (now, time) = (Instant::now(), self.clock.now());
+        self.streams.pin().values().filter_map(|stream| stream.take_progress(now, time)).collect()
     }
 
     fn select(&self, wanted: impl Fn(&Stream) -> bool) -> Vec<Arc<Stream>> {
@@ -286,6 +292,24 @@ impl Stream {
         &self.opening.question.resource.app
     }
 
+    fn take_progress(&self, now: Instant, time: Timestamp) -> Option<AuditRecord> {
+        let intervals = now.duration_since(self.began).as_secs() / PROGRESS_INTERVAL.as_secs();
+        if self.progress.load(Ordering::Relaxed) >= intervals {
+            return None;
+        }
+        let mut record = AuditRecord::clone(self.record.get()?);
+        self.progress.store(intervals, Ordering::Relaxed);
+        record.kind = RecordType::AccessProgress;
+        record.time = time;
+        record.completion = CompletionColumns {
+            bytes_in: Some(self.bytes_in.load(Ordering::Relaxed)),
+            bytes_out: Some(self.bytes_out.load(Ordering::Relaxed)),
+            duration_ns: u64::try_from(time.since(self.opening.opened).as_nanos()).ok(),
+            ..CompletionColumns::default()
+        };
+        Some(record)
+    }
+
     fn report(&self) -> CutStream {
         CutStream {
             stream: self.id,
@@ -345,6 +369,12 @@ impl StreamGuard {
     /// The response is `text/event-stream`: receipts name it so.
     pub fn note_event_stream(&self) {
         self.stream.is_event_stream.store(true, Ordering::Relaxed);
+    }
+
+    /// The decision is kept: from now on there is something to report progress of.
+    pub(crate) fn note_record(&self, record: Arc<AuditRecord>) {
+        // A permit is armed once.
+        let _ = self.stream.record.set(record);
     }
 
     /// Judges the stream again by what is known now; cuts it unless still allowed.

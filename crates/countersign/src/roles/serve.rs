@@ -288,7 +288,7 @@ impl Opened {
         }));
         endpoints.set(Arc::new(ReservedEndpoints::new(Arc::clone(&control), Arc::clone(&portal))));
         tasks.spawn(cover_people(self.subject_keys, told, shutdown.clone()));
-        tasks.spawn(Arc::clone(gateway.streams()).run_hold_timer(shutdown.clone()));
+        tasks.spawn(Arc::clone(&gateway).run_stream_timer(shutdown.clone()));
         let now = self.clock.now();
         let actor = Actor::system(AccessId(self.ids.uuid_v7(now)));
         let mut record = actor.record(RecordType::SystemStart, now, &control.published().directory);

@@ -4,9 +4,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use model::record::{EndCause, RecordType};
+use model::record::{AuditRecord, EndCause, RecordType};
 use model::seams::{Cause, CutReport, Scope};
 use model::{AppName, Decision, Effect, GroupId, LiveStreams, Reason, SessionId, UserId, UserState};
+use pep_gateway::streams::{PROGRESS_INTERVAL, STREAM_TICK};
 use pep_gateway::{Gateway, Outcome, Permit};
 use testkit::FakePdp;
 use tokio::task::JoinHandle;
@@ -253,7 +254,7 @@ async fn an_answer_that_ran_out_is_asked_again_and_cut_when_it_is_no() {
     let (_, wiki) = open(&world, ALICE, "wiki.localhost").await;
     let (_, payroll) = open(&world, BOB, "payroll.localhost").await;
     let shutdown = tokio_util::sync::CancellationToken::new();
-    let timer = tokio::spawn(Arc::clone(world.gateway.streams()).run_hold_timer(shutdown.clone()));
+    let timer = tokio::spawn(Arc::clone(&world.gateway).run_stream_timer(shutdown.clone()));
     expires.store(true, Ordering::SeqCst);
     world.clock.advance(Duration::from_secs(59));
     tokio::time::sleep(Duration::from_secs(1)).await;
@@ -272,7 +273,7 @@ async fn a_session_that_runs_out_cuts_without_any_signal() {
     let world = World::new();
     let (_, wiki) = open(&world, ALICE, "wiki.localhost").await;
     let shutdown = tokio_util::sync::CancellationToken::new();
-    let timer = tokio::spawn(Arc::clone(world.gateway.streams()).run_hold_timer(shutdown.clone()));
+    let timer = tokio::spawn(Arc::clone(&world.gateway).run_stream_timer(shutdown.clone()));
     world.clock.advance(model::session::IDLE_DEFAULT);
     wiki.await.unwrap();
     shutdown.cancel();
@@ -299,6 +300,47 @@ async fn a_stream_that_does_not_confirm_its_last_byte_is_reported_as_unproven() 
     drop(stuck);
     let last = withdraw(&world, Scope::Session(id), Cause::SessionRevoked).await;
     assert_eq!((last.examined, last.unproven.len()), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_long_stream_records_its_progress_every_five_minutes() {
+    let world = World::with(apps(), |_| {
+        FakePdp::new(|_, now| Decision {
+            hold_until: now + 10 * PROGRESS_INTERVAL,
+            ..testkit::decision(Effect::Allow, Reason::Allow, now)
+        })
+    });
+    let (_, cookie) = world.sign_in(ALICE, "wiki.localhost");
+    let permit = world.permitted(&format!("GET /live wiki.localhost:8443\nCookie: {cookie}")).await;
+    let decision = world.last_record();
+    let shutdown = tokio_util::sync::CancellationToken::new();
+    let timer = tokio::spawn(Arc::clone(&world.gateway).run_stream_timer(shutdown.clone()));
+    let pass = async |span: Duration| {
+        world.clock.advance(span);
+        tokio::time::sleep(span).await;
+        tokio::time::sleep(2 * STREAM_TICK).await;
+        world.recorder.of_type(RecordType::AccessProgress)
+    };
+    assert!(pass(PROGRESS_INTERVAL - 4 * STREAM_TICK).await.is_empty(), "too young");
+    permit.stream().count_out(7);
+    let first = pass(4 * STREAM_TICK).await;
+    permit.stream().count_in(3);
+    let both = pass(PROGRESS_INTERVAL).await;
+    assert_eq!((first.len(), both.len()), (1, 2), "one each");
+    let bytes = |record: &AuditRecord| (record.completion.bytes_in, record.completion.bytes_out);
+    assert_eq!((bytes(&both[0]), bytes(&both[1])), ((Some(0), Some(7)), (Some(3), Some(7))));
+    for progress in &both {
+        assert_eq!(progress.access_id, decision.access_id);
+        assert_eq!((&progress.trace_id, &progress.what.route), (&decision.trace_id, &decision.what.route));
+        assert_eq!((progress.completion.end_cause, progress.completion.status), (None, None), "it has not ended");
+    }
+    drop(permit);
+    assert_eq!(pass(PROGRESS_INTERVAL).await.len(), 2, "what has ended makes no progress");
+    world.gateway.finish_records().await;
+    let ends = world.recorder.of_type(RecordType::AccessCompletion);
+    assert_eq!(ends.iter().map(bytes).collect::<Vec<_>>(), [(Some(3), Some(7))]);
+    shutdown.cancel();
+    timer.await.unwrap();
 }
 
 #[tokio::test]
