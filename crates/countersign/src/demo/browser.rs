@@ -53,7 +53,7 @@ impl Answer {
 
     /// The id under which the record has this access (GW-34).
     pub fn access(&self) -> String {
-        self.header("x-request-id").to_owned()
+        access_of(&self.headers)
     }
 
     /// The body as JSON, null when it is none.
@@ -175,10 +175,27 @@ impl Browser {
             let answer = self.take(url, response).await?;
             return Err(refused("a WebSocket", &answer));
         }
-        let access =
-            response.headers().get("x-request-id").and_then(|id| id.to_str().ok()).unwrap_or_default().to_owned();
+        let access = access_of(response.headers());
         let upgraded = hyper::upgrade::on(response).await?;
         Ok((access, WebSocket::new(TokioIo::new(upgraded), End::Client)))
+    }
+
+    /// `new EventSource()` from a script of `page`. Gives the access id with the open body.
+    pub async fn events(&mut self, page: &Url, target: &str) -> Result<(String, Incoming)> {
+        let url = page.join(target)?;
+        let request = self
+            .begin(Method::GET, &url)?
+            .header(header::ACCEPT, "text/event-stream")
+            .header("sec-fetch-mode", "cors")
+            .header("sec-fetch-dest", "empty")
+            .header("sec-fetch-site", "same-origin")
+            .body(Full::default())?;
+        let response = self.door.send(host(&url)?, request).await?;
+        if response.status() != StatusCode::OK {
+            let answer = self.take(url, response).await?;
+            return Err(refused("an event stream", &answer));
+        }
+        Ok((access_of(response.headers()), response.into_body()))
     }
 
     async fn request(
@@ -262,6 +279,10 @@ fn keep(jar: &mut BTreeMap<String, String>, cookie: &str) -> Result<()> {
         jar.insert(name.to_owned(), value.to_owned());
     }
     Ok(())
+}
+
+fn access_of(headers: &HeaderMap) -> String {
+    headers.get("x-request-id").and_then(|id| id.to_str().ok()).unwrap_or_default().to_owned()
 }
 
 fn host(url: &Url) -> Result<&str> {

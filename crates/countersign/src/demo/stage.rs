@@ -26,6 +26,10 @@ const CERTIFICATE_LIFE: Duration = Duration::from_secs(397 * 86_400);
 /// A certificate older than this is made again.
 const CERTIFICATE_RENEWAL: Duration = Duration::from_secs(300 * 86_400);
 
+/// How a demo knows a folder as its own.
+const MARKER: &str = ".countersign-demo";
+const MARKER_TEXT: &str = "Made by `countersign demo`, which removes this folder when started with --fresh.\n";
+
 /// Where people sign in.
 pub const AUTH_HOST: &str = "localhost";
 /// The wiki.
@@ -73,16 +77,16 @@ impl Stage {
     pub fn open(folder: &Path) -> Result<Self> {
         let folder = std::path::absolute(folder)?;
         if folder.exists() {
+            let is_empty = fs::read_dir(&folder)?.next().is_none();
+            if !is_empty && !is_a_demo(&folder) {
+                bail!("`{}` is not a demo's folder; choose another with `--data`", folder.display());
+            }
             let mode = fs::metadata(&folder)?.permissions().mode() & 0o777;
             if mode & 0o077 != 0 {
                 bail!(
                     "`{0}` can be read by others (mode {mode:03o}); `chmod 700 {0}` or choose another with `--data`",
                     folder.display()
                 );
-            }
-            let is_empty = fs::read_dir(&folder)?.next().is_none();
-            if !is_empty && !folder.join("server.toml").exists() {
-                bail!("`{}` is not a demo's folder; choose another with `--data`", folder.display());
             }
         } else {
             fs::DirBuilder::new()
@@ -91,6 +95,7 @@ impl Stage {
                 .create(&folder)
                 .with_context(|| format!("cannot make `{}`", folder.display()))?;
         }
+        fs::write(folder.join(MARKER), MARKER_TEXT)?;
         // Keys have no place in a repository, should the folder lie in one.
         fs::write(folder.join(".gitignore"), "*\n")?;
         let authority = authority(&folder)?;
@@ -106,7 +111,7 @@ impl Stage {
         if !folder.exists() {
             return Ok(());
         }
-        if !folder.join("server.toml").exists() || !folder.join("ca.key").exists() {
+        if !is_a_demo(folder) {
             bail!("`{}` is not a demo's folder and is left alone", folder.display());
         }
         if std::os::unix::net::UnixStream::connect(folder.join("data/control.sock")).is_ok() {
@@ -160,6 +165,10 @@ impl Stage {
     pub fn server_toml(&self) -> PathBuf {
         self.folder.join("server.toml")
     }
+}
+
+fn is_a_demo(folder: &Path) -> bool {
+    fs::read_to_string(folder.join(MARKER)).is_ok_and(|text| text == MARKER_TEXT)
 }
 
 fn authority(folder: &Path) -> Result<LocalCa> {
@@ -252,8 +261,11 @@ mod tests {
     #[test]
     fn fresh_removes_nothing_but_a_demo_folder() {
         let base = tempfile::tempdir().unwrap();
-        fs::write(base.path().join("precious"), "x").unwrap();
+        for name in ["precious", "server.toml", "ca.key"] {
+            fs::write(base.path().join(name), "x").unwrap();
+        }
         assert!(Stage::remove(base.path()).is_err());
+        assert!(Stage::open(base.path()).err().unwrap().to_string().contains("not a demo's folder"));
         assert!(base.path().join("precious").exists());
         let folder = base.path().join("demo");
         let stage = Stage::open(&folder).unwrap();

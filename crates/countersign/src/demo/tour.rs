@@ -9,6 +9,7 @@ mod work;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow, bail};
+use hyper::body::Incoming;
 use url::Url;
 
 use self::step::{Outcome, Step};
@@ -36,6 +37,7 @@ struct Cast<'a> {
     bob: Player,
     carol: Player,
     alice_live: Option<Live>,
+    alice_events: Option<Incoming>,
     carol_live: Option<Live>,
     /// Where alice was told to confirm.
     confirm_at: Option<Url>,
@@ -71,7 +73,7 @@ pub async fn play(running: &Running, mut tell: impl FnMut(&Outcome)) -> Result<V
         "after the passkey the same request is allowed" => work::delete_after_passkey;
         "that confirmation is good for nothing else" => work::change_asks_again;
         "a stolen assertion replayed with another path is refused by the app" => work::replay_is_refused;
-        "alice leaves engineering: her live line is cut, carol's is not" => leave::alice_leaves;
+        "alice leaves engineering: her live lines are cut, carol's is not" => leave::alice_leaves;
         "alice is denied from now on" => leave::alice_is_denied;
         "bob's sessions are revoked" => leave::bob_is_revoked;
         "every step is found again in the record" => leave::all_is_recorded;
@@ -97,6 +99,7 @@ impl<'a> Cast<'a> {
             bob: player("bob")?,
             carol: player("carol")?,
             alice_live: None,
+            alice_events: None,
             carol_live: None,
             confirm_at: None,
             outcomes: Vec::new(),

@@ -7,7 +7,7 @@ use http::Method;
 use serde_json::{Value, json};
 
 use super::step::{Decided, Step};
-use super::work::{edit, streams_cut};
+use super::work::{edit, piece, streams_cut};
 use super::{AT_ONCE, Cast};
 use crate::client::segment;
 use crate::demo::running::{ALICE, BOB};
@@ -23,22 +23,29 @@ pub(super) async fn alice_leaves(cast: &mut Cast<'_>, step: &mut Step) -> Result
     let console = cast.auth("/")?;
     let target = format!("/api/v1/groups/{}/members/{}", ALICE.group, segment(ALICE.email));
     let mut alice_live = cast.alice_live.take().context("alice has no live line")?;
+    let mut alice_events = cast.alice_events.take().context("alice has no event stream")?;
     let started = Instant::now();
     let answer = cast.carol.browser.fetch(&console, Method::DELETE, &target, None).await?;
     step.decided(&answer, 200, "ALLOW", "allow");
-    step.same("streams cut, as the API tells", streams_cut(&answer.json()), 1);
-    let cut = tokio::time::timeout(AT_ONCE, alice_live.next()).await.ok().flatten();
-    match cut {
+    step.same("streams cut, as the API tells", streams_cut(&answer.json()), 2);
+    match tokio::time::timeout(AT_ONCE, alice_live.next()).await.ok().flatten() {
         Some(arrived) => {
             let after = arrived.at.duration_since(started);
             step.same("how alice's line ends", arrived.frame, Frame::Close(1008));
             step.same("cut within a second", after <= CUT_WITHIN, true);
             step.took(after);
             step.verdict("CUT facts_changed");
-            step.saw(format!("alice: close 1008 after {:.1} ms", after.as_secs_f64() * 1e3));
+            step.saw(format!(
+                "alice: close 1008 after {:.1} ms, her event stream broken off",
+                after.as_secs_f64() * 1e3
+            ));
         }
         None => step.failed("alice's line did not end with a close"),
     }
+    // Broken off rather than finished: a proper end would look like all there was (GW-57).
+    let end = piece(&mut alice_events).await.err().map(|error| error.is::<hyper::Error>());
+    step.same("is the event stream broken off", end, Some(true));
+
     let page = cast.wiki("/pages/welcome")?;
     let saved = cast.carol.browser.submit(&page, "/pages/welcome", &[("text", "second light")]).await?;
     step.same("carol's edit", saved.status.as_u16(), 303);

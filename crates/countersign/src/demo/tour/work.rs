@@ -5,7 +5,8 @@ use std::time::Instant;
 use anyhow::{Context, Result, anyhow};
 use bytes::Bytes;
 use http::{Method, Request, StatusCode, header};
-use http_body_util::Full;
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 use pep_gateway::assertion::HEADER;
@@ -30,13 +31,24 @@ pub(super) async fn wiki_is_followed(cast: &mut Cast<'_>, step: &mut Step) -> Re
     let (access, live) = step.timed(cast.alice.browser.websocket(&page, "/live")).await?;
     step.recorded(access, "ALLOW", "allow");
     cast.alice_live = Some(live);
+    let (access, mut events) = cast.alice.browser.events(&page, "/events").await?;
+    step.recorded(access, "ALLOW", "allow");
+    step.contains("the event stream", &piece(&mut events).await?, ": live");
+    cast.alice_events = Some(events);
     let (access, live) = cast.carol.browser.websocket(&page, "/live").await?;
     step.recorded(access, "ALLOW", "allow");
     cast.carol_live = Some(live);
     let refused = cast.bob.browser.websocket(&page, "/live").await.err();
     step.contains("bob's attempt", &refused.map(|refusal| refusal.to_string()).unwrap_or_default(), "403");
-    step.saw("two WebSockets open; bob's is refused before 101");
+    step.saw("two WebSockets and an event stream open; bob's WebSocket is refused before 101");
     Ok(())
+}
+
+/// The next piece of an event stream.
+pub(super) async fn piece(events: &mut Incoming) -> Result<String> {
+    let frame = tokio::time::timeout(AT_ONCE, events.frame()).await.context("nothing came on the event stream")?;
+    let data = frame.context("the event stream ended")??.into_data().unwrap_or_default();
+    Ok(String::from_utf8_lossy(&data).into_owned())
 }
 
 pub(super) async fn edit_arrives(cast: &mut Cast<'_>, step: &mut Step) -> Result<()> {
@@ -49,6 +61,9 @@ pub(super) async fn edit_arrives(cast: &mut Cast<'_>, step: &mut Step) -> Result
         let arrived = edit(live, who).await?;
         step.contains(format!("what {who} sees"), &arrived.1, "first light");
         slowest = slowest.max(arrived.0);
+    }
+    if let Some(events) = &mut cast.alice_events {
+        step.contains("what her event stream brings", &piece(events).await?, "first light");
     }
     step.took(slowest.duration_since(started));
     step.saw("saved by alice, on both screens");
