@@ -3,8 +3,6 @@
 
 mod gateway;
 
-mod gateway;
-
 use anyhow::{Result, bail};
 
 use crate::run::{Repo, run as execute};
@@ -23,7 +21,6 @@ const BENCHES: &[Bench] = &[
         run: |repo, rest| cargo(repo, "pdp-engine", rest),
     },
     Bench { name: "gateway", about: "requests, handshakes and memory beside Envoy", run: gateway::run },
-    Bench { name: "gateway", about: "requests through a door, beside Envoy", run: gateway::run },
     Bench { name: "jose", about: "signing and checking tokens", run: |repo, rest| cargo(repo, "pki", rest) },
 ];
 
