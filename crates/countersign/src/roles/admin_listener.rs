@@ -37,7 +37,11 @@ pub async fn serve(listener: TcpListener, readiness: Readiness, shutdown: Cancel
             accepted = listener.accept() => accepted,
             () = shutdown.cancelled() => return,
         };
-        let Ok((stream, _)) = accepted else { continue };
+        let Ok((stream, _)) = accepted else {
+            // No descriptor left: trying again at once would only spin.
+            tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+            continue;
+        };
         let service = TowerToHyperService::new(router.clone());
         let shutdown = shutdown.clone();
         tokio::spawn(async move {
