@@ -11,13 +11,19 @@ use pki::tls::{Certificate, PostQuantum, TlsSettings, TlsVersion};
 use pki::{Kek, NamedCertificate, SecretText};
 use store::{MetaStore, Store};
 
-/// The folder everything lives in, made private to its owner.
+/// The folder everything lives in, made private to its owner; one that others may enter is closed to them.
 ///
 /// # Errors
-/// The system refuses.
+/// The system refuses, or the folder belongs to somebody else.
 pub fn data_dir(path: &Path) -> Result<()> {
-    use std::os::unix::fs::DirBuilderExt;
-    if path.exists() {
+    use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+    if let Ok(found) = std::fs::metadata(path) {
+        if found.permissions().mode() & 0o077 != 0 {
+            std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o700)).with_context(|| {
+                format!("the data folder `{}` is open to others and cannot be made private", path.display())
+            })?;
+            tracing::warn!(path = %path.display(), "the data folder was open to others; it is private now");
+        }
         return Ok(());
     }
     std::fs::DirBuilder::new()
@@ -94,5 +100,25 @@ pub fn resolve_paths(config: &mut ServerConfig, base: &Path) {
     for certificate in &mut config.certificates {
         resolve(&mut certificate.cert);
         resolve(&mut certificate.key);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn a_data_folder_that_others_may_read_is_closed_to_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        let fresh = folder.path().join("fresh/data");
+        data_dir(&fresh).unwrap();
+        assert_eq!(mode(&fresh), 0o700);
+        let open = folder.path().join("open");
+        std::fs::create_dir(&open).unwrap();
+        std::fs::set_permissions(&open, std::fs::Permissions::from_mode(0o755)).unwrap();
+        data_dir(&open).unwrap();
+        assert_eq!(mode(&open), 0o700);
     }
 }
