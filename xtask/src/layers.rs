@@ -66,7 +66,7 @@ const NOT_PRODUCT: &[&str] = &["testkit", "xtask"];
 const BEHIND: &[(&str, &[&str], bool)] = &[
     ("askama", &["pages"], false),
     ("aws-lc-rs", &["pki"], false),
-    ("cedar-policy", &["pdp-engine"], false),
+    ("cedar-policy*", &["pdp-engine"], false),
     ("passkey-*", &["countersign"], true),
     ("rcgen", &["pki"], false),
     ("sqlx", &["store"], false),
