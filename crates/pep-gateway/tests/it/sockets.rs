@@ -5,6 +5,7 @@ mod cuts;
 mod http1;
 mod http2;
 mod limits;
+mod records;
 mod support;
 mod trusted_peers;
 mod upstreams;

@@ -59,7 +59,7 @@ impl Running {
         .await
     }
 
-    async fn over(world: World, change: impl FnOnce(&mut ListenerSettings)) -> Self {
+    pub(crate) async fn over(world: World, change: impl FnOnce(&mut ListenerSettings)) -> Self {
         let ca = TestCa::new();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
