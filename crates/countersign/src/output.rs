@@ -77,9 +77,9 @@ pub fn list(value: &Value, member: &str, columns: &[(&str, &str)]) {
 
 /// What a change did to live sessions, in one line per withdrawal that did something.
 pub fn revocations(value: &Value) {
-    for revocation in list(value, "revocations") {
-        for gateway in list(revocation, "gateways") {
-            let sessions = list(revocation, "sessions").len();
+    for revocation in members(value, "revocations") {
+        for gateway in members(revocation, "gateways") {
+            let sessions = members(revocation, "sessions").len();
             println!(
                 "{}: {} of {} streams cut at gateway `{}` in {} ms, {sessions} sessions ended ({})",
                 text(revocation, "cause"),
@@ -89,7 +89,7 @@ pub fn revocations(value: &Value) {
                 text(gateway, "ms"),
                 text(revocation, "id"),
             );
-            for access in list(gateway, "unproven") {
+            for access in members(gateway, "unproven") {
                 println!("  not confirmed dead: {}", access.as_str().unwrap_or_default());
             }
         }
@@ -98,14 +98,14 @@ pub fn revocations(value: &Value) {
 
 /// Whether every gateway has proven that nothing of what was withdrawn still flows (GW-58).
 pub fn is_proven(value: &Value) -> bool {
-    list(value, "revocations").iter().all(|revocation| {
-        let gateways = list(revocation, "gateways");
+    members(value, "revocations").iter().all(|revocation| {
+        let gateways = members(revocation, "gateways");
         !gateways.is_empty()
             && gateways.iter().all(|gateway| matches!(text(gateway, "state").as_str(), "cut" | "nothing_open"))
     })
 }
 
-fn list<'a>(value: &'a Value, name: &str) -> &'a [Value] {
+fn members<'a>(value: &'a Value, name: &str) -> &'a [Value] {
     value.get(name).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
 }
 

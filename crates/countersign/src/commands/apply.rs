@@ -1,15 +1,19 @@
 //! `countersign check` and `countersign apply`: files from a folder become the live configuration (GW-1).
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
+use api::Failure;
 use clap::Args;
+use config::{Problem, Problems, ServerConfig, SourceFile};
 use serde_json::{Value, json};
 
 use crate::cli::Global;
 use crate::client::{Client, problem_line};
 use crate::output;
+use crate::roles::{doors, startup};
 
 /// The largest file that is read.
 const FILE_BYTES: u64 = 4 << 20;
@@ -18,7 +22,11 @@ const DEPTH: usize = 8;
 
 /// Check configuration files; changes nothing.
 #[derive(Args)]
+#[command(after_help = "With -c no server is needed: files are checked against each other and that process configuration.\nWithout it the running server checks them, against its people and groups too.\n\nExample:\n  countersign check -f config/ -c server.toml")]
 pub struct Check {
+    /// Check without a server, against this process configuration
+    #[arg(short, long, value_name = "FILE")]
+    config: Option<PathBuf>,
     /// A folder (or file) with .yaml, .cedar and .pem files
     #[arg(short = 'f', long = "files", value_name = "PATH")]
     files: PathBuf,
@@ -41,8 +49,17 @@ pub struct Apply {
 impl Check {
     /// Runs it.
     pub async fn run(self, global: &Global) -> Result<ExitCode> {
-        let body = json!({ "files": read(&self.files)? });
-        let answer = Client::find(global)?.post("/api/v1/config/check", &body).await?;
+        let files = read(&self.files)?;
+        let answer = match &self.config {
+            Some(config) => match offline(config, &files)? {
+                Ok(answer) => answer,
+                Err(problems) => {
+                    eprintln!("{problems}");
+                    return Ok(ExitCode::from(2));
+                }
+            },
+            None => Client::find(global)?.post("/api/v1/config/check", &json!({ "files": files })).await?,
+        };
         if global.json {
             output::json(&answer);
         } else {
@@ -72,6 +89,42 @@ impl Apply {
         }
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// The same check as the server's, in this process. Groups that only the server knows must be declared.
+fn offline(config: &Path, files: &[Value]) -> Result<Result<Value, Problems>> {
+    let name = config.display().to_string();
+    let text = std::fs::read_to_string(config).with_context(|| format!("cannot read the configuration `{name}`"))?;
+    let mut server = match ServerConfig::parse(&name, &text) {
+        Ok(server) => server,
+        Err(problems) => return Ok(Err(problems)),
+    };
+    startup::resolve_paths(&mut server, &config.parent().map(PathBuf::from).unwrap_or_default());
+    let certificates: Vec<_> = startup::certificates(&server)?.into_iter().map(|(_, parsed)| parsed).collect();
+    let member = |file: &Value, name: &str| output::text(file, name);
+    let sources: Vec<SourceFile> =
+        files.iter().map(|file| SourceFile { name: member(file, "name"), text: member(file, "text") }).collect();
+    let is_covered = |host: &str| doors::is_covered(&certificates, host);
+    match api::control::check_files(&sources, &server.auth_url.host, &is_covered, &BTreeSet::new()) {
+        Ok(checked) => Ok(Ok(json!({
+            "apps": checked.apps().iter().map(|app| app.name.to_string()).collect::<Vec<_>>(),
+            "policies": checked.policy_count(),
+            "warnings": checked.warnings.iter().map(warning).collect::<Vec<_>>(),
+        }))),
+        Err(Failure::Problems(problems)) => Ok(Err(problems)),
+        Err(other) => Err(other.into()),
+    }
+}
+
+fn warning(problem: &Problem) -> Value {
+    json!({
+        "file": problem.file,
+        "line": problem.line,
+        "column": problem.column,
+        "severity": "warning",
+        "message": problem.message,
+        "hint": problem.hint,
+    })
 }
 
 fn warnings(answer: &Value) {
