@@ -267,10 +267,15 @@ impl ServerConnection {
         self.finish(None)
     }
 
-    /// Answers a refusal of the gate with problem JSON and closes; if a response has begun, cuts it short instead.
+    /// Answers a refusal of the gate with its problem JSON and closes; if a response has begun, cuts it short instead.
     pub fn refuse(&mut self, refusal: &GateRefusal) {
+        self.refuse_as(refusal.status(), &refusal.headers(), refusal.problem_json().as_bytes());
+    }
+
+    /// The same with an answer of the caller's: a door adds the ids its record is found by.
+    pub fn refuse_as(&mut self, status: StatusCode, headers: &HeaderMap, body: &[u8]) {
         self.reading = Reading::Closed;
-        self.writer.refuse(refusal);
+        self.writer.refuse(status, headers, body);
     }
 
     /// Cuts the connection: no final chunk, nothing queued is sent any more (GW-57).

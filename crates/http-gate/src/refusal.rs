@@ -2,7 +2,7 @@
 //!
 //! Invariant (gateway.md GW-65): nothing here carries any byte of the input; a refusal says which rule and where.
 
-use http::StatusCode;
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 
 /// A refusal: which rule, and at which byte of the message it was broken.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
@@ -29,6 +29,17 @@ impl GateRefusal {
     /// The status to answer with.
     pub fn status(&self) -> StatusCode {
         self.code.status()
+    }
+
+    /// What goes with the status: `Allow` with 405 (RFC 9110 §15.5.6), the type of [`Self::problem_json`], no caching.
+    pub fn headers(&self) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        if self.code == GateCode::MethodNotAllowed {
+            headers.insert(header::ALLOW, HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"));
+        }
+        headers
     }
 
     /// Problem JSON (RFC 9457, gateway.md §3.5) naming code and offset.

@@ -118,7 +118,7 @@ impl Refusal {
 pub(crate) fn gate(refusal: &GateRefusal, access: AccessId, decision: DecisionId) -> Refusal {
     let mut response = Response::new(Bytes::from(refusal.problem_json()));
     *response.status_mut() = refusal.status();
-    put(&mut response, CONTENT_TYPE, PROBLEM_JSON);
+    *response.headers_mut() = refusal.headers();
     common_headers(&mut response, access, decision);
     Refusal { response, reason: Reason::Gate, access, closes: true }
 }

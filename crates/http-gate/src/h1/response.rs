@@ -6,7 +6,6 @@
 use bytes::{BufMut, Bytes, BytesMut};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 
-use crate::refusal::{GateCode, GateRefusal};
 use crate::request::{HttpVersion, RawRequest};
 
 /// How the body of a response ends.
@@ -225,19 +224,17 @@ impl ResponseWriter {
         self.output.put_slice(b"\r\n");
     }
 
-    pub(super) fn refuse(&mut self, refusal: &GateRefusal) {
+    pub(super) fn refuse(&mut self, status: StatusCode, headers: &HeaderMap, body: &[u8]) {
         if !matches!(self.state, State::Idle | State::Due) {
             return self.abort();
         }
-        let body = refusal.problem_json();
-        write_status(&mut self.output, refusal.status());
-        if refusal.code == GateCode::MethodNotAllowed {
-            self.output.put_slice(b"allow: GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS\r\n");
+        write_status(&mut self.output, status);
+        for (name, value) in headers.iter().filter(|(name, _)| !OURS.contains(name)) {
+            write_field(&mut self.output, name, value);
         }
-        let fields = "content-type: application/problem+json\r\ncache-control: no-store\r\nconnection: close\r\n";
-        self.output.put_slice(format!("{fields}content-length: {}\r\n\r\n", body.len()).as_bytes());
+        self.output.put_slice(format!("connection: close\r\ncontent-length: {}\r\n\r\n", body.len()).as_bytes());
         if !self.exchange.as_ref().is_some_and(|exchange| exchange.is_head) {
-            self.output.put_slice(body.as_bytes());
+            self.output.put_slice(body);
         }
         self.state = State::Idle;
         self.exchange = None;

@@ -82,6 +82,23 @@ fn a_refusal_stays_and_nothing_after_it_is_read() {
 }
 
 #[test]
+fn a_refusal_carries_what_the_caller_adds_and_no_framing_of_its_making() {
+    let mut connection = connection("GET  / HTTP/1.1\r\n");
+    let refusal = connection.next_event().unwrap_err();
+    let mut headers = refusal.headers();
+    headers.insert("x-request-id", "abc".parse().unwrap());
+    headers.insert("transfer-encoding", "chunked".parse().unwrap());
+    headers.insert("content-length", "9".parse().unwrap());
+    connection.refuse_as(refusal.status(), &headers, b"no");
+    assert!(connection.should_close());
+    assert_eq!(
+        output(&mut connection),
+        "HTTP/1.1 400 Bad Request\r\ncontent-type: application/problem+json\r\ncache-control: no-store\r\n\
+         x-request-id: abc\r\nconnection: close\r\ncontent-length: 2\r\n\r\nno"
+    );
+}
+
+#[test]
 fn a_refusal_inside_a_response_cuts_it_short() {
     let mut connection = connection("POST / HTTP/1.1\r\nHost: wiki.localhost\r\nTransfer-Encoding: chunked\r\n\r\n");
     head(&mut connection);

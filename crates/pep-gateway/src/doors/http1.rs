@@ -25,7 +25,6 @@ use crate::completion::Completion;
 use crate::connection::ConnectionInfo;
 use crate::enforce::{Outcome, ReservedCall};
 use crate::permit::Permit;
-use crate::refusal::Refusal;
 
 pub(crate) use socket::{ClientStream, reset};
 use socket::{Moved, Socket};
@@ -193,8 +192,8 @@ impl Http1<'_> {
 
     /// Records what the gate refused, answers it, and closes.
     async fn refuse(&mut self, refusal: &GateRefusal) {
-        let _: Refusal = self.door.gateway.refuse_gate(refusal, self.info).await;
-        self.connection.refuse(refusal);
+        let answer = self.door.gateway.refuse_gate(refusal, self.info).await;
+        self.connection.refuse_as(answer.status(), answer.headers(), answer.body());
         self.send().await;
     }
 
