@@ -39,7 +39,9 @@ pub(crate) const PAYROLL: &str = "payroll.localhost";
 pub(crate) const OTHER: &str = "other.localhost";
 pub(crate) const ISSUER: &str = "https://localhost";
 
-const OPTIONS: ServeOptions = ServeOptions { drain: Duration::from_secs(1), log_reserves: 0 };
+/// Stops soon.
+pub(crate) const OPTIONS: ServeOptions =
+    ServeOptions { drain_delay: Duration::ZERO, drain: Duration::from_secs(1), log_reserves: 0 };
 
 /// Waits, but not for ever.
 pub(crate) async fn soon<T>(what: impl Future<Output = T>) -> T {
@@ -79,6 +81,10 @@ pub(crate) struct World {
 impl World {
     /// A fresh server: no configuration, no people.
     pub(crate) async fn fresh() -> Self {
+        Self::started(OPTIONS).await
+    }
+
+    pub(crate) async fn started(options: ServeOptions) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let ca = TestCa::new();
         let issued = ca.issue(&[AUTH, WIKI, PAYROLL, OTHER]);
@@ -88,7 +94,7 @@ impl World {
         let text = server_toml(&folder.path().display().to_string());
         let config = ServerConfig::parse("server.toml", &text).unwrap_or_else(|problems| panic!("{problems}"));
         let clock = Arc::new(JumpingClock::default());
-        let server = Server::start(config, OPTIONS, clock.clone(), Arc::new(SystemIds)).await.unwrap();
+        let server = Server::start(config, options, clock.clone(), Arc::new(SystemIds)).await.unwrap();
         let operator = Operator::find(&Global { json: false, socket: Some(server.socket.clone()) }).unwrap();
         let door = Door::new(server.addresses[0], ca);
         let (wiki, payroll) = (RecordingApp::start().await, RecordingApp::start().await);

@@ -51,7 +51,6 @@ async fn atk_27_a_forged_header_straight_to_the_app_is_refused_by_its_verifier()
     let of_wiki = world.wiki.take().remove(0).all(HEADER)[0].to_owned();
 
     let asked = |line: &str, more: &str| Asked {
-        connection: 0,
         head: format!("{line} HTTP/1.1\r\nhost: {PAYROLL}\r\n{more}\r\n"),
         body: Vec::new(),
     };
@@ -68,7 +67,11 @@ async fn atk_27_a_forged_header_straight_to_the_app_is_refused_by_its_verifier()
     let with = |token: &str| format!("{HEADER}: {token}\r\n");
     for (what, line, fields) in [
         ("no header", same, String::new()),
-        ("names only", same, "x-forwarded-user: alice\r\nremote-user: alice\r\nx-auth-request-email: a@b\r\n".to_owned()),
+        (
+            "names only",
+            same,
+            "x-forwarded-user: alice\r\nremote-user: alice\r\nx-auth-request-email: a@b\r\n".to_owned(),
+        ),
         ("no signature", same, with(&format!("{header}.{claims}."))),
         ("alg none", same, with(&format!("{none}.{claims}."))),
         ("alg none with the old signature", same, with(&format!("{none}.{claims}.{signature}"))),

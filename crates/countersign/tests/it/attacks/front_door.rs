@@ -1,8 +1,11 @@
 //! ATK-11, ATK-30, ATK-53: what anybody can reach without signing in, and where signing in leads.
 
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
 use crate::harness::browser::{Browser, resolve};
 use crate::harness::wire::Wire;
-use crate::harness::{AUTH, NAVIGATION, OTHER, PAYROLL, WIKI, World, request};
+use crate::harness::{AUTH, NAVIGATION, OTHER, PAYROLL, WIKI, World, request, soon};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn atk_11_a_huge_body_to_the_sign_in_is_refused_and_never_buffered() {
@@ -158,13 +161,55 @@ async fn atk_30_no_parameter_of_the_sign_in_leads_elsewhere() {
 async fn atk_53_nothing_but_the_way_in_answers_the_anonymous() {
     let world = World::open().await;
     let paths = [
-        "/metrics", "/debug", "/debug/pprof", "/livez", "/readyz", "/healthz", "/health", "/admin", "/admin/", "/status",
-        "/console", "/me", "/server-status", "/actuator", "/actuator/env", "/.env", "/.git/config", "/config", "/pprof",
-        "/api", "/api/", "/api/v1", "/api/v1/", "/api/v1/users", "/api/v1/users/alice", "/api/v1/groups",
-        "/api/v1/sessions", "/api/v1/invites", "/api/v1/apps", "/api/v1/apps/wiki", "/api/v1/config", "/api/v1/status",
-        "/api/v1/audit/records", "/api/v1/audit/tail", "/API/v1/users", "/api/v1/setup-link", "/api/v2/users", "/",
-        "/setup", "/invite/x", "/enrol/codes", "/oauth2/token", "/.countersign/metrics", "/.countersign/tcp/wiki",
-        "/.countersign/session", "/.countersign/decision/aaaa", "/.countersign/debug", "/robots.txt", "/favicon.ico",
+        "/metrics",
+        "/debug",
+        "/debug/pprof",
+        "/livez",
+        "/readyz",
+        "/healthz",
+        "/health",
+        "/admin",
+        "/admin/",
+        "/status",
+        "/console",
+        "/me",
+        "/server-status",
+        "/actuator",
+        "/actuator/env",
+        "/.env",
+        "/.git/config",
+        "/config",
+        "/pprof",
+        "/api",
+        "/api/",
+        "/api/v1",
+        "/api/v1/",
+        "/api/v1/users",
+        "/api/v1/users/alice",
+        "/api/v1/groups",
+        "/api/v1/sessions",
+        "/api/v1/invites",
+        "/api/v1/apps",
+        "/api/v1/apps/wiki",
+        "/api/v1/config",
+        "/api/v1/status",
+        "/api/v1/audit/records",
+        "/api/v1/audit/tail",
+        "/API/v1/users",
+        "/api/v1/setup-link",
+        "/api/v2/users",
+        "/",
+        "/setup",
+        "/invite/x",
+        "/enrol/codes",
+        "/oauth2/token",
+        "/.countersign/metrics",
+        "/.countersign/tcp/wiki",
+        "/.countersign/session",
+        "/.countersign/decision/aaaa",
+        "/.countersign/debug",
+        "/robots.txt",
+        "/favicon.ico",
     ];
     let mut seen = 0;
     for host in [AUTH, WIKI, PAYROLL, OTHER] {
@@ -172,7 +217,7 @@ async fn atk_53_nothing_but_the_way_in_answers_the_anonymous() {
             for more in ["", NAVIGATION] {
                 let answer = world.ask(request("GET", host, path, "", more)).await;
                 assert!((300..500).contains(&answer.status), "{host}{path}: {answer:?}");
-                for ours in ["alice", "usr_", "ses_", "policy_hash", "countersign_", "heap", "version\":"] {
+                for ours in ["alice", "usr_", "ses_", "policy_hash", "countersign_", "heap_", "version\":"] {
                     assert!(!String::from_utf8_lossy(&answer.body).contains(ours), "{host}{path}: {answer:?}");
                 }
                 seen += 1;
@@ -197,7 +242,22 @@ async fn atk_53_nothing_but_the_way_in_answers_the_anonymous() {
         seen += 1;
     }
     assert!(world.seen_by_apps().is_empty());
+    // Health is told on a listener of its own, which is not the public one and knows no more than health.
+    assert_ne!(world.server.admin_address, world.server.addresses[0]);
+    assert!(world.server.admin_address.ip().is_loopback());
+    assert!(plain(&world, "/livez").await.starts_with("HTTP/1.1 200 "));
+    assert!(plain(&world, "/api/v1/users").await.starts_with("HTTP/1.1 404 "));
     println!("ATK-53: {seen} requests of nobody, not one answered with 2xx");
+}
+
+/// What the admin listener answers.
+async fn plain(world: &World, path: &str) -> String {
+    let mut stream = soon(TcpStream::connect(world.server.admin_address)).await.unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+    soon(stream.write_all(request.as_bytes())).await.unwrap();
+    let mut answer = String::new();
+    soon(stream.read_to_string(&mut answer)).await.unwrap();
+    answer
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -13,8 +13,11 @@ const RST_STREAM: u8 = 3;
 const SETTINGS: u8 = 4;
 const PING: u8 = 6;
 const GOAWAY: u8 = 7;
+const WINDOW_UPDATE: u8 = 8;
 const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
+/// The window of streams and connection at the start (RFC 9113 §6.9.2).
+const WINDOW: usize = 65_535;
 
 type Field<'a> = (&'a [u8], &'a [u8]);
 
@@ -144,17 +147,18 @@ async fn atk_11_a_gigabyte_over_http2_to_the_sign_in_is_refused_before_it_is_rea
     for path in [b"/login/finish".as_slice(), b"/enrol/finish", b"/step-up/finish"] {
         let mut client = Frames::connect(&world).await;
         let mut fields = pseudo(b"POST", path, AUTH.as_bytes());
-        fields.extend([(b"content-length".as_slice(), b"4000000000".as_slice()), (b"content-type", b"application/json")]);
+        fields
+            .extend([(b"content-length".as_slice(), b"4000000000".as_slice()), (b"content-type", b"application/json")]);
         client.headers(1, &fields, 0).await;
         assert_eq!(client.end_of(1).await, End::Answered(413), "{}", String::from_utf8_lossy(path));
 
         // Not announced: as soon as it is too much.
         let mut client = Frames::connect(&world).await;
         client.headers(1, &pseudo(b"POST", path, AUTH.as_bytes()), 0).await;
-        for _ in 0..5 {
-            client.frame(DATA, 0, 1, &[b'x'; 13_000]).await;
+        for _ in 0..8 {
+            client.data(1, &[b'x'; 0x2000]).await;
         }
-        client.frame(DATA, 0, 1, &[b'x'; 600]).await;
+        client.data(1, b"x").await;
         assert_eq!(client.end_of(1).await, End::Answered(413), "{}", String::from_utf8_lossy(path));
     }
     println!("ATK-11 h2: 413 for gigabytes announced, and for the first byte over 64 KiB");
@@ -168,14 +172,15 @@ fn signed_in<'a>(fields: &[Field<'a>], cookie: &'a str) -> Vec<Field<'a>> {
     [fields, &[(b"cookie".as_slice(), cookie.as_bytes())]].concat()
 }
 
-/// A client that writes frames.
+/// A client that writes frames. It keeps to the window of the stream it sends data on, and to nothing else.
 struct Frames {
     stream: TlsStream<TcpStream>,
+    windows: [usize; 2],
 }
 
 impl Frames {
     async fn connect(world: &World) -> Self {
-        let mut client = Self { stream: world.door.http2().await };
+        let mut client = Self { stream: world.door.http2().await, windows: [WINDOW; 2] };
         client.write(PREFACE).await;
         client.frame(SETTINGS, 0, 0, &[]).await;
         client
@@ -206,19 +211,36 @@ impl Frames {
         self.frame(HEADERS, END_HEADERS | flags, stream, &block).await;
     }
 
+    /// Data, once both windows have room for it.
+    async fn data(&mut self, stream: u32, payload: &[u8]) {
+        while self.windows.iter().any(|window| *window < payload.len()) {
+            let (kind, _, id, payload) = self.next().await.expect("the door hung up before it had too much");
+            if kind != WINDOW_UPDATE {
+                continue;
+            }
+            let more = u32::from_be_bytes(payload.try_into().unwrap());
+            self.windows[usize::from(id == stream)] += usize::try_from(more).unwrap();
+        }
+        for window in &mut self.windows {
+            *window -= payload.len();
+        }
+        self.frame(DATA, 0, stream, payload).await;
+    }
+
+    /// The next frame: kind, flags, stream, payload. `None` once the connection is gone.
+    async fn next(&mut self) -> Option<(u8, u8, u32, Vec<u8>)> {
+        let mut header = [0; 9];
+        soon(self.stream.read_exact(&mut header)).await.ok()?;
+        let [a, b, c, kind, flags, id @ ..] = header;
+        let mut payload = vec![0; usize::try_from(u32::from_be_bytes([0, a, b, c])).unwrap()];
+        soon(self.stream.read_exact(&mut payload)).await.ok()?;
+        Some((kind, flags, u32::from_be_bytes(id) & 0x7fff_ffff, payload))
+    }
+
     /// Reads until `stream` is answered, reset, or gone with its connection.
     async fn end_of(&mut self, stream: u32) -> End {
-        loop {
-            let mut header = [0; 9];
-            if soon(self.stream.read_exact(&mut header)).await.is_err() {
-                return End::ConnectionEnded;
-            }
-            let [a, b, c, kind, flags, id @ ..] = header;
-            let mut payload = vec![0; usize::try_from(u32::from_be_bytes([0, a, b, c])).unwrap()];
-            if soon(self.stream.read_exact(&mut payload)).await.is_err() {
-                return End::ConnectionEnded;
-            }
-            match (kind, u32::from_be_bytes(id) & 0x7fff_ffff) {
+        while let Some((kind, flags, id, payload)) = self.next().await {
+            match (kind, id) {
                 (SETTINGS, _) if flags == 0 => self.frame(SETTINGS, 1, 0, &[]).await,
                 (PING, _) if flags == 0 => self.frame(PING, 1, 0, &payload).await,
                 (RST_STREAM, id) if id == stream => return End::Reset,
@@ -227,6 +249,7 @@ impl Frames {
                 _ => {}
             }
         }
+        End::ConnectionEnded
     }
 }
 

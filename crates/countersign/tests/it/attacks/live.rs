@@ -52,14 +52,17 @@ async fn atk_45_signing_out_everywhere_ends_every_open_stream() {
 async fn atk_46_who_leaves_the_group_loses_every_open_stream() {
     let scene = Scene::set().await;
     let target = format!("/api/v1/groups/engineering/members/{}", email("alice"));
-    scene.withdraw("ATK-46 group left", "group_changed", scene.world.operator.delete(&target)).await;
+    scene.withdraw("ATK-46 group left", "facts_changed", scene.world.operator.delete(&target)).await;
     scene.alice_is(403).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn atk_46_a_policy_edit_cuts_every_stream_it_no_longer_permits() {
     let scene = Scene::set().await;
-    let without = POLICIES.replace(r#"Group::"engineering", action in Action::"http", resource in App::"wiki""#, r#"Group::"contractors", action in Action::"http", resource in App::"wiki""#);
+    let without = POLICIES.replace(
+        r#"Group::"engineering", action in Action::"http", resource in App::"wiki""#,
+        r#"Group::"contractors", action in Action::"http", resource in App::"wiki""#,
+    );
     assert_ne!(without, POLICIES);
     let edit = async {
         scene.world.apply("", &without).await;

@@ -114,7 +114,7 @@ fn specification(app: AttackedApp) -> String {
         AttackedApp::JudgesOverride => text.push_str("  method_override: judge\n"),
         AttackedApp::PassesOddNames => text.push_str("  header_names: pass\n"),
         AttackedApp::StripsApi => {
-            text.push_str("  routes:\n    - { path: /, upstream: web, rewrite: { strip_prefix: /api } }\n");
+            text.push_str("  routes:\n    - { path: /, upstream: web }\n    - { path: /api, upstream: web, rewrite: { strip_prefix: /api } }\n");
         }
         _ => {}
     }

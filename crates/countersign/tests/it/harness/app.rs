@@ -18,7 +18,6 @@ pub(crate) const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 /// A request as the app got it.
 #[derive(Clone, Debug)]
 pub(crate) struct Asked {
-    pub(crate) connection: usize,
     pub(crate) head: String,
     pub(crate) body: Vec<u8>,
 }
@@ -58,11 +57,9 @@ impl RecordingApp {
         let app = Self { address: listener.local_addr().unwrap(), kept: Arc::default() };
         let serving = app.clone();
         tokio::spawn(async move {
-            let mut connection = 0;
             while let Ok((stream, _)) = listener.accept().await {
                 stream.set_nodelay(true).unwrap();
-                tokio::spawn(Connection { app: serving.clone(), number: connection, stream, read: Vec::new() }.serve());
-                connection += 1;
+                tokio::spawn(Connection { app: serving.clone(), stream, read: Vec::new() }.serve());
             }
         });
         app
@@ -86,7 +83,6 @@ impl RecordingApp {
 
 struct Connection {
     app: RecordingApp,
-    number: usize,
     stream: TcpStream,
     read: Vec<u8>,
 }
@@ -98,11 +94,14 @@ impl Connection {
             self.app.kept.lock().unwrap().asked.push(asked.clone());
             match target.split('?').next().unwrap_or_default() {
                 "/live" if !asked.all("upgrade").is_empty() => {
-                    let head = format!("HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\nsec-websocket-accept: {ACCEPT}\r\n\r\n");
+                    let head = format!(
+                        "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\nsec-websocket-accept: {ACCEPT}\r\n\r\n"
+                    );
                     return self.hold(&target, &head, b"\x81\x04beat").await;
                 }
                 "/events" => {
-                    let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
+                    let head =
+                        "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n";
                     return self.hold(&target, head, b"c\r\ndata: beat\n\n\r\n").await;
                 }
                 "/download" => {
@@ -153,7 +152,7 @@ impl Connection {
             }
         };
         let head = String::from_utf8(self.read.drain(..end).collect()).unwrap();
-        let mut asked = Asked { connection: self.number, head, body: Vec::new() };
+        let mut asked = Asked { head, body: Vec::new() };
         if let Some(length) = asked.all("content-length").first() {
             let length: usize = length.parse().unwrap();
             while self.read.len() < length {
