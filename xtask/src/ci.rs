@@ -24,7 +24,7 @@ const STAGES: &[(&str, Stage)] = &[
     ("docs", |repo| done(docs::run(repo, &[]))),
     ("lints", |repo| done(execute(repo.cargo().args(LINTS)))),
     ("licences", licences),
-    ("tests", |repo| done(suite::run(repo, &[]))),
+    ("tests", |repo| done(suite::run_strictly(repo))),
     ("tour", tour),
 ];
 

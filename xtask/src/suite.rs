@@ -6,9 +6,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result, bail};
 
-use crate::peers::{self, FOLDER_VARIABLE};
+use crate::peers::{self, FOLDER_VARIABLE, Peers};
 use crate::run::{Repo, spelled};
 
+/// Makes a test that lacks its peer fail.
+const REQUIRE_VARIABLE: &str = "COUNTERSIGN_REQUIRE_PEERS";
 /// Printed by a test that could not run for want of a peer.
 const SKIPPED: &str = "SKIPPED";
 
@@ -22,13 +24,26 @@ struct Tally {
 }
 
 pub(crate) fn run(repo: &Repo, arguments: &[String]) -> Result<()> {
+    test(repo, &peers::install(repo), arguments, false)
+}
+
+/// As [`run`], but where every peer could be installed no test may do without one.
+pub(crate) fn run_strictly(repo: &Repo) -> Result<()> {
     let peers = peers::install(repo);
+    let is_complete = peers.missing.is_empty();
+    test(repo, &peers, &[], is_complete)
+}
+
+fn test(repo: &Repo, peers: &Peers, arguments: &[String], needs_peers: bool) -> Result<()> {
     for missing in &peers.missing {
         println!("missing: {missing}\n         tests that need it will print {SKIPPED}");
     }
     let mut cargo = repo.cargo();
     cargo.args(["test", "--workspace", "--locked", "--no-fail-fast"]).args(arguments);
     cargo.env(FOLDER_VARIABLE, &peers.folder);
+    if needs_peers {
+        cargo.env(REQUIRE_VARIABLE, "1");
+    }
     let (succeeded, tally) = watched(&mut cargo)?;
 
     println!();
