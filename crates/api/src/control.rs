@@ -106,6 +106,7 @@ pub struct ControlPlane {
     /// Orders everything that moves directory or configuration.
     order: tokio::sync::Mutex<()>,
     revocations: session_ops::Revocations,
+    followers: queries::Followers,
 }
 
 impl ControlPlane {
@@ -125,6 +126,7 @@ impl ControlPlane {
             ids: parts.ids,
             order: tokio::sync::Mutex::new(()),
             revocations: session_ops::Revocations::default(),
+            followers: queries::no_followers(),
         })
     }
 

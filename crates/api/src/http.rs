@@ -17,6 +17,13 @@ pub use local::local_router;
 pub use portal::{Portal, PortalParts};
 pub use reserved::ReservedEndpoints;
 
+/// Runs `work` to its end even when whoever asked hangs up in the middle. A change that is durable must still be
+/// published, withdrawn at the doors and recorded; a dropped connection would otherwise drop all three. `None`: it
+/// panicked.
+pub(crate) async fn to_the_end<T: Send + 'static>(work: impl Future<Output = T> + Send + 'static) -> Option<T> {
+    tokio::spawn(work).await.ok()
+}
+
 /// The largest body the API takes from a signed-in person; doors enforce the limits of GW-83 before it comes here.
 pub const BODY_BYTES: usize = 4 << 20;
 /// The largest body on the local socket.

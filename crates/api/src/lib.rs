@@ -15,6 +15,7 @@ pub mod control;
 pub mod control_app;
 pub mod failure;
 pub mod http;
+mod pending;
 
 pub use actor::Actor;
 pub use control::{ApiSettings, ControlPlane, ControlPlaneParts, DoorControl, Published};

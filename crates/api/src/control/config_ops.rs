@@ -18,6 +18,7 @@ use pip_identity::store::MembershipSource;
 use store::{ConfigFile, ConfigSummary, NewConfig};
 
 use super::ControlPlane;
+use super::people_ops::half_done;
 use crate::actor::Actor;
 use crate::control_app::control_app;
 use crate::failure::Failure;
@@ -88,6 +89,7 @@ impl ControlPlane {
         if let Some(current) = current.as_ref().filter(|current| current.digest == digest) {
             // The directory may have moved since; declared people are declared again.
             let revocations = self.install(actor, current.number, &checked).await?;
+            self.record_applied(actor, current.number, digest, &checked).await?;
             return Ok(Applied { version: current.number, is_new: false, warnings: checked.warnings, revocations });
         }
         let version = self
@@ -121,9 +123,14 @@ impl ControlPlane {
     /// Reconciles people, publishes, and judges streams afresh.
     async fn install(&self, actor: &Actor, version: u64, checked: &Checked) -> Result<Vec<Revocation>, Failure> {
         let change = self.people.reconcile(&people_of(&checked.declared), LastAdmin::Keep).await?;
-        self.publish(version, Arc::clone(&checked.apps), Arc::clone(&checked.policies), self.people.directory())?;
-        let mut revocations = self.carry_out(actor, change, Cause::ConfigApplied).await?.revocations;
-        let everything = self.sessions.reevaluate(Scope::Everything, Cause::ConfigApplied).await?;
+        let published =
+            self.publish(version, Arc::clone(&checked.apps), Arc::clone(&checked.policies), self.people.directory());
+        // People are reconciled already: who lost something loses it, whatever became of the rest.
+        let carried = self.carry_out(actor, change, Cause::ConfigApplied).await;
+        let everything = self.sessions.reevaluate(Scope::Everything, Cause::ConfigApplied).await;
+        published?;
+        let mut revocations = carried?.revocations;
+        let everything = everything.map_err(|error| half_done(&error))?;
         self.revocations.remember(everything.clone());
         revocations.push(everything);
         Ok(revocations)
@@ -156,7 +163,11 @@ impl ControlPlane {
     async fn record_refused(&self, actor: &Actor, failure: &Failure) -> Result<(), Failure> {
         let mut record = self.actor_record(actor, RecordType::ConfigRefused);
         record.change.object_kind = Some("config");
-        record.change.change = Some(Arc::from(failure.to_string()));
+        // How many problems and not which: their words may name addresses (AUD-40). The caller reads them all.
+        record.change.change = Some(Arc::from(match failure {
+            Failure::Problems(problems) => format!("refused: {} problems", problems.0.len()),
+            _ => "refused: the declared people and groups do not fit the directory".to_owned(),
+        }));
         self.record(record).await
     }
 }

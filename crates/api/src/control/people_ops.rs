@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use model::directory::GroupId;
 use model::record::{AuditRecord, RecordType};
-use model::seams::{Cause, Revocation, Scope};
+use model::seams::{Cause, ControlError, Revocation, Scope};
 use model::{UserEntry, UserId};
 use pip_identity::people::{Change, LastAdmin, NewUser};
 
@@ -139,40 +139,49 @@ impl ControlPlane {
     }
 
     /// Publishes an edit, ends and cuts what it takes away, and records it. The caller holds `order`.
+    ///
+    /// The edit is durable already, so one step that fails keeps none of the others from being taken; the first
+    /// failure is the answer.
     pub(super) async fn carry_out(&self, actor: &Actor, change: Change, cause: Cause) -> Result<Carried, Failure> {
         if change.is_empty() {
             return Ok(Carried::default());
         }
         let records = self.change_records(actor, &change);
-        self.publish_directory(self.people.directory())?;
-        let revocations = self.withdraw(&change, cause).await?;
-        for revocation in &revocations {
-            self.revocations.remember(revocation.clone());
+        let mut outcome = self.publish_directory(self.people.directory());
+        let mut revocations = Vec::new();
+        for withdrawn in self.withdraw(&change, cause).await {
+            match withdrawn {
+                Ok(revocation) => {
+                    self.revocations.remember(revocation.clone());
+                    revocations.push(revocation);
+                }
+                Err(error) => outcome = outcome.and(Err(half_done(&error))),
+            }
         }
         for record in records {
-            self.record(record).await?;
+            outcome = outcome.and(self.record(record).await);
         }
-        Ok(Carried { revocations })
+        outcome.map(|()| Carried { revocations })
     }
 
     /// Every way to take access away comes through here, and from here to the one kill path.
-    async fn withdraw(&self, change: &Change, cause: Cause) -> Result<Vec<Revocation>, Failure> {
+    async fn withdraw(&self, change: &Change, cause: Cause) -> Vec<Result<Revocation, ControlError>> {
         let mut revocations = Vec::new();
         for (user, epoch) in &change.ended {
             let is_gone = change.disabled.contains(user) || change.deleted.contains(user);
             let cause = if is_gone { Cause::UserDisabled } else { cause };
-            revocations.push(self.sessions.end_all(*user, *epoch, cause).await?);
+            revocations.push(self.sessions.end_all(*user, *epoch, cause).await);
         }
         let moved: Vec<UserId> =
             change.facts_moved.iter().filter(|user| !change.ended.contains_key(*user)).copied().collect();
         if moved.len() > MANY_PEOPLE {
-            revocations.push(self.sessions.reevaluate(Scope::Everything, cause).await?);
+            revocations.push(self.sessions.reevaluate(Scope::Everything, cause).await);
         } else {
             for user in moved {
-                revocations.push(self.sessions.reevaluate(Scope::User(user), cause).await?);
+                revocations.push(self.sessions.reevaluate(Scope::User(user), cause).await);
             }
         }
-        Ok(revocations)
+        revocations
     }
 
     fn change_records(&self, actor: &Actor, change: &Change) -> Vec<AuditRecord> {
@@ -218,4 +227,9 @@ impl ControlPlane {
         }
         records
     }
+}
+
+/// The edit stands; what should have followed did not wholly.
+pub(super) fn half_done(error: &ControlError) -> Failure {
+    Failure::unavailable(format!("the change was made, but what it withdraws is not confirmed everywhere: {error}"))
 }

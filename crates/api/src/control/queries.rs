@@ -1,14 +1,29 @@
 //! Questions to the record. Each leaves an `audit.query` record: who, filter, rows (AUD-5).
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use audit::{Answer, Query, SealedAccess, Story, Tail};
 use model::record::RecordType;
-use model::{AccessId, AccessRequest, Action, Effect, Facts, ResourceRef};
+use model::{AccessId, AccessRequest, Action, Effect, Facts, Principal, ResourceRef, UserId};
 
 use super::ControlPlane;
 use crate::actor::Actor;
 use crate::failure::Failure;
+use crate::pending::Pending;
+
+/// How long a reader who follows the log may stay away before it counts as a new question.
+const FOLLOWER_LIFE: Duration = Duration::from_secs(60);
+/// The most readers who are remembered.
+const MAX_FOLLOWERS: usize = 1_000;
+
+/// Who was told to come back, with which filters, and for what.
+pub(super) type Followers = Pending<(Principal, String, u64), ()>;
+
+/// Nobody yet.
+pub(super) fn no_followers() -> Followers {
+    Pending::new(FOLLOWER_LIFE, MAX_FOLLOWERS)
+}
 
 impl ControlPlane {
     /// Reads a query in the words of the command line and the API (AUD-1).
@@ -29,8 +44,9 @@ impl ControlPlane {
         let word = |(name, value): &(String, String)| match name.as_str() {
             "who" => match directory.find(value) {
                 Some(user) => format!("who={}", user.id),
-                None if value.contains('@') => "who=***".to_owned(),
-                None => format!("who={value}"),
+                None if value.parse::<UserId>().is_ok() => format!("who={value}"),
+                // Not known here, so it may be anything: a name, an address, a typing error in one.
+                None => "who=***".to_owned(),
             },
             "ip" => "ip=***".to_owned(),
             _ => format!("{name}={value}"),
@@ -68,13 +84,34 @@ impl ControlPlane {
         Ok(story)
     }
 
-    /// Follows the log from `from_seq`, or from now on (AUD-3).
+    /// Follows the log from `from_seq`, or from now on (AUD-3). Going on from where [`Self::will_go_on`] left off is
+    /// part of the question that was recorded; starting anywhere else is a new one.
     ///
     /// # Errors
-    /// The reader may not ask this.
-    pub fn follow(&self, actor: &Actor, query: Query, from_seq: Option<u64>) -> Result<Tail, Failure> {
+    /// A filter that does not exist, the reader may not ask this, or the log refuses.
+    pub async fn follow(
+        &self,
+        actor: &Actor,
+        filters: &[(String, String)],
+        from_seq: Option<u64>,
+    ) -> Result<Tail, Failure> {
+        let query = self.parse_query(filters)?;
+        let words = self.query_words(filters);
+        let goes_on = from_seq.is_some_and(|seq| {
+            self.followers.take(&(actor.principal.clone(), words.clone(), seq), self.now()).is_some()
+        });
+        if !goes_on {
+            let start = from_seq.map(|seq| format!(" from {seq}")).unwrap_or_default();
+            self.record_query(actor, &format!("tail [{words}]{start}")).await?;
+        }
         let access = self.sealed_access(actor);
         self.log.tail(query, from_seq, access).map_err(|error| Failure::invalid("filter", error))
+    }
+
+    /// Remembers for a minute that a reader was told to come back for `next_seq`.
+    pub fn will_go_on(&self, actor: &Actor, filters: &[(String, String)], next_seq: u64) {
+        let follower = (actor.principal.clone(), self.query_words(filters), next_seq);
+        self.followers.put(follower, (), self.now());
     }
 
     /// Names and addresses are opened only with the right `audit.read_sealed`, asked of the engine like any other.
@@ -102,11 +139,7 @@ impl ControlPlane {
         }
     }
 
-    /// Records that somebody follows the log.
-    ///
-    /// # Errors
-    /// The log refuses.
-    pub async fn record_query(&self, actor: &Actor, text: &str) -> Result<(), Failure> {
+    async fn record_query(&self, actor: &Actor, text: &str) -> Result<(), Failure> {
         let mut record = self.actor_record(actor, RecordType::AuditQuery);
         record.change.object_kind = Some("audit");
         record.change.change = Some(Arc::from(text));

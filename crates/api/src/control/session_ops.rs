@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use model::record::RecordType;
-use model::seams::{Cause, Revocation};
+use model::seams::{Cause, ControlError, Revocation};
 use model::{RevocationId, Session, SessionId};
 
 use super::ControlPlane;
@@ -51,17 +51,41 @@ impl ControlPlane {
     /// No such live session.
     pub async fn end_session(&self, actor: &Actor, id: SessionId, cause: Cause) -> Result<Revocation, Failure> {
         let session = self.session_view.session(id, self.now());
-        let revocation = self.sessions.end(id, cause).await?;
-        self.revocations.remember(revocation.clone());
+        let ended = match self.sessions.end(id, cause).await {
+            Err(error @ (ControlError::NoSession(_) | ControlError::Refused(_))) => return Err(error.into()),
+            // The doors act on it even if the store did not keep it yet, so it is recorded all the same.
+            ended => ended,
+        };
         let kind = if cause == Cause::SignedOut { RecordType::AuthSignout } else { RecordType::SessionRevoked };
         let mut record = self.actor_record(actor, kind);
         record.change.object_kind = Some("session");
         record.change.object_id = Some(Arc::from(id.to_string()));
         record.change.object_subject = session.map(|session| session.user);
-        record.change.revocation = Some(revocation.id);
-        record.change.change = Some(Arc::from("session ended"));
-        self.record(record).await?;
-        Ok(revocation)
+        record.change.revocation = ended.as_ref().ok().map(|revocation| revocation.id);
+        record.change.change = Some(Arc::from(match &ended {
+            Ok(_) => "session ended",
+            Err(_) => "session ended at the doors; that it is kept is not confirmed",
+        }));
+        if let Ok(revocation) = &ended {
+            self.revocations.remember(revocation.clone());
+        }
+        let recorded = self.record(record).await;
+        let revocation = ended?;
+        recorded.map(|()| revocation)
+    }
+
+    /// Ends every session of the person who asks (GW-19).
+    ///
+    /// # Errors
+    /// The store or the log refuse.
+    pub async fn sign_out_everywhere(&self, actor: &Actor, session: &Session) -> Result<(), Failure> {
+        let ended = self.end_sessions(actor, session.user, Cause::SignedOut).await.map(drop);
+        let mut record = self.actor_record(actor, RecordType::AuthSignout);
+        record.change.object_kind = Some("session");
+        record.change.object_id = Some(Arc::from(session.id.to_string()));
+        record.change.object_subject = Some(session.user);
+        record.change.change = Some(Arc::from("signed out everywhere"));
+        ended.and(self.record(record).await)
     }
 
     /// What became of a withdrawal.

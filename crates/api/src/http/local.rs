@@ -13,7 +13,7 @@ use model::record::{AuditRecord, RecordType};
 use model::seams::Durability;
 use model::{AccessId, AccessRequest, Action, DecisionId, Effect, Facts, ResourceRef, RouteName};
 
-use super::{LOCAL_BODY_BYTES, v1};
+use super::{LOCAL_BODY_BYTES, to_the_end, v1};
 use crate::actor::Actor;
 use crate::control::ControlPlane;
 use crate::failure::Failure;
@@ -40,7 +40,12 @@ async fn decide(State(control): State<Arc<ControlPlane>>, mut request: Request, 
         return Failure::Forbidden { message }.into_response();
     }
     request.extensions_mut().insert(actor);
-    next.run(request).await
+    if request.method().is_safe() {
+        return next.run(request).await;
+    }
+    let answered = to_the_end(next.run(request)).await;
+    answered
+        .unwrap_or_else(|| Failure::unavailable("the operation failed half-way; look at the record").into_response())
 }
 
 fn question(control: &ControlPlane, actor: &Actor, request: &Request) -> (AccessRequest, AuditRecord) {

@@ -10,7 +10,6 @@ mod enrol;
 mod home;
 mod login;
 mod logout;
-mod pending;
 mod sessions;
 mod step_up;
 
@@ -20,6 +19,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
+use model::record::RecordType;
 use model::seams::ReservedContext;
 use model::{Action, AppName, SessionId, Timestamp, TokenHash, UserId};
 use pip_identity::links::Links;
@@ -28,10 +28,12 @@ use pki::return_ticket::ReturnTicket;
 use pki::{KeyRing, Sealer};
 use serde::Serialize;
 
+pub(crate) use self::answers::problem;
 use self::answers::{json, page, see_other};
-use self::pending::Pending;
+use crate::actor::Actor;
 use crate::control::ControlPlane;
 use crate::failure::Failure;
+use crate::pending::Pending;
 
 /// How long a login transaction lives (ID-28).
 const TRANSACTION_LIFE: Duration = Duration::from_secs(600);
@@ -39,8 +41,14 @@ const TRANSACTION_LIFE: Duration = Duration::from_secs(600);
 const HANDOFF_LIFE: Duration = Duration::from_secs(30);
 /// How long recovery codes wait to be shown.
 const CODES_LIFE: Duration = Duration::from_secs(600);
-/// The most of each that wait at once.
-const MAX_WAITING: usize = 50_000;
+/// The most login transactions that wait at once; strangers begin them, and each may hold a target of 2 KiB.
+const MAX_TRANSACTIONS: usize = 20_000;
+/// The most hand-off codes that wait at once.
+const MAX_HANDOFFS: usize = 10_000;
+/// The most long targets that wait at once; strangers send them, and each may have 8 KiB.
+const MAX_PARKED: usize = 4_000;
+/// The most people who have not looked at their recovery codes yet.
+const MAX_CODES: usize = 1_000;
 
 /// What the pages are put together from.
 pub struct PortalParts {
@@ -80,8 +88,8 @@ pub struct Portal {
 struct Transaction {
     /// Where to go afterwards; `None`: the launchpad.
     ticket: Option<ReturnTicket>,
-    /// What is being confirmed; `None`: a sign-in.
-    step_up: Option<(AppName, Action)>,
+    /// What is being confirmed, and in which session; `None`: a sign-in.
+    step_up: Option<(SessionId, AppName, Action)>,
     /// The browser it began in, by its binding cookie on the auth host.
     browser: TokenHash,
 }
@@ -130,10 +138,10 @@ impl Portal {
             form_sealer: parts.form_sealer,
             assertion_keys: parts.assertion_keys,
             receipt_keys: parts.receipt_keys,
-            transactions: Pending::new(TRANSACTION_LIFE, MAX_WAITING),
-            handoffs: Pending::new(HANDOFF_LIFE, MAX_WAITING),
-            parked: Pending::new(TRANSACTION_LIFE, MAX_WAITING),
-            codes: Pending::new(CODES_LIFE, MAX_WAITING),
+            transactions: Pending::new(TRANSACTION_LIFE, MAX_TRANSACTIONS),
+            handoffs: Pending::new(HANDOFF_LIFE, MAX_HANDOFFS),
+            parked: Pending::new(TRANSACTION_LIFE, MAX_PARKED),
+            codes: Pending::new(CODES_LIFE, MAX_CODES),
         }
     }
 
@@ -148,30 +156,57 @@ impl Portal {
     /// Keeps a return target too long for a link (GW-12).
     pub(crate) fn park_target(&self, target: &str, now: Timestamp) -> Option<String> {
         let key = pki::random_token(self.control.ids.as_ref()).expose().to_owned();
-        self.parked.put(key.clone(), target.to_owned(), now).then_some(key)
+        self.parked.put(key.clone(), target.to_owned(), now);
+        Some(key)
     }
 
     pub(crate) async fn on_auth_host(&self, context: &ReservedContext, request: &Request<Bytes>) -> Response<Bytes> {
-        let is_post = request.method() == Method::POST;
-        match (is_post, request.uri().path()) {
-            (false, "/") => self.launchpad(context),
-            (false, "/login") => self.login_page(context, request),
-            (true, "/login/begin") => self.login_begin(context, request),
-            (true, "/login/finish") => self.login_finish(context, request).await,
-            (false, "/step-up") => self.step_up_page(context, request),
-            (true, "/step-up/begin") => self.step_up_begin(context, request).await,
-            (true, "/step-up/finish") => self.step_up_finish(context, request).await,
-            (false, "/setup") => self.enrol_page(request).await,
-            (false, path) if path.starts_with("/invite/") => self.enrol_page(request).await,
-            (true, "/enrol/begin") => self.enrol_begin(context, request).await,
-            (true, "/enrol/finish") => self.enrol_finish(context, request).await,
-            (false, "/enrol/codes") => self.recovery_codes(context),
-            (false, "/recover") => self.recover_page(),
-            (false, "/logout") => self.logout_page(context, "/logout"),
-            (true, "/logout") => self.logout(context, request).await,
-            (false, "/.well-known/countersign") => self.metadata(),
-            (false, "/.well-known/countersign/jwks.json") => jwks(&self.assertion_keys, context.now),
-            (false, "/.well-known/countersign/receipts/jwks.json") => jwks(&self.receipt_keys, context.now),
+        let path = request.uri().path();
+        match *request.method() {
+            Method::GET | Method::HEAD => self.page_on_auth_host(context, request, path).await,
+            Method::POST => self.step_on_auth_host(context, request, path).await,
+            _ => self.nothing_here(context),
+        }
+    }
+
+    /// Pages and documents. Only GET takes the recovery codes: HEAD would use them up unseen.
+    async fn page_on_auth_host(
+        &self,
+        context: &ReservedContext,
+        request: &Request<Bytes>,
+        path: &str,
+    ) -> Response<Bytes> {
+        match path {
+            "/" => self.launchpad(context),
+            "/login" => self.login_page(context, request),
+            "/step-up" => self.step_up_page(context, request),
+            "/setup" => self.enrol_page(request).await,
+            path if path.starts_with("/invite/") => self.enrol_page(request).await,
+            "/enrol/codes" if request.method() == Method::GET => self.recovery_codes(context, request),
+            "/recover" => self.recover_page(),
+            "/logout" => self.logout_page(context, "/logout"),
+            "/.well-known/countersign" => self.metadata(),
+            "/.well-known/countersign/jwks.json" => jwks(&self.assertion_keys, context.now),
+            "/.well-known/countersign/receipts/jwks.json" => jwks(&self.receipt_keys, context.now),
+            _ => self.nothing_here(context),
+        }
+    }
+
+    /// Steps of journeys; everything here may change something.
+    async fn step_on_auth_host(
+        &self,
+        context: &ReservedContext,
+        request: &Request<Bytes>,
+        path: &str,
+    ) -> Response<Bytes> {
+        match path {
+            "/login/begin" => self.login_begin(context, request),
+            "/login/finish" => self.login_finish(context, request).await,
+            "/step-up/begin" => self.step_up_begin(context, request).await,
+            "/step-up/finish" => self.step_up_finish(context, request).await,
+            "/enrol/begin" => self.enrol_begin(context, request).await,
+            "/enrol/finish" => self.enrol_finish(context, request).await,
+            "/logout" => self.logout(context, request).await,
             _ => self.nothing_here(context),
         }
     }
@@ -202,16 +237,41 @@ impl Portal {
         page(StatusCode::NOT_FOUND, notice.render())
     }
 
-    /// A new invitation (ID-4).
-    pub(crate) async fn invite(&self, user: UserId, by: &str) -> Result<ShownLink, Failure> {
-        let link = self.links.invite(user, by, None).await.map_err(enrol::link_failure)?;
+    /// A new invitation (ID-4), recorded before anybody sees it.
+    pub(crate) async fn invite(&self, actor: &Actor, user: UserId) -> Result<ShownLink, Failure> {
+        let link = self.links.invite(user, &actor.name, None).await.map_err(enrol::link_failure)?;
+        self.record_link(actor, &link, "invitation made").await?;
         Ok(self.shown(&format!("/invite/{}", link.row.id), &link))
     }
 
-    /// A new set-up link (ID-1).
+    /// A new set-up link (ID-1) that the process itself shows at its start; `by` is the command that does.
+    ///
+    /// # Errors
+    /// Somebody administers already, or the store or the log refuse.
     pub async fn set_up_link(&self, by: &str) -> Result<ShownLink, Failure> {
-        let link = self.links.set_up(None, by).await.map_err(enrol::link_failure)?;
+        let access = model::AccessId(self.control.ids.uuid_v7(self.control.now()));
+        self.set_up_link_for(&Actor { name: by.to_owned(), ..Actor::system(access) }).await
+    }
+
+    /// A new set-up link for somebody who asked, recorded before anybody sees it.
+    pub(crate) async fn set_up_link_for(&self, actor: &Actor) -> Result<ShownLink, Failure> {
+        let link = self.links.set_up(None, &actor.name).await.map_err(enrol::link_failure)?;
+        self.record_link(actor, &link, "set-up link made").await?;
         Ok(self.shown("/setup", &link))
+    }
+
+    async fn record_link(
+        &self,
+        actor: &Actor,
+        link: &pip_identity::links::IssuedLink,
+        text: &str,
+    ) -> Result<(), Failure> {
+        let mut record = self.control.actor_record(actor, RecordType::IdentityInvitation);
+        record.change.object_kind = Some("link");
+        record.change.object_id = Some(Arc::from(link.row.id.to_string()));
+        record.change.object_subject = link.row.user;
+        record.change.change = Some(Arc::from(text));
+        self.control.record(record).await
     }
 
     pub(crate) async fn links(&self) -> Result<Vec<ListedLink>, Failure> {

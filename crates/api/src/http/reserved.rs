@@ -11,12 +11,15 @@ use model::seams::ReservedContext;
 use model::{BoxFuture, Principal, ReservedService, Timestamp};
 use tower::ServiceExt;
 
-use super::{BODY_BYTES, Portal, assets, v1};
+use super::portal::problem;
+use super::{BODY_BYTES, Portal, assets, to_the_end, v1};
 use crate::actor::Actor;
 use crate::control::ControlPlane;
 
-/// The service doors call.
-pub struct ReservedEndpoints {
+/// The service doors call. Whatever began is carried to its end, also when the client hangs up.
+pub struct ReservedEndpoints(Arc<Endpoints>);
+
+struct Endpoints {
     portal: Arc<Portal>,
     api: Router,
 }
@@ -25,9 +28,11 @@ impl ReservedEndpoints {
     /// The endpoints over a control plane and its pages.
     pub fn new(control: Arc<ControlPlane>, portal: Arc<Portal>) -> Self {
         let api = v1::router(control, Arc::clone(&portal)).layer(axum::extract::DefaultBodyLimit::max(BODY_BYTES));
-        Self { portal, api }
+        Self(Arc::new(Endpoints { portal, api }))
     }
+}
 
+impl Endpoints {
     async fn answer(&self, request: Request<Bytes>) -> Response<Bytes> {
         let Some(context) = request.extensions().get::<ReservedContext>().cloned() else {
             return status(StatusCode::INTERNAL_SERVER_ERROR);
@@ -48,6 +53,10 @@ impl ReservedEndpoints {
         if !matches!(context.principal, Principal::User(_)) {
             return status(StatusCode::FORBIDDEN);
         }
+        if !request.method().is_safe() && !is_own_origin(&context, &request) {
+            let detail = "Changes through the browser come from our own pages. Use the command line elsewhere.";
+            return problem(StatusCode::FORBIDDEN, "origin_refused", detail);
+        }
         let actor = self.portal.actor(&context);
         request.extensions_mut().insert(actor);
         let (parts, body) = request.into_parts();
@@ -65,12 +74,22 @@ impl ReservedEndpoints {
 
 impl ReservedService for ReservedEndpoints {
     fn call(&self, request: Request<Bytes>) -> BoxFuture<'_, Response<Bytes>> {
-        Box::pin(self.answer(request))
+        let endpoints = Arc::clone(&self.0);
+        Box::pin(async move {
+            let answered = to_the_end(async move { endpoints.answer(request).await }).await;
+            answered.unwrap_or_else(|| status(StatusCode::INTERNAL_SERVER_ERROR))
+        })
     }
 
     fn park_target(&self, target: &str, now: Timestamp) -> Option<String> {
-        self.portal.park_target(target, now)
+        self.0.portal.park_target(target, now)
     }
+}
+
+/// Whether a request says that it comes from a page of this host; one that does not say is none (UI-24, ID-60).
+pub(crate) fn is_own_origin(context: &ReservedContext, request: &Request<Bytes>) -> bool {
+    let origin = request.headers().get(http::header::ORIGIN).and_then(|origin| origin.to_str().ok());
+    origin.is_some_and(|origin| origin.strip_prefix("https://") == Some(context.authority.as_str()))
 }
 
 /// An answer without a body.

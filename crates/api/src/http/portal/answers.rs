@@ -60,6 +60,12 @@ pub(crate) fn problem(code: StatusCode, name: &str, detail: &str) -> Response<By
     response
 }
 
+/// Something below does not answer. What exactly is for the operator's log: the reader may be a stranger.
+pub(crate) fn unavailable(failure: &crate::Failure) -> Response<Bytes> {
+    tracing::error!(%failure, "a step of a sign-in could not be carried out");
+    problem(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "This cannot be done right now. Try again in a minute.")
+}
+
 /// Adds a `Set-Cookie`.
 pub(crate) fn with_cookie(mut response: Response<Bytes>, cookie: &str) -> Response<Bytes> {
     if let Ok(mut value) = HeaderValue::try_from(cookie) {

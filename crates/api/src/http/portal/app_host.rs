@@ -1,28 +1,32 @@
 //! The reserved endpoints on app hosts (gateway.md §3.1): arriving from a sign-in, signing out, who am I, keys.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
-use model::TokenHash;
+use model::record::RecordType;
 use model::seams::ReservedContext;
+use model::{Principal, SessionId, TokenHash};
 
-use super::answers::{json, page, parameter, problem, see_other, with_cookie};
+use super::answers::{json, page, parameter, problem, see_other, unavailable, with_cookie};
 use super::{Portal, jwks};
 use crate::failure::Failure;
 
 impl Portal {
     pub(crate) async fn on_app_host(&self, context: &ReservedContext, request: &Request<Bytes>) -> Response<Bytes> {
-        let is_post = request.method() == Method::POST;
-        let path = request.uri().path();
-        match (is_post, path.strip_prefix("/.countersign/").unwrap_or_default()) {
-            (false, "handoff") => self.arrive(context, request).await,
+        let path = request.uri().path().strip_prefix("/.countersign/").unwrap_or_default();
+        let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
+        match path {
+            // Only GET: a HEAD of a link scanner would use the code up.
+            "handoff" if request.method() == Method::GET => self.arrive(context, request).await,
             // The door asks an anonymous visitor of `/` to sign in; one who is signed in is where they wanted to be.
-            (false, "login") => see_other("/"),
-            (false, "logout") => self.logout_page(context, "/.countersign/logout"),
-            (true, "logout") => self.logout(context, request).await,
-            (false, "session") => self.who_am_i(context),
-            (false, "step-up") => self.step_up_link(context, request),
-            (false, "jwks.json") => jwks(&self.assertion_keys, context.now),
-            (false, other) if other.starts_with("decision/") => self.own_decision(context, other).await,
+            "login" if is_read => see_other("/"),
+            "logout" if is_read => self.logout_page(context, "/.countersign/logout"),
+            "logout" if request.method() == Method::POST => self.logout(context, request).await,
+            "session" if is_read => self.who_am_i(context),
+            "step-up" if is_read => self.step_up_link(context, request),
+            "jwks.json" if is_read => jwks(&self.assertion_keys, context.now),
+            other if is_read && other.starts_with("decision/") => self.own_decision(context, other).await,
             _ => problem(StatusCode::NOT_FOUND, "not_found", "Nothing of ours is at this address."),
         }
     }
@@ -36,11 +40,30 @@ impl Portal {
         let Some(handoff) = handoff.filter(|h| h.authority == context.authority && h.browser == browser) else {
             return see_other("/");
         };
-        match self.bind(handoff.session, &context.host).await {
+        match self.carry_over(context, handoff.session).await {
             Ok(cookie) => with_cookie(see_other(&handoff.target), &cookie),
             Err(Failure::NotFound { .. } | Failure::Conflict { .. }) => see_other("/"),
-            Err(failure) => problem(StatusCode::SERVICE_UNAVAILABLE, "unavailable", &failure.to_string()),
+            Err(failure) => unavailable(&failure),
         }
+    }
+
+    /// The session's cookie for this host, recorded before the browser has it (AUD-7).
+    async fn carry_over(&self, context: &ReservedContext, id: SessionId) -> Result<String, Failure> {
+        let control = self.control();
+        let session = control.session_view.session(id, context.now);
+        let cookie = self.bind(id, &context.host).await?;
+        let mut actor = self.actor(context);
+        if let Some(session) = &session {
+            actor.principal = Principal::User(session.user);
+        }
+        actor.session = session;
+        let mut record = control.actor_record(&actor, RecordType::SessionCreated);
+        record.what.app = context.app.as_ref().map(|app| Arc::from(app.as_str()));
+        record.change.object_kind = Some("session");
+        record.change.object_id = Some(Arc::from(id.to_string()));
+        record.change.change = Some(Arc::from("signed in on another host by hand-off"));
+        control.record(record).await?;
+        Ok(cookie)
     }
 
     /// Who the app sees, for its own scripts.

@@ -10,10 +10,11 @@ use model::record::RecordType;
 use model::seams::ReservedContext;
 use pip_identity::links::LinkRefusal;
 use pip_identity::passkeys::{Enrolled, NewAdmin};
+use pip_identity::people::PeopleError;
 use pip_identity::store::LinkKind;
 
 use super::Portal;
-use super::answers::{json, page, parameter, problem, see_other, with_cookie};
+use super::answers::{json, page, parameter, see_other, unavailable, with_cookie};
 use super::login::{Begin, Finish, read, refused, start_over};
 use crate::actor::Actor;
 use crate::failure::Failure;
@@ -77,7 +78,7 @@ impl Portal {
         };
         match self.welcome(context, request, enrolled).await {
             Ok(cookie) => with_cookie(json(StatusCode::OK, &serde_json::json!({ "next": "/enrol/codes" })), &cookie),
-            Err(failure) => problem(StatusCode::SERVICE_UNAVAILABLE, "unavailable", &failure.to_string()),
+            Err(failure) => unavailable(&failure),
         }
     }
 
@@ -108,8 +109,12 @@ impl Portal {
         Ok(opened.cookie)
     }
 
-    /// Shown once; a reload leads on.
-    pub(super) fn recovery_codes(&self, context: &ReservedContext) -> Response<Bytes> {
+    /// Shown once; a reload leads on. A page of another site that sends people here must not use the one look up.
+    pub(super) fn recovery_codes(&self, context: &ReservedContext, request: &Request<Bytes>) -> Response<Bytes> {
+        let from = request.headers().get("sec-fetch-site").and_then(|site| site.to_str().ok());
+        if matches!(from, Some("cross-site" | "same-site")) {
+            return see_other("/");
+        }
         let codes = context.session.as_ref().and_then(|session| self.codes.take(&session.id, context.now));
         match codes {
             Some(codes) => page(StatusCode::OK, pages::RecoveryCodes { codes, next_url: "/".to_owned() }.render()),
@@ -134,6 +139,9 @@ impl Portal {
 
 /// A link that cannot be used: what it was, and what to do (ID-1, ID-4).
 fn refused_link(refusal: &LinkRefusal) -> Response<Bytes> {
+    if let LinkRefusal::People(error @ (PeopleError::Busy | PeopleError::Store(_))) = refusal {
+        return unavailable(&Failure::unavailable(error));
+    }
     let text = refusal.to_string();
     let command = text.contains("countersign admin setup-link").then(|| "countersign admin setup-link".to_owned());
     let mut sentence = text;

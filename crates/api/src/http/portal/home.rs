@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use http::{Response, StatusCode};
-use model::app::HostPattern;
+use model::app::{HostPattern, Route};
 use model::seams::ReservedContext;
 use model::{AccessRequest, Action, App, Effect, Facts, ResourceRef, Session};
 
@@ -40,28 +40,7 @@ impl Portal {
             return None;
         };
         let route = app.routes.iter().find(|route| route.path_prefix == "/").or_else(|| app.routes.last())?;
-        let mut facts = Facts::unknown();
-        facts.auth = session.auth_facts(&app.name, Action::HttpGet, context.now);
-        facts.session = session.session_facts(context.now);
-        facts.request.door = "http".to_owned();
-        facts.request.method = "GET".to_owned();
-        facts.request.host = host.clone();
-        facts.request.path = route.path_prefix.clone();
-        facts.request.original_path = route.path_prefix.clone();
-        facts.request.segments = segments(&route.path_prefix);
-        facts.request.route = route.name.to_string();
-        facts.request.epoch_secs = context.now.unix_secs();
-        (facts.request.minute_of_day, facts.request.weekday) = context.now.minute_and_weekday();
-        let question = AccessRequest {
-            principal: context.principal.clone(),
-            action: Action::HttpGet,
-            resource: ResourceRef { app: app.name.clone(), route: Some(route.name.clone()) },
-            facts,
-            is_public_path: false,
-            session_ends: Some(session.ends_at()),
-        };
-        let decision = self.control().published().pdp.decide(&question, context.now);
-        let hint = match decision.effect {
+        let hint = match self.effect(context, session, (app, route, host), Action::HttpGet) {
             Effect::Allow => None,
             Effect::StepUp => Some("Will ask for your passkey".to_owned()),
             Effect::Deny => return None,
@@ -70,6 +49,48 @@ impl Portal {
         let authority = if port == 443 { host.clone() } else { format!("{host}:{port}") };
         let url = format!("https://{authority}{}", route.path_prefix);
         Some(pages::Tile { title: app.title.clone(), host: host.clone(), url, hint })
+    }
+
+    /// Whether a person may learn that an app exists: somewhere in it the engine does not plainly refuse them (GW-16).
+    pub(super) fn may_know(&self, context: &ReservedContext, session: &Session, app: &App, action: Action) -> bool {
+        let host = app.hosts.first().map(ToString::to_string).unwrap_or_default();
+        let is_open = |route: &Route| {
+            [action, Action::HttpGet]
+                .iter()
+                .any(|action| self.effect(context, session, (app, route, &host), *action) != Effect::Deny)
+        };
+        app.routes.iter().any(is_open)
+    }
+
+    /// The engine's answer about the front of a route, as the person is now.
+    fn effect(
+        &self,
+        context: &ReservedContext,
+        session: &Session,
+        (app, route, host): (&App, &Route, &str),
+        action: Action,
+    ) -> Effect {
+        let mut facts = Facts::unknown();
+        facts.auth = session.auth_facts(&app.name, action, context.now);
+        facts.session = session.session_facts(context.now);
+        facts.request.door = "http".to_owned();
+        facts.request.method = "GET".to_owned();
+        facts.request.host = host.to_owned();
+        facts.request.path = route.path_prefix.clone();
+        facts.request.original_path = route.path_prefix.clone();
+        facts.request.segments = segments(&route.path_prefix);
+        facts.request.route = route.name.to_string();
+        facts.request.epoch_secs = context.now.unix_secs();
+        (facts.request.minute_of_day, facts.request.weekday) = context.now.minute_and_weekday();
+        let question = AccessRequest {
+            principal: context.principal.clone(),
+            action,
+            resource: ResourceRef { app: app.name.clone(), route: Some(route.name.clone()) },
+            facts,
+            is_public_path: false,
+            session_ends: Some(session.ends_at()),
+        };
+        self.control().published().pdp.decide(&question, context.now).effect
     }
 }
 

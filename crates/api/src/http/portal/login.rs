@@ -2,16 +2,19 @@
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
+use model::app::{App, Explain};
 use model::record::RecordType;
 use model::seams::ReservedContext;
 use model::{Principal, Timestamp, TokenHash};
-use pip_identity::passkeys::Refusal;
+use pip_identity::links::LinkRefusal;
+use pip_identity::passkeys::{PasskeyRefusal, Refusal};
 use pki::return_ticket::{ReturnTarget, ReturnTicket};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::answers::{json, page, parameter, problem, see_other, with_cookie};
+use super::answers::{json, page, parameter, problem, see_other, unavailable, with_cookie};
 use super::{Handoff, Portal, Transaction, bind_browser, restart};
+use crate::failure::Failure;
 
 /// What the script sends to begin a ceremony.
 #[derive(Deserialize)]
@@ -40,14 +43,7 @@ impl Portal {
         }
         let (browser, cookie) = bind_browser(self, context);
         let app_title = ticket.as_ref().and_then(|ticket| self.app_title(&ticket.authority));
-        let Some(transaction) = self.begin_transaction(Transaction { ticket, step_up: None, browser }, context.now)
-        else {
-            return problem(
-                StatusCode::SERVICE_UNAVAILABLE,
-                "too_many",
-                "Too many sign-ins are under way; try again in a minute.",
-            );
-        };
+        let transaction = self.begin_transaction(Transaction { ticket, step_up: None, browser }, context.now);
         let sign_in = pages::SignIn {
             app_title,
             notice: None,
@@ -87,7 +83,7 @@ impl Portal {
         let Some(transaction) = self.transactions.take(&body.transaction, context.now) else { return start_over() };
         let opened = match self.open_session(context, request, &signed_in).await {
             Ok(opened) => opened,
-            Err(failure) => return problem(StatusCode::SERVICE_UNAVAILABLE, "unavailable", &failure.to_string()),
+            Err(failure) => return unavailable(&failure),
         };
         let next = self.next_url(opened.session, transaction.ticket, context.now);
         with_cookie(json(StatusCode::OK, &serde_json::json!({ "next": next })), &opened.cookie)
@@ -105,23 +101,25 @@ impl Portal {
         (context.login_binding == Some(transaction.browser)).then_some((transaction.browser, body))
     }
 
-    pub(super) fn begin_transaction(&self, transaction: Transaction, now: Timestamp) -> Option<String> {
+    pub(super) fn begin_transaction(&self, transaction: Transaction, now: Timestamp) -> String {
         let id = pki::random_token(self.control.ids.as_ref()).expose().to_owned();
-        self.transactions.put(id.clone(), transaction, now).then_some(id)
+        self.transactions.put(id.clone(), transaction, now);
+        id
     }
 
     /// An unusable ticket is no error: the person lands on the launchpad.
     pub(super) fn open_ticket(&self, text: &str, now: Timestamp) -> Option<ReturnTicket> {
         let ticket = ReturnTicket::open(text, &self.return_sealer, now).ok()?;
         // Only hosts that are configured now are ever led to.
-        self.app_title(&ticket.authority).map(|_| ticket)
+        let published = self.control.published();
+        published.apps.iter().any(|app| is_served_at(app, &ticket.authority)).then_some(ticket)
     }
 
-    pub(super) fn app_title(&self, authority: &str) -> Option<String> {
-        let host = authority.rsplit_once(':').map_or(authority, |(host, _)| host);
+    /// The title of the app a stranger is on the way to; apps that explain nothing are not named (GW-16).
+    fn app_title(&self, authority: &str) -> Option<String> {
         let published = self.control.published();
-        let mut apps = published.apps.iter().filter(|app| !app.is_control_plane());
-        apps.find(|app| app.hosts.iter().any(|pattern| covers(pattern, host))).map(|app| app.title.clone())
+        let app = published.apps.iter().find(|app| is_served_at(app, authority))?;
+        (app.explain != Explain::None).then(|| app.title.clone())
     }
 
     pub(super) fn go_on(
@@ -142,9 +140,7 @@ impl Portal {
         };
         let code = pki::random_token(self.control.ids.as_ref());
         let handoff = Handoff { session, authority: ticket.authority.clone(), browser: ticket.binding, target };
-        if !self.handoffs.put(TokenHash::of(code.expose().as_bytes()), handoff, now) {
-            return "/".to_owned();
-        }
+        self.handoffs.put(TokenHash::of(code.expose().as_bytes()), handoff, now);
         format!("https://{}/.countersign/handoff?code={}", ticket.authority, code.expose())
     }
 
@@ -157,11 +153,18 @@ impl Portal {
         record.credential.kind = Some("passkey");
         record.credential.id = refusal.credential.as_deref().map(std::sync::Arc::from);
         record.decision.reason_text = Some(std::sync::Arc::from(refusal.why.code()));
-        record.change.change = Some(std::sync::Arc::from(format!("{what} failed: {}", refusal.why)));
+        // The code and not the sentence, which may name an address (AUD-40).
+        record.change.change = Some(std::sync::Arc::from(format!("{what} failed: {}", refusal.why.code())));
         if let Err(failure) = self.control.record(record).await {
             tracing::error!(%failure, "a failed sign-in could not be recorded");
         }
     }
+}
+
+/// Whether people reach this app at `authority`; never so for our own pages.
+pub(super) fn is_served_at(app: &App, authority: &str) -> bool {
+    let host = authority.rsplit_once(':').map_or(authority, |(host, _)| host);
+    !app.is_control_plane() && app.hosts.iter().any(|pattern| covers(pattern, host))
 }
 
 /// Whether a pattern names this host (GW-3).
@@ -194,9 +197,11 @@ pub(super) fn start_over() -> Response<Bytes> {
 
 /// A refused ceremony, with the one sentence of its check (ID-25).
 pub(super) fn refused(refusal: &Refusal) -> Response<Bytes> {
+    if is_store_error(&refusal.why) {
+        return unavailable(&Failure::unavailable(&refusal.why));
+    }
     let status = match refusal.why.code() {
         "throttled" => StatusCode::TOO_MANY_REQUESTS,
-        "directory" => StatusCode::SERVICE_UNAVAILABLE,
         _ => StatusCode::FORBIDDEN,
     };
     let mut detail = refusal.why.to_string();
@@ -205,6 +210,12 @@ pub(super) fn refused(refusal: &Refusal) -> Response<Bytes> {
     }
     detail.push('.');
     problem(status, refusal.why.code(), &detail)
+}
+
+/// Whether the database is at fault and not the person.
+fn is_store_error(why: &PasskeyRefusal) -> bool {
+    use pip_identity::people::PeopleError::{Busy, Store};
+    matches!(why, PasskeyRefusal::People(Busy | Store(_)) | PasskeyRefusal::Link(LinkRefusal::People(Busy | Store(_))))
 }
 
 /// For steps that need a session and have none.

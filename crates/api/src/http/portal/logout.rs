@@ -8,8 +8,10 @@ use model::SessionId;
 use model::seams::{Cause, ReservedContext};
 
 use super::Portal;
-use super::answers::{page, parameter, problem, see_other, with_cookie};
+use super::answers::{page, parameter, problem, see_other, unavailable, with_cookie};
+use crate::failure::Failure;
 use crate::http::cookies;
+use crate::http::reserved::is_own_origin;
 
 /// The longest token that is looked at.
 const MAX_TOKEN_BYTES: usize = 256;
@@ -51,13 +53,14 @@ impl Portal {
         let form = request.body();
         let control = self.control();
         let outcome = match parameter(form, "scope").as_deref() {
-            Some("everywhere") => control.end_sessions(&actor, session.user, Cause::SignedOut).await.map(|_| true),
+            Some("everywhere") => control.sign_out_everywhere(&actor, session).await,
             Some("one") => return self.end_one(context, form).await,
-            _ => control.end_session(&actor, session.id, Cause::SignedOut).await.map(|_| true),
+            _ => control.end_session(&actor, session.id, Cause::SignedOut).await.map(drop),
         };
         match outcome {
-            Ok(_) => self.after_sign_out(context),
-            Err(failure) => problem(StatusCode::SERVICE_UNAVAILABLE, "unavailable", &failure.to_string()),
+            // Not found: it ended between the door and here.
+            Ok(()) | Err(Failure::NotFound { .. }) => self.after_sign_out(context),
+            Err(failure) => unavailable(&failure),
         }
     }
 
@@ -69,8 +72,8 @@ impl Portal {
         let Some(target) = theirs.filter(|target| target.user == session.user) else { return see_other("/") };
         match self.control().end_session(&self.actor(context), target.id, Cause::SignedOut).await {
             Ok(_) if target.id == session.id => self.after_sign_out(context),
-            Ok(_) => see_other("/"),
-            Err(failure) => problem(StatusCode::SERVICE_UNAVAILABLE, "unavailable", &failure.to_string()),
+            Ok(_) | Err(Failure::NotFound { .. }) => see_other("/"),
+            Err(failure) => unavailable(&failure),
         }
     }
 
@@ -87,10 +90,8 @@ impl Portal {
     /// The page's own origin and a token of this session.
     fn is_own_post(&self, context: &ReservedContext, request: &Request<Bytes>) -> bool {
         let Some(session) = &context.session else { return false };
-        let origin = request.headers().get(http::header::ORIGIN).and_then(|origin| origin.to_str().ok());
-        let own = format!("https://{}", context.authority);
         let token = parameter(request.body(), "token").unwrap_or_default();
-        origin == Some(own.as_str()) && self.is_form_token(session.id, &token)
+        is_own_origin(context, request) && self.is_form_token(session.id, &token)
     }
 }
 

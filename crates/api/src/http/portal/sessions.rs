@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::{Request, header};
 use model::facts::recorded_network;
 use model::record::RecordType;
-use model::seams::ReservedContext;
+use model::seams::{Cause, ReservedContext};
 use model::session::Epochs;
 use model::{Principal, Session, SessionId};
 use pip_identity::passkeys::{Notice, SignedIn};
@@ -56,15 +56,33 @@ impl Portal {
         };
         let id = session.id;
         control.sessions.open(session).await?;
-        let (token, hash) = cookies::new_token(control.ids.as_ref());
-        control.sessions.bind_host(id, context.host.clone(), hash).await?;
+        let cookie = match self.bind_and_record(context, id, signed_in).await {
+            Ok(cookie) => cookie,
+            Err(failure) => {
+                // Nobody will ever hold a cookie of it; it must not stay open unrecorded.
+                control.sessions.end(id, Cause::SignedOut).await.ok();
+                return Err(failure);
+            }
+        };
         if let Some(old) = &context.session {
             // The browser had another sign-in on this host: it ends with the cookie it loses.
             let actor = self.actor(context);
-            control.end_session(&actor, old.id, model::seams::Cause::SignedOut).await.ok();
+            if let Err(failure) = control.end_session(&actor, old.id, Cause::SignedOut).await {
+                tracing::warn!(%failure, session = %old.id, "the sign-in that this one replaces did not end cleanly");
+            }
         }
-        self.record_sign_in(context, id, signed_in).await?;
-        Ok(Opened { session: id, cookie: cookies::set_session(&token) })
+        Ok(Opened { session: id, cookie })
+    }
+
+    async fn bind_and_record(
+        &self,
+        context: &ReservedContext,
+        session: SessionId,
+        signed_in: &SignedIn,
+    ) -> Result<String, Failure> {
+        let cookie = self.bind(session, &context.host).await?;
+        self.record_sign_in(context, session, signed_in).await?;
+        Ok(cookie)
     }
 
     /// A new cookie for a host; the host's earlier one lives ten seconds longer (GW-45).

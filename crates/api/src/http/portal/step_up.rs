@@ -8,8 +8,8 @@ use model::seams::ReservedContext;
 use model::session::StepUp;
 use model::{Action, ActionClass, App};
 
-use super::answers::{json, page, parameter, problem, see_other, with_cookie};
-use super::login::{Begin, Finish, refused, sign_in_first, start_over};
+use super::answers::{json, page, parameter, see_other, unavailable, with_cookie};
+use super::login::{Begin, Finish, is_served_at, refused, sign_in_first, start_over};
 use super::{Portal, Transaction, bind_browser};
 use crate::http::cookies;
 
@@ -18,19 +18,24 @@ impl Portal {
         let query = request.uri().query().unwrap_or_default();
         let Some(session) = &context.session else {
             // Sign in first, with the same way back; the door asks for the step-up again.
-            let ticket = parameter(query.as_bytes(), "rt").map(|rt| format!("/login?rt={rt}"));
-            return see_other(ticket.as_deref().unwrap_or("/login"));
+            let ticket = parameter(query.as_bytes(), "rt").filter(|rt| self.open_ticket(rt, context.now).is_some());
+            return see_other(&ticket.map_or("/login".to_owned(), |rt| format!("/login?rt={rt}")));
         };
         let app = parameter(query.as_bytes(), "app").and_then(|name| self.app(&name));
         let action: Option<Action> = parameter(query.as_bytes(), "action").and_then(|action| action.parse().ok());
         let (Some(app), Some(action)) = (app, action.filter(|action| action.class() != ActionClass::Portal)) else {
             return see_other("/");
         };
+        // A ticket of another app would lead there with a confirmation meant for this one.
         let ticket = parameter(query.as_bytes(), "rt").and_then(|rt| self.open_ticket(&rt, context.now));
+        let ticket = ticket.filter(|ticket| is_served_at(&app, &ticket.authority));
+        if ticket.is_none() && !self.may_know(context, session, &app, action) {
+            return see_other("/");
+        }
         let cancel_url = ticket.as_ref().map_or("/".to_owned(), |ticket| format!("https://{}/", ticket.authority));
         let (browser, cookie) = bind_browser(self, context);
-        let transaction = Transaction { ticket, step_up: Some((app.name.clone(), action)), browser };
-        let Some(transaction) = self.begin_transaction(transaction, context.now) else { return see_other("/") };
+        let transaction = Transaction { ticket, step_up: Some((session.id, app.name.clone(), action)), browser };
+        let transaction = self.begin_transaction(transaction, context.now);
         let directory = &self.control().published().directory;
         let identity = directory.users.get(&session.user).map_or_else(String::new, |user| user.email.clone());
         let step_up = pages::StepUp {
@@ -72,13 +77,16 @@ impl Portal {
             return refused(&refusal);
         }
         let Some(transaction) = self.transactions.take(&body.transaction, context.now) else { return start_over() };
-        let Some((app, action)) = transaction.step_up else { return start_over() };
+        // What was confirmed was confirmed by the session that read the page.
+        let Some((_, app, action)) = transaction.step_up.filter(|(of, ..)| *of == session.id) else {
+            return start_over();
+        };
         match self.note_step_up(context, session.id, StepUp { app, action, at: context.now }).await {
             Ok(cookie) => {
                 let next = self.next_url(session.id, transaction.ticket, context.now);
                 with_cookie(json(StatusCode::OK, &serde_json::json!({ "next": next })), &cookie)
             }
-            Err(failure) => problem(StatusCode::SERVICE_UNAVAILABLE, "unavailable", &failure.to_string()),
+            Err(failure) => unavailable(&failure),
         }
     }
 

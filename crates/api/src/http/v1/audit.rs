@@ -69,13 +69,10 @@ pub(crate) async fn tail(
         }
         None => None,
     };
-    if from.is_none() {
-        control.record_query(&actor, &format!("tail [{}]", control.query_words(&filters))).await?;
-    }
-    let query = control.parse_query(&filters)?;
-    let mut tail = control.follow(&actor, query, from)?;
+    let mut tail = control.follow(&actor, &filters, from).await?;
     let items = tokio::time::timeout(TAIL_WAIT, tail.next()).await.ok().flatten().unwrap_or_default();
     let items: Vec<String> = items.iter().map(item).collect();
+    control.will_go_on(&actor, &filters, tail.next_seq());
     Ok(json(format!("{{\"next\":{},\"items\":[{}]}}", tail.next_seq(), items.join(","))))
 }
 

@@ -5,10 +5,9 @@ use std::sync::Arc;
 
 use axum::extract::{Path, Query, State};
 use axum::{Extension, Json as Answer};
+use model::UserEntry;
 use model::directory::GroupId;
-use model::record::RecordType;
 use model::seams::Revocation;
-use model::{UserEntry, UserId};
 use pip_identity::people::{LastAdmin, NewUser};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -122,8 +121,7 @@ pub(crate) async fn invite(
     Json(body): Json<InviteBody>,
 ) -> Result<(http::StatusCode, Answer<Value>), Failure> {
     let user = control.user(&body.user)?;
-    let link = portal.invite(user.id, &actor.name).await?;
-    record_link(&control, &actor, &link.id, Some(user.id), "invitation made").await?;
+    let link = portal.invite(&actor, user.id).await?;
     let answer =
         json!({ "id": link.id, "user": user.email, "url": link.url, "expires": link.expires, "mailed": false });
     Ok((http::StatusCode::CREATED, Answer(answer)))
@@ -131,33 +129,16 @@ pub(crate) async fn invite(
 
 /// A new set-up link for the first administrator (ID-1).
 pub(crate) async fn set_up_link(
-    State(control): State<Arc<ControlPlane>>,
     State(portal): State<Arc<Portal>>,
     Extension(actor): Extension<Actor>,
 ) -> Result<(http::StatusCode, Answer<Value>), Failure> {
-    let link = portal.set_up_link(&actor.name).await?;
-    record_link(&control, &actor, &link.id, None, "set-up link made").await?;
+    let link = portal.set_up_link_for(&actor).await?;
     let answer = json!({ "id": link.id, "url": link.url, "expires": link.expires, "mailed": false });
     Ok((http::StatusCode::CREATED, Answer(answer)))
 }
 
 pub(crate) async fn links(State(portal): State<Arc<Portal>>) -> Result<Answer<Value>, Failure> {
     Ok(Answer(json!({ "links": portal.links().await? })))
-}
-
-async fn record_link(
-    control: &ControlPlane,
-    actor: &Actor,
-    id: &str,
-    user: Option<UserId>,
-    text: &str,
-) -> Result<(), Failure> {
-    let mut record = control.actor_record(actor, RecordType::IdentityInvitation);
-    record.change.object_kind = Some("link");
-    record.change.object_id = Some(Arc::from(id));
-    record.change.object_subject = user;
-    record.change.change = Some(Arc::from(text));
-    control.record(record).await
 }
 
 fn view(control: &ControlPlane, user: &UserEntry) -> Value {
