@@ -1,0 +1,163 @@
+//! Every route that changes something leaves a record of its own (AUD-7), and no record holds an address in the clear.
+
+use std::collections::BTreeSet;
+
+use http::StatusCode;
+use model::record::RecordType;
+use serde_json::{Value, json};
+
+use crate::authorisation::routes;
+use crate::world::{APPS, World, has_text};
+
+/// What is called in turn on the local socket, the route it stands for, and the records it must leave.
+fn changes() -> Vec<(&'static str, &'static str, String, Value, &'static [&'static str])> {
+    let files: Vec<Value> = APPS.iter().map(|(name, text)| json!({ "name": name, "text": text })).collect();
+    let user = "/api/v1/users/bob@corp.test";
+    let member = "/api/v1/groups/ops/members/bob@corp.test";
+    vec![
+        ("POST", "/api/v1/groups", "/api/v1/groups".into(), json!({ "id": "ops" }), &["identity.group_changed"]),
+        (
+            "POST",
+            "/api/v1/users",
+            "/api/v1/users".into(),
+            json!({ "email": "bob@corp.test", "name": "Bob" }),
+            &["identity.user_created"],
+        ),
+        (
+            "POST",
+            "/api/v1/invites",
+            "/api/v1/invites".into(),
+            json!({ "user": "bob@corp.test" }),
+            &["identity.invitation"],
+        ),
+        ("PUT", "/api/v1/groups/{id}/members/{who}", member.into(), Value::Null, &["identity.membership_changed"]),
+        ("DELETE", "/api/v1/groups/{id}/members/{who}", member.into(), Value::Null, &["identity.membership_changed"]),
+        ("POST", "/api/v1/users/{who}/disable", format!("{user}/disable"), Value::Null, &["identity.user_disabled"]),
+        ("POST", "/api/v1/users/{who}/enable", format!("{user}/enable"), Value::Null, &["identity.user_changed"]),
+        (
+            "POST",
+            "/api/v1/sessions/revoke",
+            "/api/v1/sessions/revoke".into(),
+            json!({ "user": "bob@corp.test" }),
+            &["session.revoked"],
+        ),
+        ("DELETE", "/api/v1/users/{who}", user.into(), Value::Null, &["identity.user_deleted"]),
+        ("DELETE", "/api/v1/groups/{id}", "/api/v1/groups/ops".into(), Value::Null, &["identity.group_changed"]),
+        (
+            "POST",
+            "/api/v1/config/apply",
+            "/api/v1/config/apply".into(),
+            json!({ "files": files }),
+            &["config.applied", "policy.published"],
+        ),
+        (
+            "POST",
+            "/api/v1/config/apply",
+            "/api/v1/config/apply".into(),
+            json!({ "files": [{ "name": "x.yaml", "text": "kind: Nothing" }] }),
+            &["config.refused"],
+        ),
+        // Last: without an administrator there is a set-up link to make.
+        (
+            "DELETE",
+            "/api/v1/users/{who}",
+            "/api/v1/users/carol@corp.test?force=true".into(),
+            Value::Null,
+            &["identity.user_deleted"],
+        ),
+        ("POST", "/api/v1/setup-link", "/api/v1/setup-link".into(), json!({}), &["identity.invitation"]),
+    ]
+}
+
+/// Not GET, and yet nothing changes: the decision that let it through is its record.
+const CHANGES_NOTHING: &[(&str, &str)] = &[("POST", "/api/v1/config/check")];
+
+#[tokio::test]
+async fn every_changing_route_leaves_a_decision_and_a_record_of_its_own() {
+    let world = World::new().await;
+    let mut walked: BTreeSet<(String, String)> =
+        CHANGES_NOTHING.iter().map(|(method, path)| ((*method).to_owned(), (*path).to_owned())).collect();
+    for (method, route, path, body, kinds) in changes() {
+        let from = world.recorder.records().len();
+        let answer = world.local(method, &path, &body).await;
+        let is_refused = kinds.contains(&"config.refused");
+        assert_eq!(answer.status.is_success(), !is_refused, "{method} {path}: {} {}", answer.status, answer.body);
+        let records = world.recorder.records();
+        assert_eq!(records[from].kind, RecordType::AccessDecision, "{method} {path}");
+        let left: BTreeSet<&str> = world.kinds_since(from).into_iter().collect();
+        assert!(kinds.iter().all(|kind| left.contains(kind)), "{method} {path}: {left:?}, expected {kinds:?}");
+        walked.insert((method.to_owned(), route.to_owned()));
+    }
+    let changing: BTreeSet<(String, String)> = routes().into_iter().filter(|(method, _)| method != "GET").collect();
+    assert_eq!(walked, changing, "every changing route of the router, and no other, is walked");
+    assert!(!has_text(&world.recorder.records(), "@corp.test"), "a record names an address in the clear");
+    let strict =
+        world.recorder.durabilities().into_iter().all(|durability| durability == model::seams::Durability::Strict);
+    assert!(strict, "administrative records wait for the disk (AUD-17)");
+}
+
+#[tokio::test]
+async fn a_change_without_a_kept_decision_is_not_made() {
+    let world = World::new().await;
+    world.recorder.fail(true);
+    let answer = world.local("POST", "/api/v1/groups", &json!({ "id": "ops" })).await;
+    assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert!(!world.control.published().directory.groups.contains_key(&model::GroupId::new("ops")));
+}
+
+#[tokio::test]
+async fn the_set_up_link_that_a_start_prints_is_recorded_too() {
+    let world = World::new().await;
+    world.local("DELETE", "/api/v1/users/carol@corp.test?force=true", &Value::Null).await;
+    let from = world.recorder.records().len();
+    world.portal.set_up_link("countersign serve").await.unwrap();
+    assert_eq!(world.kinds_since(from), ["identity.invitation"]);
+}
+
+#[tokio::test]
+async fn applying_what_is_live_already_is_recorded_again() {
+    let world = World::new().await;
+    let files: Vec<Value> = APPS.iter().map(|(name, text)| json!({ "name": name, "text": text })).collect();
+    for is_new in [true, false] {
+        let from = world.recorder.records().len();
+        let answer = world.local("POST", "/api/v1/config/apply", &json!({ "files": files })).await;
+        assert_eq!(answer.json()["new"], is_new);
+        assert!(world.kinds_since(from).contains(&"config.applied"), "new: {is_new}");
+    }
+}
+
+#[tokio::test]
+async fn a_question_is_recorded_without_the_name_it_asked_for() {
+    let world = World::new().await;
+    let known = world.local("GET", "/api/v1/audit/records?who=alice@corp.test&ip=192.0.2.9", &Value::Null).await;
+    assert_eq!(known.status, StatusCode::OK, "{}", known.body);
+    let words = |name: &str, value: &str| world.control.query_words(&[(name.to_owned(), value.to_owned())]);
+    assert_eq!(words("who", "Mallory Smith"), "who=***");
+    assert_eq!(words("who", "mallory@corp.test"), "who=***");
+    let records = world.recorder.of_type(RecordType::AuditQuery);
+    assert_eq!(records.len(), 1);
+    for secret in ["alice", "192.0.2.9"] {
+        assert!(!has_text(&records, secret), "{records:?}");
+    }
+}
+
+#[tokio::test]
+async fn reading_the_log_from_a_number_of_ones_own_choice_does_not_avoid_the_record() {
+    let world = World::new().await;
+    let asked = || world.recorder.of_type(RecordType::AuditQuery).len();
+    let follow = |from: Option<u64>| {
+        let actor = api::Actor::local_operator(model::AccessId(uuid::Uuid::from_u128(2)));
+        let control = std::sync::Arc::clone(&world.control);
+        async move { control.follow(&actor, &[], from).await.map(drop) }
+    };
+    follow(None).await.unwrap();
+    assert_eq!(asked(), 1);
+    follow(Some(0)).await.unwrap();
+    assert_eq!(asked(), 2, "`from` alone must not count as going on");
+    let actor = api::Actor::local_operator(model::AccessId(uuid::Uuid::from_u128(3)));
+    world.control.will_go_on(&actor, &[], 0);
+    follow(Some(0)).await.unwrap();
+    assert_eq!(asked(), 2, "going on where the last answer ended is the same question");
+    follow(Some(0)).await.unwrap();
+    assert_eq!(asked(), 3, "and only once");
+}

@@ -1,0 +1,367 @@
+//! A control plane with an administrator, a person and two apps; no doors, no sockets.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Mutex};
+
+use api::control::{assemble, check_files};
+use api::http::{Portal, PortalParts, ReservedEndpoints, local_router};
+use api::{ApiSettings, ControlPlane, ControlPlaneParts, DoorControl, Published};
+use arc_swap::ArcSwap;
+use audit::log::MIN_SEGMENT_BYTES;
+use audit::{AuditLog, DailyKeyStore, Day, KeyStoreError, LogConfig, LogSeams, SealKey, SubjectKeys};
+use axum::Router;
+use axum::body::Body;
+use bytes::Bytes;
+use config::SourceFile;
+use http::{Method, Request, Response, StatusCode, header};
+use http_body_util::BodyExt;
+use model::record::{AuditRecord, RecordType};
+use model::seams::ReservedContext;
+use model::{
+    AccessId, App, AppName, Clock, DecisionId, Ids, Principal, ReservedService, Session, SessionControl, SessionId,
+    SessionView, TokenHash, UserId, UserState,
+};
+use pip_identity::links::Links;
+use pip_identity::memory::MemoryStore;
+use pip_identity::passkeys::{Passkeys, RelyingParty};
+use pip_identity::store::{DirectoryChange, GroupRow, MembershipRow, MembershipSource, Origin, UserRow};
+use pip_identity::throttle::Throttle;
+use pip_identity::{DirectoryStore, People};
+use pki::return_ticket::{PURPOSE, ReturnTarget, ReturnTicket};
+use pki::{Kek, KeyRing, Sealer, SigningKey};
+use serde_json::Value;
+use store::Store;
+use testkit::{FakeRecorder, FakeSessionControl, FakeSessions, SeqIds, SimClock};
+use tower::ServiceExt;
+use uuid::Uuid;
+
+pub(crate) const AUTH: &str = "auth.test";
+pub(crate) const ALICE: UserId = UserId(Uuid::from_u128(0xA11CE));
+pub(crate) const CAROL: UserId = UserId(Uuid::from_u128(0xCA201));
+
+/// An app anybody in `staff` may open, and one that nobody may and that says nothing of itself.
+pub(crate) const APPS: &[(&str, &str)] = &[
+    (
+        "wiki.yaml",
+        "apiVersion: countersign/v1\nkind: App\nmetadata:\n  name: wiki\nspec:\n  title: Wiki\n  hosts: [wiki.test]\n  sensitivity: low\n  label: internal\n  upstreams:\n    main:\n      targets: [\"http://127.0.0.1:8081\"]\n",
+    ),
+    (
+        "vault.yaml",
+        "apiVersion: countersign/v1\nkind: App\nmetadata:\n  name: vault\nspec:\n  title: Merger Papers\n  hosts: [vault.test]\n  explain: none\n  sensitivity: critical\n  label: restricted\n  upstreams:\n    main:\n      targets: [\"http://127.0.0.1:8082\"]\n",
+    ),
+    (
+        "wiki.cedar",
+        "@id(\"staff\")\npermit (principal in Group::\"staff\", action in Action::\"http\", resource in App::\"wiki\");\n",
+    ),
+];
+
+pub(crate) struct World {
+    pub(crate) clock: Arc<SimClock>,
+    pub(crate) ids: Arc<SeqIds>,
+    pub(crate) recorder: Arc<FakeRecorder>,
+    pub(crate) sessions: Arc<FakeSessions>,
+    pub(crate) session_control: Arc<FakeSessionControl>,
+    pub(crate) doors: Arc<Doors>,
+    pub(crate) control: Arc<ControlPlane>,
+    pub(crate) portal: Arc<Portal>,
+    pub(crate) endpoints: Arc<ReservedEndpoints>,
+    pub(crate) local: Router,
+    pub(crate) return_sealer: Arc<Sealer>,
+    _folder: tempfile::TempDir,
+}
+
+/// Doors that remember the newest version.
+#[derive(Default)]
+pub(crate) struct Doors(Mutex<Vec<u64>>);
+
+impl Doors {
+    /// Directory versions in the order they were published.
+    pub(crate) fn published(&self) -> Vec<u64> {
+        self.0.lock().unwrap().clone()
+    }
+}
+
+impl DoorControl for Doors {
+    fn publish(&self, published: &Published) {
+        self.0.lock().unwrap().push(published.directory.version);
+    }
+
+    fn is_covered(&self, _: &str) -> bool {
+        true
+    }
+}
+
+#[derive(Default)]
+struct Keys(Mutex<BTreeMap<Day, [u8; 32]>>);
+
+impl SubjectKeys for Keys {
+    fn key_for(&self, _: &UserId) -> Option<SealKey> {
+        None
+    }
+}
+
+impl DailyKeyStore for Keys {
+    fn load(&self) -> Result<Vec<(Day, SealKey)>, KeyStoreError> {
+        Ok(self.0.lock().unwrap().iter().map(|(day, key)| (*day, SealKey::new(*key))).collect())
+    }
+
+    fn save(&self, day: Day, key: &SealKey) -> Result<(), KeyStoreError> {
+        self.0.lock().unwrap().insert(day, *key.bytes());
+        Ok(())
+    }
+
+    fn destroy(&self, day: Day) -> Result<(), KeyStoreError> {
+        self.0.lock().unwrap().remove(&day);
+        Ok(())
+    }
+}
+
+impl World {
+    pub(crate) async fn new() -> Self {
+        Self::with(|control| control).await
+    }
+
+    /// With another control of sessions around the fake one.
+    pub(crate) async fn with<C: SessionControl + 'static>(
+        wrap: impl FnOnce(Arc<FakeSessionControl>) -> Arc<C>,
+    ) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let (clock, ids) = (Arc::<SimClock>::default(), Arc::new(SeqIds::seeded(7)));
+        let people = people(&clock, &ids).await;
+        let sessions = Arc::<FakeSessions>::default();
+        let session_control = Arc::new(FakeSessionControl::new(Arc::clone(&sessions), Arc::clone(&clock)));
+        let recorder = Arc::<FakeRecorder>::default();
+        let doors = Arc::<Doors>::default();
+        let groups = BTreeSet::from(["staff".to_owned(), "admins".to_owned()]);
+        let checked =
+            check_files(&files(APPS), AUTH, &|_| true, &groups).unwrap_or_else(|failure| panic!("{failure:?}"));
+        let (apps, policies) = checked.parts();
+        let control = ControlPlane::new(ControlPlaneParts {
+            settings: ApiSettings {
+                auth_url: format!("https://{AUTH}"),
+                auth_host: AUTH.to_owned(),
+                public_port: 443,
+                session_idle: model::session::IDLE_DEFAULT,
+                session_absolute: model::session::ABSOLUTE_DEFAULT,
+            },
+            people: Arc::clone(&people),
+            sessions: wrap(Arc::clone(&session_control)),
+            session_view: Arc::clone(&sessions) as Arc<dyn SessionView>,
+            configs: Arc::new(Store::open(&folder.path().join("state.db"), clock.now()).await.unwrap()),
+            log: log(folder.path(), &clock, &ids),
+            recorder: Arc::clone(&recorder) as Arc<dyn model::Recorder>,
+            doors: Arc::clone(&doors) as Arc<dyn DoorControl>,
+            published: assemble(0, apps, policies, people.directory()).unwrap(),
+            clock: Arc::clone(&clock) as Arc<dyn Clock>,
+            ids: Arc::clone(&ids) as Arc<dyn Ids>,
+        });
+        let kek = Kek::from_bytes(&[1; pki::seal::KEK_BYTES]).unwrap();
+        let return_sealer = Arc::new(kek.sealer(PURPOSE).unwrap());
+        let ring =
+            |owner| Arc::new(ArcSwap::from_pointee(KeyRing::new(SigningKey::generate(owner).unwrap(), clock.now())));
+        let rp = RelyingParty::new(AUTH, "Countersign", &[format!("https://{AUTH}")]).unwrap();
+        let portal = Arc::new(Portal::new(PortalParts {
+            control: Arc::clone(&control),
+            passkeys: Arc::new(Passkeys::new(Arc::clone(&people), Arc::new(Throttle::new()), rp)),
+            links: Links::new(people),
+            return_sealer: Arc::clone(&return_sealer),
+            form_sealer: kek.sealer("form-token").unwrap(),
+            assertion_keys: ring("assertion"),
+            receipt_keys: ring("receipt"),
+        }));
+        let endpoints = Arc::new(ReservedEndpoints::new(Arc::clone(&control), Arc::clone(&portal)));
+        let local = local_router(Arc::clone(&control), Arc::clone(&portal));
+        Self {
+            clock,
+            ids,
+            recorder,
+            sessions,
+            session_control,
+            doors,
+            control,
+            portal,
+            endpoints,
+            local,
+            return_sealer,
+            _folder: folder,
+        }
+    }
+
+    /// A live session of a person.
+    pub(crate) fn session(&self, user: UserId, n: u128) -> Arc<Session> {
+        let session = testkit::session(SessionId(Uuid::from_u128(n)), user, self.clock.now());
+        self.sessions.open(session.clone());
+        Arc::new(session)
+    }
+
+    /// What a door says about a request on `host`; an app host when it serves one of the apps.
+    pub(crate) fn context(&self, host: &str, session: Option<&Arc<Session>>, browser: Option<u8>) -> ReservedContext {
+        let now = self.clock.now();
+        let app = host.strip_suffix(".test").filter(|name| *name != "auth").map(AppName::new);
+        ReservedContext {
+            access_id: AccessId(self.ids.uuid_v7(now)),
+            decision_id: DecisionId(self.ids.uuid_v7(now)),
+            trace_id: Arc::from("00000000000000000000000000000001"),
+            principal: session.map_or(Principal::Anonymous, |session| Principal::User(session.user)),
+            session: session.cloned(),
+            login_binding: browser.map(browser_hash),
+            host: host.to_owned(),
+            authority: host.to_owned(),
+            client: SocketAddr::from((Ipv4Addr::new(192, 0, 2, 1), 50_000)),
+            app,
+            now,
+        }
+    }
+
+    /// A request through a door that let it pass.
+    pub(crate) async fn call(&self, context: ReservedContext, request: http::request::Builder, body: &str) -> Answer {
+        let mut request = request.body(Bytes::from(body.to_owned())).unwrap();
+        request.extensions_mut().insert(context);
+        Answer::of(self.endpoints.call(request).await)
+    }
+
+    pub(crate) async fn get(&self, context: ReservedContext, path: &str) -> Answer {
+        self.call(context, Request::get(path), "").await
+    }
+
+    /// A request on the local socket.
+    pub(crate) async fn local(&self, method: &str, path: &str, body: &Value) -> Answer {
+        let response = self.local.clone().oneshot(local_request(method, path, body)).await.unwrap();
+        let (parts, body) = response.into_parts();
+        let body = body.collect().await.unwrap().to_bytes();
+        Answer::of(Response::from_parts(parts, body))
+    }
+
+    /// The records beside decisions that were kept since `from`.
+    pub(crate) fn kinds_since(&self, from: usize) -> Vec<&'static str> {
+        let records = self.recorder.records();
+        records[from..].iter().filter(|r| r.kind != RecordType::AccessDecision).map(|r| r.kind.as_str()).collect()
+    }
+
+    /// A ticket as the door of `host` seals it for a browser.
+    pub(crate) fn ticket(&self, host: &str, browser: u8, target: &str) -> String {
+        let ticket = ReturnTicket {
+            authority: host.to_owned(),
+            target: ReturnTarget::Inline(target.to_owned()),
+            binding: browser_hash(browser),
+            created: self.clock.now(),
+        };
+        ticket.seal(&self.return_sealer, self.ids.as_ref()).unwrap()
+    }
+
+    pub(crate) fn user_state(&self, user: UserId) -> UserState {
+        self.control.published().directory.users[&user].state
+    }
+}
+
+pub(crate) fn local_request(method: &str, path: &str, body: &Value) -> Request<Body> {
+    Request::builder()
+        .method(Method::from_bytes(method.as_bytes()).unwrap())
+        .uri(path)
+        .header(header::CONTENT_TYPE, "application/json")
+        .body(Body::from(serde_json::to_vec(body).unwrap()))
+        .unwrap()
+}
+
+/// The hash of the login-binding cookie of browser `n`.
+pub(crate) fn browser_hash(n: u8) -> TokenHash {
+    TokenHash::of(&[n])
+}
+
+/// An answer, easy to look at.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) location: String,
+    pub(crate) sets_session: bool,
+    pub(crate) body: String,
+}
+
+impl Answer {
+    fn of(response: Response<Bytes>) -> Self {
+        let header =
+            |name| response.headers().get(name).map(|value: &http::HeaderValue| value.to_str().unwrap().to_owned());
+        let mut cookies = response.headers().get_all(header::SET_COOKIE).iter();
+        Self {
+            status: response.status(),
+            location: header(header::LOCATION).unwrap_or_default(),
+            sets_session: cookies.any(|cookie| cookie.as_bytes().starts_with(b"__Host-countersign=")),
+            body: String::from_utf8_lossy(response.body()).into_owned(),
+        }
+    }
+
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.body))
+    }
+}
+
+pub(crate) fn files(texts: &[(&str, &str)]) -> Vec<SourceFile> {
+    texts.iter().map(|(name, text)| SourceFile { name: (*name).to_owned(), text: (*text).to_owned() }).collect()
+}
+
+/// alice in `staff`, carol in `admins`; both have enrolled.
+async fn people(clock: &Arc<SimClock>, ids: &Arc<SeqIds>) -> Arc<People> {
+    let store = Arc::new(MemoryStore::new());
+    let group = |id: &str| model::GroupId::new(id);
+    let mut changes = Vec::new();
+    for name in ["staff", "admins"] {
+        changes.push(DirectoryChange::PutGroup(GroupRow {
+            id: group(name),
+            title: name.to_owned(),
+            parents: BTreeSet::new(),
+            origin: Origin::Local,
+            membership: MembershipSource::External,
+        }));
+    }
+    for (id, name, of) in [(ALICE, "alice", "staff"), (CAROL, "carol", "admins")] {
+        changes.push(DirectoryChange::PutUser(UserRow {
+            id,
+            email: format!("{name}@corp.test"),
+            name: name.to_owned(),
+            state: UserState::Active,
+            is_external: false,
+            created_at: clock.now(),
+            epoch: 1,
+            tags: BTreeMap::new(),
+            origin: Origin::Local,
+            handle: [name.len() as u8 ^ name.as_bytes()[0]; pip_identity::store::USER_HANDLE_BYTES],
+        }));
+        changes.push(DirectoryChange::PutMembership(MembershipRow {
+            group: group(of),
+            user: id,
+            source: MembershipSource::External,
+        }));
+    }
+    let version = store.load().await.unwrap().version;
+    store.apply(Some(version), changes).await.unwrap();
+    Arc::new(People::load(store, clock.clone(), ids.clone()).await.unwrap())
+}
+
+fn log(folder: &std::path::Path, clock: &Arc<SimClock>, ids: &Arc<SeqIds>) -> Arc<AuditLog> {
+    let keys = Arc::<Keys>::default();
+    let seams = LogSeams { clock: clock.clone(), ids: ids.clone(), subject_keys: keys.clone(), daily_keys: keys };
+    let config = LogConfig {
+        segment_bytes: MIN_SEGMENT_BYTES,
+        reserves: 0,
+        ..LogConfig::new(folder.join("audit"), "test/local".to_owned())
+    };
+    Arc::new(AuditLog::open(&config, seams).unwrap().0)
+}
+
+/// The action the doors ask for: the first route of the built-in app that has prefix and method, as they are sorted.
+pub(crate) fn action_of(apps: &[Arc<App>], method: &str, path: &str) -> (model::Action, model::RouteName) {
+    let app = apps.iter().find(|app| app.is_control_plane()).unwrap();
+    let has_prefix = |prefix: &str| {
+        prefix == "/" || path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    let fits = |route: &&model::Route| {
+        has_prefix(&route.path_prefix) && route.methods.as_ref().is_none_or(|methods| methods.contains(method))
+    };
+    let route = app.routes.iter().find(fits).unwrap();
+    (route.action.unwrap(), route.name.clone())
+}
+
+pub(crate) fn has_text(records: &[AuditRecord], needle: &str) -> bool {
+    records.iter().any(|record| format!("{:?}", record.change).contains(needle))
+}
