@@ -30,8 +30,7 @@ impl ControlSocket {
     /// A running server answers on it, or the system refuses.
     pub async fn open(path: &Path) -> Result<Self> {
         remove_stale(path).await?;
-        let listener =
-            bind_private(path).with_context(|| format!("cannot open the socket `{}`", path.display()))?;
+        let listener = bind_private(path).with_context(|| format!("cannot open the socket `{}`", path.display()))?;
         // From the kernel and not from the file, which somebody else may have put in its place by now.
         let owner = UnixStream::pair()?.0.peer_cred()?.uid();
         Ok(Self { listener, path: path.to_owned(), owner })
