@@ -293,6 +293,11 @@ impl Opened {
         let actor = Actor::system(AccessId(self.ids.uuid_v7(now)));
         let mut record = actor.record(RecordType::SystemStart, now, &control.published().directory);
         record.change.change = Some(Arc::from(format!("countersign {} started", env!("CARGO_PKG_VERSION"))));
+        // Also when the process died between keeping a configuration and recording it, this says what is in force.
+        let published = control.published();
+        record.pins.config_version = Some(published.config_version);
+        record.pins.policy_set_hash = Some(published.policies.policy_hash());
+        record.pins.schema_hash = Some(published.policies.schema_hash());
         self.log.append(record, Durability::Strict).await?;
         if let Some(checked) = checked {
             control.resume(&actor, &checked).await?;
