@@ -30,6 +30,7 @@ use self::stage::{AUTH_HOST, PAYROLL_HOST, Stage, WIKI_HOST};
 use self::tour::step::Outcome;
 use crate::cli::Global;
 use crate::output;
+use crate::say;
 use crate::system::SystemIds;
 
 /// The demo's folder when none is named.
@@ -79,7 +80,7 @@ impl Demo {
         }
         let running = Running::start(&folder, self.port.unwrap_or(0)).await.context("the demo does not start")?;
         if !global.json {
-            println!(
+            say!(
                 "The demo serves on {} after {:.0} ms.\n",
                 running.door.url(AUTH_HOST, "/"),
                 started.elapsed().as_secs_f64() * 1e3
@@ -95,8 +96,8 @@ impl Demo {
         if !global.json {
             let total = started.elapsed().as_secs_f64();
             match failed {
-                0 => println!("\nAll {} steps are as promised ({total:.1} s).", outcomes.len()),
-                failed => println!("\n{failed} of {} steps are NOT as promised ({total:.1} s).", outcomes.len()),
+                0 => say!("\nAll {} steps are as promised ({total:.1} s).", outcomes.len()),
+                failed => say!("\n{failed} of {} steps are NOT as promised ({total:.1} s).", outcomes.len()),
             }
         }
         Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
@@ -116,7 +117,7 @@ impl Demo {
         }
         wait_for_stop().await?;
         if !global.json {
-            println!("stopping");
+            say!("stopping");
         }
         tokio::select! {
             () = running.stop() => {}
@@ -146,17 +147,17 @@ impl Drop for TemporaryFolder {
 
 fn show(outcome: &Outcome, is_json: bool) {
     if is_json {
-        println!("{}", serde_json::to_string(outcome).unwrap_or_default());
+        say!("{}", serde_json::to_string(outcome).unwrap_or_default());
         return;
     }
     let mark = if outcome.ok { "ok  " } else { "FAIL" };
-    println!("{:>2}  {mark}  {}", outcome.step, outcome.title);
-    println!("          {:<28} {:>8.1} ms", outcome.verdict, outcome.ms);
+    say!("{:>2}  {mark}  {}", outcome.step, outcome.title);
+    say!("          {:<28} {:>8.1} ms", outcome.verdict, outcome.ms);
     for line in &outcome.seen {
-        println!("          {line}");
+        say!("          {line}");
     }
     for line in &outcome.failures {
-        println!("          NOT AS PROMISED: {line}");
+        say!("          NOT AS PROMISED: {line}");
     }
 }
 
@@ -202,25 +203,25 @@ fn as_json(running: &Running) -> Value {
 
 fn announce(running: &Running) {
     let (door, stage) = (&running.door, &running.stage);
-    println!("Countersign demo: everything on this machine, files in {}\n", stage.folder().display());
-    println!("  wiki      {}", door.url(WIKI_HOST, "/"));
-    println!("  payroll   {}", door.url(PAYROLL_HOST, "/"));
-    println!("  sign-in   {}\n", door.url(AUTH_HOST, "/"));
-    println!("Open each link in a browser profile of its own and create a passkey; each works once:\n");
-    println!(
+    say!("Countersign demo: everything on this machine, files in {}\n", stage.folder().display());
+    say!("  wiki      {}", door.url(WIKI_HOST, "/"));
+    say!("  payroll   {}", door.url(PAYROLL_HOST, "/"));
+    say!("  sign-in   {}\n", door.url(AUTH_HOST, "/"));
+    say!("Open each link in a browser profile of its own and create a passkey; each works once:\n");
+    say!(
         "  carol, administrator (within 10 minutes; then: countersign admin setup-link)\n    {}",
         link(&running.carol)
     );
-    println!("  alice, engineer: wiki and payroll\n    {}", link(&running.alice));
-    println!("  bob, contractor: sees why not\n    {}\n", link(&running.bob));
-    println!("Trust the certificate (its authority is limited to localhost names) in one of these ways:\n");
-    println!("  {}", trust_command(&stage.ca_file()));
-    println!("  chromium --user-data-dir=$(mktemp -d) --ignore-certificate-errors-spki-list={}\n", stage.spki);
-    println!("Look behind it, in another terminal:\n");
-    println!("  export COUNTERSIGN_SOCKET={}", running.socket().display());
-    println!("  countersign audit query");
-    println!("  countersign group remove {} {}\n", ALICE.group, ALICE.email);
-    println!("Ctrl-C stops it; the next start in this folder knows everybody again.");
+    say!("  alice, engineer: wiki and payroll\n    {}", link(&running.alice));
+    say!("  bob, contractor: sees why not\n    {}\n", link(&running.bob));
+    say!("Trust the certificate (its authority is limited to localhost names) in one of these ways:\n");
+    say!("  {}", trust_command(&stage.ca_file()));
+    say!("  chromium --user-data-dir=$(mktemp -d) --ignore-certificate-errors-spki-list={}\n", stage.spki);
+    say!("Look behind it, in another terminal:\n");
+    say!("  export COUNTERSIGN_SOCKET={}", running.socket().display());
+    say!("  countersign audit query");
+    say!("  countersign group remove {} {}\n", ALICE.group, ALICE.email);
+    say!("Ctrl-C stops it; the next start in this folder knows everybody again.");
 }
 
 /// Makes this user's browsers trust the authority: nothing system-wide, no root.

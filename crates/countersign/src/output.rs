@@ -1,10 +1,30 @@
 //! How commands speak: tables or JSON on standard output, errors as a chain on standard error.
 
+use std::fmt;
 use std::process::ExitCode;
 
 use serde_json::Value;
 
 use crate::client::ApiError;
+
+/// Prints a line like `println!`, but ends the program quietly when nobody reads any more (`countersign … | head`).
+#[macro_export]
+macro_rules! say {
+    ($($text:tt)*) => {
+        $crate::output::line(format_args!($($text)*))
+    };
+}
+
+/// One line on standard output; see [`say!`].
+pub fn line(text: fmt::Arguments<'_>) {
+    use std::io::Write;
+    let mut output = std::io::stdout().lock();
+    if let Err(error) = writeln!(output, "{text}").and_then(|()| output.flush())
+        && error.kind() == std::io::ErrorKind::BrokenPipe
+    {
+        std::process::exit(0);
+    }
+}
 
 /// Prints an error and what caused it. Refusals of the API keep their own words and exit code.
 pub fn report(error: &anyhow::Error) -> ExitCode {
@@ -27,7 +47,7 @@ pub fn report(error: &anyhow::Error) -> ExitCode {
 
 /// Prints JSON as the API sent it.
 pub fn json(value: &Value) {
-    println!("{}", serde_json::to_string_pretty(value).unwrap_or_default());
+    say!("{}", serde_json::to_string_pretty(value).unwrap_or_default());
 }
 
 /// Prints rows under a head; cells are made safe for a terminal (AUD-14).
@@ -42,7 +62,7 @@ pub fn table(head: &[&str], rows: &[Vec<String>]) {
     }
     let line = |cells: &[String]| {
         let padded: Vec<String> = cells.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
-        println!("{}", padded.join("  ").trim_end());
+        say!("{}", padded.join("  ").trim_end());
     };
     line(&head.iter().map(|cell| (*cell).to_owned()).collect::<Vec<_>>());
     rows.iter().for_each(|row| line(row));
@@ -66,7 +86,7 @@ pub fn text(value: &Value, member: &str) -> String {
 pub fn list(value: &Value, member: &str, columns: &[(&str, &str)]) {
     let items = value.get(member).and_then(Value::as_array).cloned().unwrap_or_default();
     if items.is_empty() {
-        println!("none");
+        say!("none");
         return;
     }
     let head: Vec<&str> = columns.iter().map(|(head, _)| *head).collect();
@@ -80,7 +100,7 @@ pub fn revocations(value: &Value) {
     for revocation in members(value, "revocations") {
         for gateway in members(revocation, "gateways") {
             let sessions = members(revocation, "sessions").len();
-            println!(
+            say!(
                 "{}: {} of {} streams cut at gateway `{}` in {} ms, {sessions} sessions ended ({})",
                 text(revocation, "cause"),
                 text(gateway, "streams"),
@@ -90,7 +110,7 @@ pub fn revocations(value: &Value) {
                 text(revocation, "id"),
             );
             for access in members(gateway, "unproven") {
-                println!("  not confirmed dead: {}", access.as_str().unwrap_or_default());
+                say!("  not confirmed dead: {}", access.as_str().unwrap_or_default());
             }
         }
     }

@@ -8,6 +8,7 @@ use clap::Subcommand;
 use crate::cli::Global;
 use crate::client::Client;
 use crate::output;
+use crate::say;
 
 /// First administrator.
 #[derive(Subcommand)]
@@ -24,11 +25,8 @@ impl Admin {
         if global.json {
             output::json(&link);
         } else {
-            println!("{}", output::text(&link, "url"));
-            println!(
-                "Valid until {}, once. It was not mailed: open it on this machine.",
-                output::text(&link, "expires")
-            );
+            say!("{}", output::text(&link, "url"));
+            say!("Valid until {}, once. It was not mailed: open it on this machine.", output::text(&link, "expires"));
         }
         Ok(ExitCode::SUCCESS)
     }

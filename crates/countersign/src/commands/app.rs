@@ -9,6 +9,7 @@ use serde_json::Value;
 use crate::cli::Global;
 use crate::client::{Client, segment};
 use crate::output;
+use crate::say;
 
 /// Apps: list, show, and who would get what.
 #[derive(Subcommand)]
@@ -67,9 +68,9 @@ impl App {
             }
             App::Show { .. } => {
                 for member in ["name", "title", "hosts", "public_paths", "sensitivity", "label", "declared_at"] {
-                    println!("{member:<13} {}", output::text(&answer, member));
+                    say!("{member:<13} {}", output::text(&answer, member));
                 }
-                println!();
+                say!("");
                 output::list(
                     &answer,
                     "routes",
@@ -81,7 +82,7 @@ impl App {
                         ("ACTION", "action"),
                     ],
                 );
-                println!();
+                say!("");
                 output::list(&answer, "upstreams", &[("UPSTREAM", "name"), ("TARGETS", "targets")]);
             }
             App::Explain { .. } => explain(&answer),
@@ -91,25 +92,25 @@ impl App {
 }
 
 fn explain(answer: &Value) {
-    println!("{} ({})", output::text(answer, "verdict"), output::text(answer, "reason"));
-    println!("{}", output::text(answer, "sentence"));
+    say!("{} ({})", output::text(answer, "verdict"), output::text(answer, "reason"));
+    say!("{}", output::text(answer, "sentence"));
     for policy in answer.get("policies").and_then(Value::as_array).into_iter().flatten() {
         let part = if policy.get("determining").and_then(Value::as_bool) == Some(true) { "decided" } else { "nearest" };
-        println!(
+        say!(
             "\n{part}: {} ({}, {})",
             output::text(policy, "id"),
             output::text(policy, "set"),
             output::text(policy, "declared_at")
         );
         for condition in policy.get("failing_conditions").and_then(Value::as_array).into_iter().flatten() {
-            println!("  not met: {}", condition.as_str().unwrap_or_default());
+            say!("  not met: {}", condition.as_str().unwrap_or_default());
         }
         for fact in policy.get("facts").and_then(Value::as_array).into_iter().flatten() {
-            println!("  {} = {}", output::text(fact, "path"), output::text(fact, "value"));
+            say!("  {} = {}", output::text(fact, "path"), output::text(fact, "value"));
         }
     }
     for fix in answer.get("fix").and_then(Value::as_array).into_iter().flatten() {
-        println!("\nwould help: {} (not older than {} s)", output::text(fix, "text"), output::text(fix, "max_age"));
+        say!("\nwould help: {} (not older than {} s)", output::text(fix, "text"), output::text(fix, "max_age"));
     }
-    println!("\nholds until {}, policies {}", output::text(answer, "hold_until"), output::text(answer, "policy_hash"));
+    say!("\nholds until {}, policies {}", output::text(answer, "hold_until"), output::text(answer, "policy_hash"));
 }

@@ -14,6 +14,7 @@ use crate::cli::Global;
 use crate::client::{Client, problem_line};
 use crate::output;
 use crate::roles::{doors, startup};
+use crate::say;
 
 /// The largest file that is read.
 const FILE_BYTES: u64 = 4 << 20;
@@ -22,7 +23,9 @@ const DEPTH: usize = 8;
 
 /// Check configuration files; changes nothing.
 #[derive(Args)]
-#[command(after_help = "With -c no server is needed: files are checked against each other and that process configuration.\nWithout it the running server checks them, against its people and groups too.\n\nExample:\n  countersign check -f config/ -c server.toml")]
+#[command(
+    after_help = "With -c no server is needed: files are checked against each other and that process configuration.\nWithout it the running server checks them, against its people and groups too.\n\nExample:\n  countersign check -f config/ -c server.toml"
+)]
 pub struct Check {
     /// Check without a server, against this process configuration
     #[arg(short, long, value_name = "FILE")]
@@ -64,7 +67,7 @@ impl Check {
             output::json(&answer);
         } else {
             warnings(&answer);
-            println!("fine: apps {}; {} policies", output::text(&answer, "apps"), output::text(&answer, "policies"));
+            say!("fine: apps {}; {} policies", output::text(&answer, "apps"), output::text(&answer, "policies"));
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -81,7 +84,7 @@ impl Apply {
             warnings(&answer);
             let news =
                 if answer.get("new").and_then(Value::as_bool) == Some(true) { "is live" } else { "was live already" };
-            println!(
+            say!(
                 "configuration {} {news}; {} streams cut",
                 output::text(&answer, "version"),
                 output::text(&answer, "streams_cut")

@@ -9,6 +9,7 @@ use serde_json::Value;
 use crate::cli::Global;
 use crate::client::{Client, segment};
 use crate::output;
+use crate::say;
 
 /// The record: query, explain, tail.
 #[derive(Subcommand)]
@@ -145,7 +146,7 @@ impl Audit {
                 if global.json {
                     output::json(&story);
                 } else {
-                    println!("{}", output::text(&story, "text"));
+                    say!("{}", output::text(&story, "text"));
                 }
             }
             Audit::Tail { filters } => tail(&client, global, filters).await?,
@@ -170,7 +171,7 @@ async fn query(client: &Client, global: &Global, filters: Filters, csv: bool) ->
         } else {
             ""
         };
-        println!(
+        say!(
             "\n{} shown, {} looked at, {}{more}",
             records.len(),
             output::text(&answer, "scanned"),
@@ -193,13 +194,13 @@ async fn tail(client: &Client, global: &Global, filters: Filters) -> Result<()> 
         from = Some(output::text(&answer, "next"));
         for item in answer.get("items").and_then(Value::as_array).into_iter().flatten() {
             match (item.get("record"), item.get("skipped")) {
-                (Some(record), _) if global.json => println!("{record}"),
-                (Some(record), _) => println!(
+                (Some(record), _) if global.json => say!("{record}"),
+                (Some(record), _) => say!(
                     "{}",
                     row(record).iter().map(|cell| audit::render::escape(cell)).collect::<Vec<_>>().join("  ")
                 ),
-                (None, Some(skipped)) => println!("skipped {skipped} records, use `countersign audit query`"),
-                (None, None) => println!("{item}"),
+                (None, Some(skipped)) => say!("skipped {skipped} records, use `countersign audit query`"),
+                (None, None) => say!("{item}"),
             }
         }
     }
@@ -220,10 +221,10 @@ fn print_csv(records: &[Value]) {
             names.push(name.clone());
         }
     }
-    println!("{}", names.join(","));
+    say!("{}", names.join(","));
     for record in records {
         let cells: Vec<String> =
             names.iter().map(|name| audit::render::csv_cell(&output::text(record, name))).collect();
-        println!("{}", cells.join(","));
+        say!("{}", cells.join(","));
     }
 }

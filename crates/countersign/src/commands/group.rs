@@ -8,6 +8,7 @@ use clap::Subcommand;
 use crate::cli::Global;
 use crate::client::{Client, segment};
 use crate::output;
+use crate::say;
 
 /// Groups and who is in them.
 #[derive(Subcommand)]
@@ -81,12 +82,12 @@ impl Group {
             }
             Group::Show { .. } | Group::Create { .. } => {
                 for member in ["id", "title", "parents", "members"] {
-                    println!("{member:<8} {}", output::text(&answer, member));
+                    say!("{member:<8} {}", output::text(&answer, member));
                 }
             }
-            Group::Add { group, user } => println!("{user} is in {group}"),
-            Group::Remove { group, user, .. } => println!("{user} is no longer in {group}"),
-            Group::Delete { group, .. } => println!("{group} is deleted"),
+            Group::Add { group, user } => say!("{user} is in {group}"),
+            Group::Remove { group, user, .. } => say!("{user} is no longer in {group}"),
+            Group::Delete { group, .. } => say!("{group} is deleted"),
         }
         output::revocations(&answer);
         Ok(ExitCode::SUCCESS)

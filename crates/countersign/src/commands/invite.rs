@@ -8,6 +8,7 @@ use clap::Args;
 use crate::cli::Global;
 use crate::client::Client;
 use crate::output;
+use crate::say;
 
 /// Make an invitation link for a person; it voids the one before.
 #[derive(Args)]
@@ -44,8 +45,8 @@ impl Invite {
         if global.json {
             output::json(&link);
         } else {
-            println!("{}", output::text(&link, "url"));
-            println!(
+            say!("{}", output::text(&link, "url"));
+            say!(
                 "For {}, until {}, once. It was not mailed: send it on a channel you trust.",
                 output::text(&link, "user"),
                 output::text(&link, "expires")

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
@@ -12,7 +13,11 @@ use tracing_subscriber::EnvFilter;
 
 use crate::roles::serve::{ServeOptions, Server};
 use crate::roles::startup;
+use crate::say;
 use crate::system::{SystemClock, SystemIds};
+
+/// The longest wait before a stop begins.
+const MAX_DRAIN_DELAY_SECS: u64 = 3600;
 
 /// Run control plane and gateway in this process.
 #[derive(Args)]
@@ -26,6 +31,9 @@ pub struct Serve {
     /// How the process log is written
     #[arg(long, value_enum, default_value = "json")]
     log: LogFormat,
+    /// Seconds to go on serving after SIGTERM while `/readyz` says 503, so that balancers look elsewhere first
+    #[arg(long, value_name = "SECONDS", default_value_t = ServeOptions::STANDARD.drain_delay.as_secs())]
+    drain_delay: u64,
 }
 
 /// The process log; not the record.
@@ -53,17 +61,24 @@ impl Serve {
         let base = self.config.parent().map(PathBuf::from).unwrap_or_default();
         startup::resolve_paths(&mut config, &base);
         let auth_url = config.auth_url.origin();
-        let server =
-            Server::start(config, ServeOptions::STANDARD, Arc::new(SystemClock::default()), Arc::new(SystemIds))
-                .await?;
+        let drain_delay = Duration::from_secs(self.drain_delay.min(MAX_DRAIN_DELAY_SECS));
+        let options = ServeOptions { drain_delay, ..ServeOptions::STANDARD };
+        let server = Server::start(config, options, Arc::new(SystemClock::default()), Arc::new(SystemIds)).await?;
         announce(&server, &auth_url).await?;
         wait_for_stop().await?;
         tracing::info!("draining; a second signal ends at once");
+        let haste = server.haste();
+        let mut stopping = std::pin::pin!(server.stop());
         tokio::select! {
-            () = server.stop() => {}
+            () = &mut stopping => return Ok(ExitCode::SUCCESS),
             stopped = wait_for_stop() => stopped?,
         }
-        Ok(ExitCode::SUCCESS)
+        tracing::info!("ending; records are kept, a third signal gives up on them");
+        haste.cancel();
+        tokio::select! {
+            () = stopping => Ok(ExitCode::SUCCESS),
+            stopped = wait_for_stop() => stopped.map(|()| ExitCode::FAILURE),
+        }
     }
 }
 
@@ -75,7 +90,7 @@ async fn announce(server: &Server, auth_url: &str) -> Result<()> {
     if server.control.people().needs_set_up() {
         let link = server.portal.set_up_link("countersign serve").await?;
         // The link is a secret for whoever reads the terminal, so it goes there and not into the log.
-        println!("There is no administrator yet. Open this link within 10 minutes:\n\n  {}\n", link.url());
+        say!("There is no administrator yet. Open this link within 10 minutes:\n\n  {}\n", link.url());
     }
     Ok(())
 }

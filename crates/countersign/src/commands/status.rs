@@ -7,6 +7,7 @@ use anyhow::Result;
 use crate::cli::Global;
 use crate::client::Client;
 use crate::output;
+use crate::say;
 
 /// Prints what the running server is doing.
 pub async fn run(global: &Global) -> Result<ExitCode> {
@@ -23,10 +24,10 @@ pub async fn run(global: &Global) -> Result<ExitCode> {
             ("users", "users"),
             ("sessions", "sessions"),
         ] {
-            println!("{name:<14} {}", output::text(&status, member));
+            say!("{name:<14} {}", output::text(&status, member));
         }
         if status.get("needs_set_up").and_then(serde_json::Value::as_bool) == Some(true) {
-            println!("\nThere is no administrator yet: run `countersign admin setup-link`.");
+            say!("\nThere is no administrator yet: run `countersign admin setup-link`.");
         }
     }
     Ok(ExitCode::SUCCESS)

@@ -9,6 +9,7 @@ use serde_json::Value;
 use crate::cli::Global;
 use crate::client::{Client, segment};
 use crate::output;
+use crate::say;
 
 /// People.
 #[derive(Subcommand)]
@@ -92,15 +93,15 @@ impl User {
             }
             User::Show { .. } | User::Add { .. } => {
                 for member in ["id", "email", "name", "state", "groups", "external", "created_at", "sessions"] {
-                    println!("{member:<11} {}", output::text(&answer, member));
+                    say!("{member:<11} {}", output::text(&answer, member));
                 }
                 if matches!(self, User::Add { .. }) {
-                    println!("\nInvite them: countersign invite {}", output::text(&answer, "email"));
+                    say!("\nInvite them: countersign invite {}", output::text(&answer, "email"));
                 }
             }
-            User::Disable { user, .. } => println!("{user} is disabled"),
-            User::Enable { user } => println!("{user} may sign in again"),
-            User::Delete { user, .. } => println!("{user} is deleted"),
+            User::Disable { user, .. } => say!("{user} is disabled"),
+            User::Enable { user } => say!("{user} may sign in again"),
+            User::Delete { user, .. } => say!("{user} is deleted"),
         }
         output::revocations(&answer);
         Ok(ExitCode::SUCCESS)
