@@ -89,7 +89,7 @@ impl Disk for OsDisk {
     }
 
     fn create(&self, name: &str) -> io::Result<Box<dyn DiskFile>> {
-        // The record names nobody else's business: its files are their owner's, whatever the folder allows.
+        // Its owner's alone, whatever the folder allows.
         let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(self.dir.join(name))?;
         Ok(Box::new(OsFile(file)))
     }
@@ -139,5 +139,20 @@ impl DiskFile for OsFile {
 
     fn set_len(&self, len: u64) -> io::Result<()> {
         self.0.set_len(len)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    #[test]
+    fn a_segment_is_its_owners_alone_also_in_an_open_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::set_permissions(folder.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+        OsDisk::new(folder.path()).create("segment").unwrap();
+        let mode = std::fs::metadata(folder.path().join("segment")).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
     }
 }
