@@ -52,6 +52,8 @@ pub struct ListenerSettings {
     pub limits: ListenerLimits,
     /// How long requests may go on after a stop was asked for.
     pub drain: Duration,
+    /// Once cancelled, a drain is over at once.
+    pub haste: CancellationToken,
     /// Who may say for whom it speaks, by a PROXY header or `X-Forwarded-For` (GW-66).
     pub trusted_peers: Arc<TrustedPeers>,
     /// PEM of the roots for upstreams that name none of their own.
@@ -81,7 +83,7 @@ pub async fn serve(
     let sweeper = async { upstreams.run_sweeper(swept.clone()).await };
     let accepting = async {
         let connections = accept_all(&door, listener, &tls, &settings, &requests).await;
-        drain(&door, connections, &requests, settings.drain).await;
+        drain(&door, connections, &requests, &settings).await;
         swept.cancel();
     };
     tokio::join!(sweeper, accepting);
@@ -123,9 +125,10 @@ async fn accept_all(
     }
 }
 
-async fn drain(door: &Door, mut connections: JoinSet<()>, requests: &TaskTracker, limit: Duration) {
+async fn drain(door: &Door, mut connections: JoinSet<()>, requests: &TaskTracker, settings: &ListenerSettings) {
     requests.close();
-    if tokio::time::timeout(limit, requests.wait()).await.is_err() {
+    let waited = tokio::time::timeout(settings.drain, requests.wait());
+    if !matches!(settings.haste.run_until_cancelled(waited).await, Some(Ok(()))) {
         tracing::warn!(connections = connections.len(), "requests were still under way when the drain ended");
     }
     door.stopping.cancel();

@@ -22,7 +22,8 @@ use crate::roles::serve::{ServeOptions, Server};
 use crate::system::{SystemClock, SystemIds};
 
 /// How the demo's server differs from a real one: it stops soon and keeps one spare segment.
-const OPTIONS: ServeOptions = ServeOptions { drain: Duration::from_secs(1), log_reserves: 1 };
+const OPTIONS: ServeOptions =
+    ServeOptions { drain_delay: Duration::ZERO, drain: Duration::from_secs(1), log_reserves: 1 };
 
 /// Where a free port is looked for, and how often.
 const FREE_PORTS: Range<u16> = 20_000..32_000;

@@ -60,7 +60,11 @@ pub struct Server {
     log: Arc<AuditLog>,
     store: Arc<Store>,
     readiness: admin_listener::Readiness,
+    drain_delay: Duration,
+    haste: CancellationToken,
     shutdown: CancellationToken,
+    doors: TaskTracker,
+    admin_shutdown: CancellationToken,
     tasks: TaskTracker,
     ids: Arc<dyn Ids>,
     clock: Arc<dyn Clock>,
@@ -68,6 +72,9 @@ pub struct Server {
 
 /// What differs between a server and a demo.
 pub struct ServeOptions {
+    /// How long everything goes on after a stop was asked for while `/readyz` already says no, so that balancers send
+    /// nobody here any more (GW-79).
+    pub drain_delay: Duration,
     /// How long requests may go on after a stop was asked for.
     pub drain: Duration,
     /// Blank log segments kept ready.
@@ -76,7 +83,8 @@ pub struct ServeOptions {
 
 impl ServeOptions {
     /// A server's.
-    pub const STANDARD: ServeOptions = ServeOptions { drain: Duration::from_secs(30), log_reserves: 2 };
+    pub const STANDARD: ServeOptions =
+        ServeOptions { drain_delay: Duration::from_secs(5), drain: Duration::from_secs(30), log_reserves: 2 };
 }
 
 /// Everything that has been opened before rooms are put together.
@@ -119,11 +127,12 @@ impl Server {
         let admin_address = admin.local_addr()?;
         let (shutdown, tasks) = (CancellationToken::new(), TaskTracker::new());
         let public_port = opened.config.auth_url.port;
-        let drain = opened.options.drain;
+        let ServeOptions { drain, drain_delay, .. } = opened.options;
+        let (doors, haste, admin_shutdown) = (TaskTracker::new(), CancellationToken::new(), CancellationToken::new());
 
         let assembled = opened.assemble(&tasks, &shutdown).await?;
         let readiness = Arc::new(AtomicBool::new(true));
-        tasks.spawn(admin_listener::serve(admin, Arc::clone(&readiness), shutdown.clone()));
+        tasks.spawn(admin_listener::serve(admin, Arc::clone(&readiness), admin_shutdown.clone()));
         let router = local_router(Arc::clone(&assembled.control), Arc::clone(&assembled.portal));
         tasks.spawn(socket.serve(router, shutdown.clone()));
         for (((listener, tls), trusted_peers), address) in listeners.into_iter().zip(tls).zip(trusted).zip(&addresses) {
@@ -132,12 +141,14 @@ impl Server {
                 public_port,
                 limits: listener::ListenerLimits::STANDARD,
                 drain,
+                haste: haste.clone(),
                 trusted_peers,
                 upstream_roots_pem: roots.clone(),
             };
             let tls = Arc::new(ArcSwap::new(tls));
-            tasks.spawn(listener::serve(Arc::clone(&assembled.gateway), listener, tls, settings, shutdown.clone()));
+            doors.spawn(listener::serve(Arc::clone(&assembled.gateway), listener, tls, settings, shutdown.clone()));
         }
+        doors.close();
         tasks.close();
         Ok(Self {
             control: assembled.control,
@@ -150,17 +161,30 @@ impl Server {
             log: assembled.log,
             store: assembled.store,
             readiness,
+            drain_delay,
+            haste,
             shutdown,
+            doors,
+            admin_shutdown,
             tasks,
             ids: assembled.ids,
             clock: assembled.clock,
         })
     }
 
-    /// Drains and stops: no new requests, open ones end, records are kept, then store and log close.
+    /// Cancel it to end a stop that is under way: whatever still flows is cut, records are kept nevertheless.
+    pub fn haste(&self) -> CancellationToken {
+        self.haste.clone()
+    }
+
+    /// Drains and stops: not ready, after the delay no new requests, open ones end, records are kept, then store and log
+    /// close. Health is told until the doors are closed.
     pub async fn stop(self) {
         self.readiness.store(false, Ordering::Relaxed);
+        self.haste.run_until_cancelled(tokio::time::sleep(self.drain_delay)).await;
         self.shutdown.cancel();
+        self.doors.wait().await;
+        self.admin_shutdown.cancel();
         self.tasks.wait().await;
         self.gateway.finish_records().await;
         self.controller.stop().await;

@@ -3,5 +3,6 @@
 
 mod attacks;
 mod browser;
+mod drain;
 mod harness;
 mod kill;

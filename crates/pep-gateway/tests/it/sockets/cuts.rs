@@ -1,13 +1,15 @@
 //! Withdrawn answers on the wire: live streams end, and nothing of the app follows (GW-55, GW-57, ATK-45, ATK-46).
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use model::record::EndCause;
+use model::record::{EndCause, RecordType};
 use model::seams::{Cause, Scope};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
-use super::support::{Running, VISITOR, next_request, request, soon, upstream};
+use super::support::{Running, VISITOR, next_request, request, soon, upstream, wiki_apps};
 use crate::core::world::{CAROL, changed, rules};
 
 /// An upstream that never stops sending events, and says when it is hung up on.
@@ -131,4 +133,34 @@ async fn a_client_that_does_not_read_is_cut_all_the_same() {
     let report = door.world.gateway.live_streams().reevaluate(Scope::Everything, Cause::SessionRevoked).await;
     assert_eq!(report.streams.len(), 1, "the cut was confirmed in time");
     assert!(!client.rest().await.1);
+}
+
+#[tokio::test]
+async fn a_stop_in_haste_cuts_what_is_under_way_and_still_records_it() {
+    let (sender, mut asked) = mpsc::unbounded_channel();
+    let address = upstream(move |connection, mut stream| {
+        let sender = sender.clone();
+        async move {
+            next_request(connection, &mut stream, &mut Vec::new()).await;
+            sender.send("asked").unwrap();
+            let _ = stream.read(&mut [0; 1]).await;
+        }
+    })
+    .await;
+    let haste = CancellationToken::new();
+    let door = Running::start(wiki_apps(&[address]), |settings| {
+        settings.drain = Duration::from_secs(3600);
+        settings.haste = haste.clone();
+    })
+    .await;
+    let mut client = door.client().await;
+    client.send(request("GET", "/slow", &door.cookie(VISITOR), "")).await;
+    assert_eq!(soon(asked.recv()).await, Some("asked"));
+    door.shutdown.cancel();
+    haste.cancel();
+    soon(door.serving).await.unwrap();
+    assert_eq!(client.rest().await.0, b"");
+    soon(door.world.gateway.finish_records()).await;
+    let ends = door.world.recorder.of_type(RecordType::AccessCompletion);
+    assert_eq!(ends.iter().map(|end| end.completion.end_cause).collect::<Vec<_>>(), [Some(EndCause::DoorStop)]);
 }

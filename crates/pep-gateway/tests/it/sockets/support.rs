@@ -68,6 +68,7 @@ impl Running {
             public_port: 8443,
             limits: ListenerLimits::STANDARD,
             drain: Duration::from_secs(5),
+            haste: CancellationToken::new(),
             trusted_peers: Arc::new(TrustedPeers::NONE),
             upstream_roots_pem: Some(Arc::from(ca.root_pem())),
         };
