@@ -15,7 +15,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use h2::server::{Connection, SendResponse};
 use h2::{Reason, RecvStream, SendStream};
-use http::{Request, Response, header};
+use http::{Method, Request, Response, header};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -44,6 +44,8 @@ const MAX_PROVOKED_RESETS: usize = 100;
 /// Resets by the client in [`RESET_WINDOW`] (GW-83).
 const MAX_RESETS: u32 = 100;
 const RESET_WINDOW: Duration = Duration::from_secs(10);
+/// How long a client without streams may take to leave once it was told to.
+const LEAVE_LIMIT: Duration = Duration::from_secs(5);
 
 /// Serves one connection until it ends or the door stops.
 pub(crate) async fn serve<S>(door: &Arc<Door>, stream: S, info: ConnectionInfo, requests: RequestToken)
@@ -109,6 +111,8 @@ async fn run<S>(
                 connection.graceful_shutdown();
                 is_leaving = true;
             }
+            // The goodbye waits for the client, who need not answer it.
+            () = tokio::time::sleep(LEAVE_LIMIT), if is_idle && is_leaving => return,
         }
     }
 }
@@ -148,12 +152,13 @@ async fn answer(
 ) -> StreamEnd {
     let (head, body) = request.into_parts();
     let has_ended = body.is_end_stream();
+    let mut respond = Respond { stream: &mut respond, is_head: head.method == Method::HEAD };
     let raw = match http_gate::h2::raw_request(&head, has_ended) {
         Ok(raw) => raw,
-        Err(refusal) => return refuse(&mut respond, door.gateway.refuse_gate(&refusal, &info).await).await,
+        Err(refusal) => return respond.refuse(door.gateway.refuse_gate(&refusal, &info).await).await,
     };
     match door.gateway.enforce(raw, &info).await {
-        Outcome::Refuse(refusal) => refuse(&mut respond, refusal).await,
+        Outcome::Refuse(refusal) => respond.refuse(refusal).await,
         Outcome::Reserved(call) => {
             let response = match reserved::collect_h2(&call, body).await {
                 Ok(body) => call.answer(body).await,
@@ -161,29 +166,39 @@ async fn answer(
                 Err(Uncollected::Malformed(refusal)) => door.gateway.refuse_gate(&refusal, &info).await.into_response(),
                 Err(Uncollected::TooLarge) => call.too_large().into_response(),
             };
-            send_whole(&mut respond, response).await
+            respond.send_whole(response).await
         }
-        Outcome::Forward(permit) => forward(&door, &info, *permit, body, &mut respond).await,
+        Outcome::Forward(permit) => forward(&door, &info, *permit, body, respond).await,
     }
 }
 
-async fn refuse(respond: &mut SendResponse<Bytes>, refusal: Refusal) -> StreamEnd {
-    send_whole(respond, refusal.into_response()).await
+/// Where a stream is answered.
+struct Respond<'a> {
+    stream: &'a mut SendResponse<Bytes>,
+    /// Nothing but a head may answer it (RFC 9110 §9.3.2).
+    is_head: bool,
 }
 
-async fn send_whole(respond: &mut SendResponse<Bytes>, response: Response<Bytes>) -> StreamEnd {
-    let (mut head, body) = response.into_parts();
-    head.headers.entry(header::CONTENT_LENGTH).or_insert_with(|| body.len().into());
-    let Ok(mut send) = respond.send_response(Response::from_parts(head, ()), body.is_empty()) else {
-        return StreamEnd::ResetByClient;
-    };
-    if body.is_empty() {
-        return StreamEnd::Done;
+impl Respond<'_> {
+    async fn refuse(&mut self, refusal: Refusal) -> StreamEnd {
+        self.send_whole(refusal.into_response()).await
     }
-    let sent = tokio::time::timeout(KEEP_ALIVE_LIMIT, send_piece(&mut send, body, |_| ())).await;
-    match sent {
-        Ok(Ok(())) if send.send_data(Bytes::new(), true).is_ok() => StreamEnd::Done,
-        _ => StreamEnd::ResetByClient,
+
+    async fn send_whole(&mut self, response: Response<Bytes>) -> StreamEnd {
+        let (mut head, body) = response.into_parts();
+        head.headers.entry(header::CONTENT_LENGTH).or_insert_with(|| body.len().into());
+        let has_no_body = body.is_empty() || self.is_head;
+        let Ok(mut send) = self.stream.send_response(Response::from_parts(head, ()), has_no_body) else {
+            return StreamEnd::ResetByClient;
+        };
+        if has_no_body {
+            return StreamEnd::Done;
+        }
+        let sent = tokio::time::timeout(KEEP_ALIVE_LIMIT, send_piece(&mut send, body, |_| ())).await;
+        match sent {
+            Ok(Ok(())) if send.send_data(Bytes::new(), true).is_ok() => StreamEnd::Done,
+            _ => StreamEnd::ResetByClient,
+        }
     }
 }
 

@@ -197,6 +197,10 @@ fn is_unprocessed(error: &hyper::Error) -> bool {
 fn judge(head: &http::response::Parts, wants_upgrade: bool) -> Result<bool, &'static str> {
     let fields = &head.headers;
     let lengths = fields.get_all(header::CONTENT_LENGTH).iter().count();
+    let is_number = |length: &http::HeaderValue| !length.is_empty() && length.as_bytes().iter().all(u8::is_ascii_digit);
+    if !fields.get_all(header::CONTENT_LENGTH).iter().all(is_number) {
+        return Err("a Content-Length that is not one number");
+    }
     let mut codings = fields.get_all(header::TRANSFER_ENCODING).iter();
     let coding = codings.next();
     if coding.is_some() && lengths > 0 {
@@ -245,6 +249,8 @@ mod tests {
             Err("Content-Length and Transfer-Encoding together"),
         );
         check(200, &[("content-length", "3"), ("content-length", "3")], Err("more than one Content-Length"));
+        check(200, &[("content-length", "3, 3")], Err("a Content-Length that is not one number"));
+        check(200, &[("content-length", "+3")], Err("a Content-Length that is not one number"));
         check(200, &[("transfer-encoding", "gzip, chunked")], Err("a Transfer-Encoding other than `chunked`"));
         check(204, &[("content-length", "3")], Err("204 with a body"));
         check(101, &[], Err("101 without a request for it"));

@@ -37,6 +37,11 @@ impl Progress {
         Self(over)
     }
 
+    /// Whether the last byte of the request was passed on.
+    pub(crate) fn is_over(&self) -> bool {
+        self.0.is_cancelled()
+    }
+
     /// Resolves `limit` after the last byte of the request was passed on.
     pub(crate) async fn over_for(&self, limit: Duration) {
         self.0.cancelled().await;

@@ -323,8 +323,14 @@ impl Upgrade {
             client.write_all(&rest.output).await?;
             client.flush().await
         };
-        if !matches!(tokio::time::timeout(HEAD_LIMIT, began).await, Ok(Ok(()))) {
-            return;
+        let began = tokio::select! {
+            biased;
+            () = self.permit.stream().cut() => None,
+            () = door.stopping.cancelled() => None,
+            began = tokio::time::timeout(HEAD_LIMIT, began) => began.ok().and_then(Result::ok),
+        };
+        if began.is_none() {
+            return reset(&client);
         }
         let relay = websocket::Relay {
             guard: self.permit.stream(),

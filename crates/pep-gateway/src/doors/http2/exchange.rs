@@ -17,14 +17,14 @@ use http_gate::{BodyMeter, GateCode, GateRefusal};
 use model::record::EndCause;
 use tokio::time::timeout;
 
-use super::{ClientGone, StreamEnd, refuse, send_piece};
+use super::{ClientGone, Respond, StreamEnd, send_piece};
 use crate::connection::ConnectionInfo;
 use crate::doors::Door;
 use crate::doors::relay::{self, Passing};
 use crate::permit::Permit;
 use crate::upstream::UpstreamError;
 use crate::upstream::exchange::Exchange;
-use crate::upstream::upload::{Upload, UploadBody};
+use crate::upstream::upload::{Progress, Upload, UploadBody};
 
 /// Why a forwarded stream came to its end.
 enum End {
@@ -61,7 +61,7 @@ pub(super) async fn forward(
     info: &Arc<ConnectionInfo>,
     permit: Permit,
     body: RecvStream,
-    respond: &mut SendResponse<Bytes>,
+    mut respond: Respond<'_>,
 ) -> StreamEnd {
     let mut answer = Answer::default();
     let end = {
@@ -76,10 +76,10 @@ pub(super) async fn forward(
             () = permit.stream().cut() => End::Cut,
             () = door.stopping.cancelled() => End::Stopping,
             end = send_up(&permit, body, upload) => end,
-            end = send_down(door, &permit, upload_body, respond, &mut answer) => end,
+            end = send_down(door, &permit, upload_body, respond.stream, &mut answer) => end,
         }
     };
-    finish(door, info, permit, end, respond, answer).await
+    finish(door, info, permit, end, &mut respond, answer).await
 }
 
 /// Passes the request's body on. Comes back only when something is wrong with it.
@@ -144,8 +144,10 @@ async fn pass_down(
         let go_on = Response::builder().status(StatusCode::CONTINUE).body(()).map_err(|_| End::ClientGone)?;
         respond.send_informational(go_on).map_err(|_| End::ClientGone)?;
     }
+    let (progress, idle_limit) = (upload.progress(), permit.upstream().timeouts.body_idle);
     let exchange = tokio::select! {
         sent = door.upstreams.send(permit, upload) => sent.map_err(End::Upstream)?,
+        () = stalls(permit, &progress, idle_limit) => return Err(End::Idle),
         _ = poll_fn(|context| respond.poll_reset(context)) => return Err(End::ClientGone),
     };
     let exchange = answer.exchange.insert(exchange);
@@ -166,6 +168,21 @@ async fn pass_down(
             sending.send_trailers(trailers).map_err(|_| End::ClientGone)
         }
         None => sending.send_data(Bytes::new(), true).map_err(|_| End::ClientGone),
+    }
+}
+
+/// Resolves when an upstream that has not answered takes nothing more of the body either.
+async fn stalls(permit: &Permit, progress: &Progress, idle_limit: Duration) {
+    loop {
+        let passed = permit.stream().bytes_in();
+        tokio::time::sleep(idle_limit).await;
+        if progress.is_over() {
+            // Everything was sent: from here the limit for the response head holds.
+            return std::future::pending().await;
+        }
+        if permit.stream().bytes_in() == passed {
+            return;
+        }
     }
 }
 
@@ -198,7 +215,7 @@ async fn finish(
     info: &Arc<ConnectionInfo>,
     permit: Permit,
     end: End,
-    respond: &mut SendResponse<Bytes>,
+    respond: &mut Respond<'_>,
     answer: Answer,
 ) -> StreamEnd {
     let Answer { exchange, sending } = answer;
@@ -233,7 +250,7 @@ async fn finish(
     let stream_end = match refusal {
         Some(refusal) => {
             let passing = passing.answered(refusal.status());
-            let stream_end = refuse(respond, refusal).await;
+            let stream_end = respond.refuse(refusal).await;
             permit.finish(passing.completion(cause));
             return stream_end;
         }
@@ -242,7 +259,7 @@ async fn finish(
     };
     match sending {
         Some(mut sending) => sending.send_reset(reason),
-        None => respond.send_reset(reason),
+        None => respond.stream.send_reset(reason),
     }
     permit.finish(passing.completion(cause));
     stream_end

@@ -240,3 +240,23 @@ async fn a_stopping_door_lets_streams_finish() {
     drop(client);
     soon(door.serving).await.unwrap();
 }
+
+#[tokio::test]
+async fn nothing_but_a_head_answers_head() {
+    let door = Running::wiki_at(super::support::nobody().await).await;
+    let client = door.client_h2().await;
+    let cookie = door.cookie(VISITOR);
+    for (host, path, cookie, status) in [
+        ("wiki.localhost", "/", "", 401),
+        ("wiki.localhost", "/a/../b", cookie.as_str(), 400),
+        ("wiki.localhost", "/", cookie.as_str(), 503),
+        ("localhost", "/login", "", 200),
+    ] {
+        let mut sender = soon(client.clone().ready()).await.unwrap();
+        let (response, _) = sender.send_request(request("HEAD", host, path, cookie), true).unwrap();
+        let response = soon(response).await.unwrap();
+        assert_eq!(response.status(), status, "{host}{path}");
+        assert_ne!(response.headers()["content-length"], "0", "what GET would say");
+        assert!(soon(response.into_body().data()).await.is_none(), "{host}{path}");
+    }
+}

@@ -233,3 +233,51 @@ async fn an_h2c_upstream_is_shared_by_requests() {
     }
     assert_eq!(connections.load(std::sync::atomic::Ordering::SeqCst), 1);
 }
+
+/// Bytes of an upstream that a lenient reader could take for another header, another response, or none.
+#[tokio::test]
+async fn response_splitting_by_an_upstream_reaches_nobody() {
+    for hostile in [
+        "HTTP/1.1 200 OK\r\nx: a\rset-cookie: stolen=1\r\ncontent-length: 2\r\n\r\nok",
+        "HTTP/1.1 200 OK\r\nx: a\0b\r\ncontent-length: 2\r\n\r\nok",
+        "HTTP/1.1 200 OK\r\nset-cookie : stolen=1\r\ncontent-length: 2\r\n\r\nok",
+        "HTTP/1.1 200 OK\r\nx: a\r\n set-cookie: stolen=1\r\ncontent-length: 2\r\n\r\nok",
+        "HTTP/1.1 200 OK\r\ncontent-length: +2\r\n\r\nok",
+        "HTTP/1.1 200 OK\r\ncontent-length: 2, 2\r\n\r\nok",
+        "HTTP/1.1 200 OK\r\ncontent-length: 2\r\ncontent-length: 3\r\n\r\nok",
+        "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked, chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n",
+        "HTTP/1.1 20 OK\r\ncontent-length: 2\r\n\r\nok",
+        "<html>no HTTP at all</html>\r\n\r\n",
+    ] {
+        let app = Scripted::new(move |_| Some(hostile.as_bytes().to_vec())).await;
+        let door = Running::wiki_at(app.address).await;
+        let cookie = door.cookie(VISITOR);
+        let answer = door.client().await.get("/", &cookie).await;
+        assert_eq!(answer.status, 503, "{hostile:?} {}", answer.head);
+        assert!(!answer.head.contains("stolen") && answer.text() != "ok", "{hostile:?}");
+        assert_eq!(door.completion().await.completion.end_cause, Some(EndCause::UpstreamError), "{hostile:?}");
+    }
+}
+
+/// What comes behind a body is no better than what comes before it.
+#[tokio::test]
+async fn trailers_of_an_upstream_set_nothing_of_ours() {
+    let app = Scripted::new(|_| {
+        let trailers = "set-cookie: __Host-countersign=x; Path=/; Secure\r\nx-countersign-decision: forged\r\n\
+                        content-length: 9\r\nx-checksum: 1\r\n";
+        let head = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n";
+        Some(format!("{head}{trailers}\r\n").into_bytes())
+    })
+    .await;
+    let door = Running::wiki_at(app.address).await;
+    let cookie = door.cookie(VISITOR);
+    let mut client = door.client().await;
+    client.send(request("GET", "/", &cookie, "TE: trailers\r\nConnection: TE, close\r\n")).await;
+    let (bytes, is_clean) = client.rest().await;
+    let text = String::from_utf8(bytes).unwrap();
+    assert!(is_clean && text.contains("\r\n0\r\n"), "{text}");
+    let trailers = text.rsplit("\r\n0\r\n").next().unwrap();
+    for forged in ["__Host-countersign", "forged", "content-length"] {
+        assert!(!trailers.contains(forged), "{text}");
+    }
+}
