@@ -7,3 +7,4 @@ mod leaks;
 mod live;
 mod sessions;
 mod table;
+mod ways_in;
