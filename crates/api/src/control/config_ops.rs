@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use audit::{Query, SealedAccess};
 use config::{Declared, Known, Membership, Problem, Problems, SourceFile};
 use model::App;
 use model::ids::Digest32;
@@ -89,7 +90,7 @@ impl ControlPlane {
         if let Some(current) = current.as_ref().filter(|current| current.digest == digest) {
             // The directory may have moved since; declared people are declared again.
             let revocations = self.install(actor, current.number, &checked).await?;
-            self.record_applied(actor, current.number, digest, &checked).await?;
+            self.record_applied(actor, current.number, digest, &checked, "").await?;
             return Ok(Applied { version: current.number, is_new: false, warnings: checked.warnings, revocations });
         }
         let version = self
@@ -104,7 +105,7 @@ impl ControlPlane {
             })
             .await?;
         let revocations = self.install(actor, version, &checked).await?;
-        self.record_applied(actor, version, digest, &checked).await?;
+        self.record_applied(actor, version, digest, &checked, "").await?;
         Ok(Applied { version, is_new: true, warnings: checked.warnings, revocations })
     }
 
@@ -142,6 +143,7 @@ impl ControlPlane {
         version: u64,
         digest: Digest32,
         checked: &Checked,
+        note: &str,
     ) -> Result<(), Failure> {
         for kind in [RecordType::ConfigApplied, RecordType::PolicyPublished] {
             let mut record = self.actor_record(actor, kind);
@@ -151,7 +153,7 @@ impl ControlPlane {
             record.pins.policy_set_hash = Some(checked.policies.policy_hash());
             record.pins.schema_hash = Some(checked.policies.schema_hash());
             let text = match kind {
-                RecordType::ConfigApplied => format!("configuration {version} applied, {digest}"),
+                RecordType::ConfigApplied => format!("configuration {version} applied, {digest}{note}"),
                 _ => format!("policies {} published", checked.policies.policy_hash()),
             };
             record.change.change = Some(Arc::from(text));
@@ -314,7 +316,28 @@ impl ControlPlane {
     /// The directory or the log refuse.
     pub async fn resume(&self, actor: &Actor, checked: &Checked) -> Result<(), Failure> {
         let _order = self.order.lock().await;
-        self.install(actor, self.published().config_version, checked).await.map(drop)
+        self.install(actor, self.published().config_version, checked).await?;
+        let Some(current) = self.current_config().await? else { return Ok(()) };
+        if self.is_recorded(&current).await? {
+            return Ok(());
+        }
+        let note = format!(", asked for by {} and finished at a start", current.author);
+        self.record_applied(actor, current.number, current.digest, checked, &note).await
+    }
+
+    /// Whether the last record of an apply is there; a crash may have come before it.
+    async fn is_recorded(&self, current: &ConfigSummary) -> Result<bool, Failure> {
+        let query = Query {
+            kind: Some(RecordType::PolicyPublished),
+            what: Some(current.number.to_string()),
+            since: Some(current.applied_at),
+            limit: 1,
+            ..Query::default()
+        };
+        let log = Arc::clone(&self.log);
+        let answer = tokio::task::spawn_blocking(move || log.query(&query, SealedAccess::Closed)).await;
+        let answer = answer.map_err(Failure::unavailable)?.map_err(Failure::unavailable)?;
+        Ok(!answer.rows.is_empty())
     }
 }
 

@@ -22,6 +22,7 @@ use countersign::client::{Client, segment};
 use http::StatusCode;
 use model::Clock;
 use serde_json::{Value, json};
+use tokio::sync::watch;
 
 use self::app::{Line, PAGE, Reached, Visits};
 use self::ledger::{Ledger, Promise};
@@ -37,8 +38,12 @@ const NAMES: [&str; 3] = ["alice", "bob", "dave"];
 /// Live sessions of each person at the beginning of every run.
 const SESSIONS_EACH: usize = 3;
 const VISITORS: usize = 4;
-/// How long the product works before it is killed.
-const WORK_MS: std::ops::Range<usize> = 50..300;
+/// The product is killed after fewer answered changes than this …
+const CHANGES: usize = 4;
+/// … and so many milliseconds more, or less.
+const WORK_MS: usize = 150;
+/// A change that takes longer will never be answered.
+const CHANGE_LIMIT: Duration = Duration::from_secs(20);
 /// One kill in so many hits a start.
 const START_KILLS: usize = 8;
 /// How far into a start it is hit.
@@ -140,6 +145,7 @@ impl World {
             })
             .map(|visits| tokio::spawn(visits.run()))
             .collect();
+        let (progress, mut changes) = watch::channel(0);
         let operator = Operator {
             client: self.product.client(),
             emails: NAMES.iter().map(|name| email(name)).collect(),
@@ -147,11 +153,16 @@ impl World {
             live,
             next: self.ledger.config.live.0.other(),
             app_port: self.app_port,
+            progress,
             rng: self.rng.fork(),
         };
         let operator = tokio::spawn(operator.run());
-        let work = WORK_MS.start + self.rng.below(WORK_MS.end - WORK_MS.start);
-        tokio::time::sleep(Duration::from_millis(work as u64)).await;
+        let enough = self.rng.below(CHANGES);
+        let reached = tokio::time::timeout(CHANGE_LIMIT, changes.wait_for(|changes| *changes >= enough));
+        // What comes back locks the channel, so it must not live on.
+        let is_reached = matches!(reached.await, Ok(Ok(_)));
+        assert!(is_reached, "no change was answered in time");
+        tokio::time::sleep(Duration::from_millis(self.rng.below(WORK_MS) as u64)).await;
         self.product.kill();
         is_over.store(true, Ordering::Relaxed);
         self.ledger.tally.kills += 1;
@@ -249,6 +260,11 @@ impl World {
             ("public paths", by_open(&public)),
         ]);
         self.ledger.settle_config(version, &seen);
+        let filters = [("type", "config.applied".to_owned()), ("what", version.to_string())];
+        let applied = self.client.get_with("/api/v1/audit/records", &filters).await.unwrap();
+        if applied["records"].as_array().unwrap().is_empty() {
+            self.ledger.broken.push(format!("version {version} is live and the record does not know it"));
+        }
     }
 
     /// Effects of every decision since the last look, by access.

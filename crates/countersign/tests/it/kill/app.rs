@@ -17,7 +17,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsConnector;
 
 use super::rng::Rng;
-use crate::harness::WIKI;
+use crate::harness::{WIKI, soon};
 
 /// Allowed to engineers under either configuration.
 pub(super) const PAGE: &str = "/page";
@@ -83,10 +83,10 @@ pub(super) struct Line {
 impl Line {
     /// Connects to the app's host; `None` when nobody answers.
     pub(super) async fn open(address: SocketAddr, tls: &Arc<rustls::ClientConfig>) -> Option<Self> {
-        let stream = TcpStream::connect(address).await.ok()?;
+        let stream = soon(TcpStream::connect(address)).await.ok()?;
         stream.set_nodelay(true).ok()?;
         let stream = TlsConnector::from(Arc::clone(tls)).connect(ServerName::try_from(WIKI).unwrap(), stream);
-        let (sender, connection) = http1::handshake(TokioIo::new(stream.await.ok()?)).await.ok()?;
+        let (sender, connection) = http1::handshake(TokioIo::new(soon(stream).await.ok()?)).await.ok()?;
         tokio::spawn(connection);
         Some(Self { sender })
     }
@@ -102,8 +102,8 @@ impl Line {
             request = request.header(header::COOKIE, cookie);
         }
         let asked = Instant::now();
-        self.sender.ready().await.ok()?;
-        let response = self.sender.send_request(request.body(Empty::new()).unwrap()).await.ok()?;
+        soon(self.sender.ready()).await.ok()?;
+        let response = soon(self.sender.send_request(request.body(Empty::new()).unwrap())).await.ok()?;
         let answered = Answered {
             access: response.headers()["x-request-id"].to_str().unwrap().to_owned(),
             status: response.status(),
@@ -112,7 +112,7 @@ impl Line {
             asked,
         };
         // Read whole where possible, or the line could not be used again; the answer counts in any case.
-        response.into_body().collect().await.ok();
+        soon(response.into_body().collect()).await.ok();
         Some(answered)
     }
 }

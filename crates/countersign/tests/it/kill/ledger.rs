@@ -13,6 +13,8 @@ use super::app::{Answered, PAGE};
 use super::operator::{Asked, Change};
 use super::sides::Side;
 
+const WITHDRAWN: StatusCode = StatusCode::SERVICE_UNAVAILABLE;
+
 /// What is promised of a session.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Promise {
@@ -129,7 +131,9 @@ impl Ledger {
     pub(super) fn answered(&mut self, answered: &Answered) {
         self.tally.answered += 1;
         self.unproven.insert(answered.access.clone(), Some(answered.status));
-        if !matches!(answered.status.as_u16(), 200 | 401 | 403) {
+        let is_ending = answered.session.is_some_and(|place| self.sessions[place].promise != Promise::Lives);
+        // 503 is for those whose access was withdrawn while the decision to let them in was being recorded.
+        if !matches!(answered.status.as_u16(), 200 | 401 | 403) && !(answered.status == WITHDRAWN && is_ending) {
             self.suspects.push(answered.access.clone());
             self.broken.push(format!("an answer that nothing explains: {answered:?}"));
         }
@@ -191,6 +195,7 @@ impl Ledger {
             let is_proven = match (status, effect) {
                 (_, None) => false,
                 (Some(StatusCode::OK) | None, effect) => effect == Some("ALLOW"),
+                (Some(WITHDRAWN), Some(_)) => true,
                 (Some(_), effect) => effect == Some("DENY"),
             };
             if !is_proven {

@@ -6,6 +6,8 @@ use std::time::Instant;
 use countersign::client::{ApiError, Client, segment};
 use serde_json::{Value, json};
 
+use tokio::sync::watch;
+
 use super::rng::Rng;
 use super::sides::Side;
 
@@ -43,6 +45,8 @@ pub(super) struct Operator {
     /// What to apply next.
     pub(super) next: Side,
     pub(super) app_port: u16,
+    /// Told how many changes were answered.
+    pub(super) progress: watch::Sender<usize>,
     pub(super) rng: Rng,
 }
 
@@ -63,6 +67,7 @@ impl Operator {
             if is_over {
                 return asked;
             }
+            self.progress.send_replace(asked.len());
         }
     }
 
@@ -88,7 +93,9 @@ impl Operator {
         match self.call(change).await {
             Ok(answer) => Some(answer),
             Err(error) if error.downcast_ref::<ApiError>().is_none() => None,
-            Err(error) if matches!(change, Change::EndOne(_)) && error.to_string().contains("live") => Some(Value::Null),
+            Err(error) if matches!(change, Change::EndOne(_)) && error.to_string().contains("live") => {
+                Some(Value::Null)
+            }
             Err(error) => panic!("{change:?} was refused: {error:#}"),
         }
     }
