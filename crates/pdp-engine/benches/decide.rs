@@ -20,8 +20,9 @@ use model::{
 use pdp_engine::{CompiledPolicies, Engine, PolicySource};
 use serde_json::{Value, json};
 
-const SIZES: [usize; 4] = [10, 100, 1_000, 10_000];
-const APPS: usize = 50;
+/// Policies and the apps they are about: twenty to an app, as more policies come of more apps; in the last row two
+/// hundred to an app.
+const SIZES: [(usize, usize); 5] = [(10, 1), (100, 5), (1_000, 50), (10_000, 500), (10_000, 50)];
 const GROUPS: usize = 200;
 const GROUPS_PER_USER: usize = 12;
 const USERS: usize = 16;
@@ -34,16 +35,16 @@ const ROUNDS: usize = 400;
 fn main() {
     println!("decide() end to end with facts, microseconds per call");
     println!(
-        "{:>8} {:>10} {:>10} {:>10} {:>10} {:>12} {:>12}",
-        "policies", "min", "p50", "p99", "allowed", "stock p50", "load ms"
+        "{:>8} {:>6} {:>10} {:>10} {:>10} {:>10} {:>12} {:>12}",
+        "policies", "apps", "min", "p50", "p99", "allowed", "stock p50", "load ms"
     );
-    for size in SIZES {
-        row(size);
+    for (size, apps) in SIZES {
+        row(size, apps);
     }
 }
 
-fn row(size: usize) {
-    let text = policies(size);
+fn row(size: usize, app_count: usize) {
+    let text = policies(size, app_count);
     let started = Instant::now();
     let source = PolicySource { file: "bench.cedar".to_owned(), text: text.clone() };
     let compiled = match CompiledPolicies::compile(&[source]) {
@@ -52,11 +53,11 @@ fn row(size: usize) {
     };
     let load = started.elapsed();
     let directory = Arc::new(directory());
-    let engine = match Engine::new(compiled, &apps(), directory.clone(), 1) {
+    let engine = match Engine::new(compiled, &apps(app_count), directory.clone(), 1) {
         Ok(engine) => engine,
         Err(error) => return eprintln!("{error}"),
     };
-    let questions = questions();
+    let questions = questions(app_count);
     let mut allowed = 0;
     for question in &questions {
         allowed += usize::from(engine.decide(question, NOW).effect == Effect::Allow);
@@ -71,10 +72,11 @@ fn row(size: usize) {
         }
     }
     times.sort();
-    let stock = stock(&text, &questions, &directory);
+    let stock = stock(&text, &questions, &directory, app_count);
     println!(
-        "{:>8} {:>10.2} {:>10.2} {:>10.2} {:>7}/{} {:>12.1} {:>12.0}",
+        "{:>8} {:>6} {:>10.2} {:>10.2} {:>10.2} {:>7}/{} {:>12.1} {:>12.0}",
         size,
+        app_count,
         at(&times, 0),
         at(&times, 50),
         at(&times, 99),
@@ -90,10 +92,10 @@ fn at(sorted: &[Duration], percent: usize) -> f64 {
     sorted.get(place).map_or(f64::NAN, |time| time.as_secs_f64() * 1e6)
 }
 
-fn policies(size: usize) -> String {
+fn policies(size: usize, apps: usize) -> String {
     let mut text = String::new();
     for n in 0..size.saturating_sub(5) {
-        let (app, group, user) = (n / 10 % APPS, n * 7 % GROUPS, n / 10 % USERS);
+        let (app, group, user) = (n / 10 % apps, n * 7 % GROUPS, n / 10 % USERS);
         text.push_str(&match n % 10 {
             0..=5 => format!(
                 "@id(\"p{n}\") permit (principal in Group::\"group-{group}\", action in Action::\"http\", resource in \
@@ -157,8 +159,8 @@ fn directory() -> Directory {
     Directory { version: 1, users: (0..USERS).map(user).collect(), groups: BTreeMap::new() }
 }
 
-fn apps() -> Vec<Arc<App>> {
-    (0..APPS).map(|n| Arc::new(app(n))).collect()
+fn apps(count: usize) -> Vec<Arc<App>> {
+    (0..count).map(|n| Arc::new(app(n))).collect()
 }
 
 fn app(n: usize) -> App {
@@ -200,11 +202,11 @@ fn app(n: usize) -> App {
     }
 }
 
-fn questions() -> Vec<AccessRequest> {
-    (0..QUESTIONS).map(question).collect()
+fn questions(apps: usize) -> Vec<AccessRequest> {
+    (0..QUESTIONS).map(|n| question(n, apps)).collect()
 }
 
-fn question(n: usize) -> AccessRequest {
+fn question(n: usize, apps: usize) -> AccessRequest {
     let mut facts = Facts::unknown();
     facts.auth.authenticated = true;
     facts.auth.acr = "phr".to_owned();
@@ -214,7 +216,7 @@ fn question(n: usize) -> AccessRequest {
     facts.device.managed.ok = true;
     facts.risk.points = 10;
     facts.request.method = "GET".to_owned();
-    facts.request.host = format!("app-{}.example.com", n % APPS);
+    facts.request.host = format!("app-{}.example.com", n % apps);
     facts.request.path = "/records/2026/11/all".to_owned();
     facts.request.original_path = facts.request.path.clone();
     facts.request.segments = ["records", "2026", "11", "all"].map(str::to_owned).into();
@@ -222,7 +224,7 @@ fn question(n: usize) -> AccessRequest {
     AccessRequest {
         principal: Principal::User(user_id(n % USERS)),
         action: if n.is_multiple_of(4) { Action::HttpPost } else { Action::HttpGet },
-        resource: ResourceRef { app: AppName::new(&format!("app-{}", n % APPS)), route: Some(RouteName::new("all")) },
+        resource: ResourceRef { app: AppName::new(&format!("app-{}", n % apps)), route: Some(RouteName::new("all")) },
         facts,
         is_public_path: false,
         session_ends: None,
@@ -230,8 +232,8 @@ fn question(n: usize) -> AccessRequest {
 }
 
 /// Stock Cedar over all policies, one store of all entities, the context ready made: the evaluation alone.
-fn stock(text: &str, questions: &[AccessRequest], directory: &Directory) -> Vec<Duration> {
-    let prepared = prepare(text, questions, directory);
+fn stock(text: &str, questions: &[AccessRequest], directory: &Directory, apps: usize) -> Vec<Duration> {
+    let prepared = prepare(text, questions, directory, apps);
     let Some((policies, entities, requests)) = prepared else { return Vec::new() };
     let authorizer = Authorizer::new();
     let mut times = Vec::new();
@@ -251,6 +253,7 @@ fn prepare(
     text: &str,
     questions: &[AccessRequest],
     directory: &Directory,
+    apps: usize,
 ) -> Option<(PolicySet, Entities, Vec<Request>)> {
     let (schema, _) = Schema::from_cedarschema_str(include_str!("../assets/schema.cedarschema")).ok()?;
     let parsed = PolicySet::from_str(text).ok()?;
@@ -264,7 +267,7 @@ fn prepare(
         all.push(json!({ "uid": uid("User", &user.id.to_string()), "parents": parents,
             "attrs": { "external": false, "age_days": 100 } }));
     }
-    for n in 0..APPS {
+    for n in 0..apps {
         let attrs = json!({ "sensitivity": "medium", "label": "internal", "requestable": false });
         let name = format!("app-{n}");
         all.push(json!({ "uid": uid("App", &name), "parents": [], "attrs": attrs }));

@@ -3,6 +3,8 @@
 //! Invariants: `@id` is mandatory; a misspelt known annotation or a value outside its list is refused, because a
 //! silently ignored `@clas("step_up")` would turn a soft forbid into a hard one; anything else unknown only warns.
 
+use std::collections::BTreeMap;
+
 use cedar_policy::{Effect, Policy};
 use model::Reason;
 use model::decision::PolicySet;
@@ -92,13 +94,15 @@ fn list(words: &[&str]) -> String {
 
 /// Reads the annotations of `policy`; all errors at once.
 pub(crate) fn read(policy: &Policy) -> Result<Annotations, Vec<AnnotationError>> {
-    let mut reader = Reader { policy, errors: Vec::new() };
+    // Cedar parses the name of each annotation it is asked for, at the price of a policy; the list is free.
+    let mut reader = Reader { policy, values: policy.annotations().collect(), errors: Vec::new() };
     let annotations = reader.annotations();
     if reader.errors.is_empty() { Ok(annotations) } else { Err(reader.errors) }
 }
 
 struct Reader<'a> {
     policy: &'a Policy,
+    values: BTreeMap<&'a str, &'a str>,
     errors: Vec<AnnotationError>,
 }
 
@@ -110,7 +114,7 @@ impl Reader<'_> {
             set,
             stage: self.stage(),
             reason: self.reason(set),
-            title: self.policy.annotation("title").map(str::to_owned),
+            title: self.values.get("title").map(|title| (*title).to_owned()),
             is_shadow: self.choose("mode", &[("shadow", true)]).unwrap_or(false),
             is_audit_strict: self.choose("audit", &[("standard", false), ("strict", true)]).unwrap_or(false),
             unknown: self.unknown(),
@@ -118,7 +122,7 @@ impl Reader<'_> {
     }
 
     fn id(&mut self) -> String {
-        let Some(id) = self.policy.annotation("id") else {
+        let Some(id) = self.values.get("id").copied() else {
             self.errors.push(AnnotationError::NoId);
             return String::new();
         };
@@ -161,7 +165,7 @@ impl Reader<'_> {
     }
 
     fn choose<T: Copy>(&mut self, name: &'static str, choices: &[(&'static str, T)]) -> Option<T> {
-        let value = self.policy.annotation(name)?;
+        let value = self.values.get(name).copied()?;
         let chosen = choices.iter().find(|(word, _)| *word == value).map(|(_, chosen)| *chosen);
         if chosen.is_none() {
             let choices: Vec<&'static str> = choices.iter().map(|(word, _)| *word).collect();
@@ -174,12 +178,12 @@ impl Reader<'_> {
 
     fn unknown(&mut self) -> Vec<String> {
         let mut unknown = Vec::new();
-        for (word, _) in self.policy.annotations().filter(|(word, _)| !KNOWN.contains(word)) {
+        for word in self.values.keys().filter(|word| !KNOWN.contains(word)) {
             match nearest(word, KNOWN) {
-                Some(nearest) => {
-                    self.errors.push(AnnotationError::Misspelt { word: word.to_owned(), nearest: nearest.to_owned() })
-                }
-                None => unknown.push(word.to_owned()),
+                Some(nearest) => self
+                    .errors
+                    .push(AnnotationError::Misspelt { word: (*word).to_owned(), nearest: nearest.to_owned() }),
+                None => unknown.push((*word).to_owned()),
             }
         }
         unknown.sort();

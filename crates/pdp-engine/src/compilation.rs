@@ -13,15 +13,15 @@ use crate::analysis::{self, MAX_PATTERN};
 use crate::annotations;
 use crate::compile::CompiledPolicy;
 use crate::index::PolicyScope;
+use crate::kernel::{Condition, Parsed};
 use crate::problem::{Finding, FindingKind, PolicyProblem};
 use crate::schema::BuiltinSchema;
 use crate::source::{
     MAX_BRANCHES, MAX_NESTING, MAX_OPERATORS, MAX_POLICIES, MAX_POLICY_BYTES, MAX_SOURCE_BYTES, PolicySource, Position,
     Positions, Statement, statements,
 };
+use crate::validation::{self, MAX_LEVEL};
 
-/// How far policies may reach through entities (`principal.x` is 1).
-const MAX_LEVEL: u32 = 1;
 /// The most problems reported.
 pub(crate) const MAX_PROBLEMS: usize = 200;
 /// The most errors of the validator looked at: it repeats each for every action.
@@ -30,9 +30,16 @@ const MAX_VALIDATION_ERRORS: usize = 4_000;
 const BUILTIN: &str = "builtin";
 const BUILTIN_TEXT: &str = include_str!("../assets/builtin.cedar");
 
-/// What compilation gives: the schema, the policies sorted by id, and Cedar's warnings.
-pub(crate) type Compiled = (Arc<BuiltinSchema>, Policies, Vec<Finding>);
-type Policies = Vec<Arc<CompiledPolicy>>;
+/// What compilation gives.
+pub(crate) struct Compiled {
+    pub(crate) schema: Arc<BuiltinSchema>,
+    /// Sorted by id.
+    pub(crate) policies: Vec<Arc<CompiledPolicy>>,
+    /// Their canonical forms, in the same order.
+    pub(crate) canonical: Vec<String>,
+    /// Cedar's warnings.
+    pub(crate) findings: Vec<Finding>,
+}
 
 /// Runs all steps over `sources` and the built-in policies.
 pub(crate) fn run(sources: &[PolicySource]) -> Result<Compiled, Vec<PolicyProblem>> {
@@ -60,8 +67,20 @@ pub(crate) fn run(sources: &[PolicySource]) -> Result<Compiled, Vec<PolicyProble
         }
         compilation.source(source);
     }
-    let (policies, warnings) = compilation.finish()?;
-    Ok((schema, policies, warnings))
+    let (read, findings) = compilation.finish()?;
+    let (policies, canonical) = read.into_iter().map(|read| (Arc::new(read.policy), read.canonical)).unzip();
+    Ok(Compiled { schema, policies, canonical, findings })
+}
+
+/// The policies of one source, before validation.
+#[cfg(test)]
+pub(crate) fn read_only(source: &PolicySource) -> (Arc<BuiltinSchema>, Vec<(CompiledPolicy, Policy)>) {
+    let schema = BuiltinSchema::load().unwrap();
+    let mut compilation = Compilation { schema: &schema, problems: Vec::new(), read: Vec::new() };
+    compilation.source(source);
+    assert_eq!(compilation.problems, []);
+    let read = compilation.read.into_iter().map(|read| (read.policy, read.cedar)).collect();
+    (schema, read)
 }
 
 fn whole_file(file: &str, message: String) -> PolicyProblem {
@@ -111,33 +130,49 @@ fn suggestion(help: &str) -> Option<String> {
 struct Compilation<'a> {
     schema: &'a BuiltinSchema,
     problems: Vec<PolicyProblem>,
-    read: Vec<(Placed<'a>, CompiledPolicy)>,
+    read: Vec<Read<'a>>,
+}
+
+/// A policy that passed every check but validation.
+struct Read<'a> {
+    placed: Placed<'a>,
+    policy: CompiledPolicy,
+    cedar: Policy,
+    canonical: String,
 }
 
 impl<'a> Compilation<'a> {
     fn source(&mut self, source: &'a PolicySource) {
         let mut positions = Positions::new(&source.text);
-        for statement in statements(&source.text) {
+        let statements = statements(&source.text);
+        let is_within_limits = statements.iter().all(|statement| within_limits(statement).is_ok());
+        let whole = is_within_limits.then(|| Parsed::all(&source.text, statements.len())).flatten();
+        let mut whole = whole.into_iter().flatten();
+        for statement in statements {
             let placed = Placed { source, statement, position: positions.advance(statement.offset) };
-            match self.policy(placed) {
-                Ok(policy) => self.read.push((placed, policy)),
+            match self.policy(placed, whole.next()) {
+                Ok(read) => self.read.push(read),
                 Err(problems) => self.problems.extend(problems),
             }
         }
     }
 
-    fn policy(&self, placed: Placed<'a>) -> Result<CompiledPolicy, Vec<PolicyProblem>> {
+    /// Reads a statement; `parsed` if the whole file was parsed at once.
+    fn policy(&self, placed: Placed<'a>, parsed: Option<Parsed>) -> Result<Read<'a>, Vec<PolicyProblem>> {
         within_limits(&placed.statement).map_err(|message| vec![placed.problem(message, None)])?;
-        let parsed = Policy::parse(None, placed.statement.text)
-            .map_err(|errors| errors.iter().map(|error| parse_problem(&placed, error)).collect::<Vec<_>>())?;
-        let annotations = annotations::read(&parsed).map_err(|errors| {
+        let refuse = |message: String| vec![placed.problem(message, None)];
+        let parsed = match parsed {
+            Some(parsed) => parsed,
+            None => parse(&placed)?,
+        };
+        let cedar = parsed.policy().map_err(refuse)?;
+        let annotations = annotations::read(&cedar).map_err(|errors| {
             errors.iter().map(|error| placed.problem(error.to_string(), error.nearest())).collect::<Vec<_>>()
         })?;
-        let refuse = |message: String| vec![placed.problem(message, None)];
-        let tree = parsed.to_pst().map_err(|error| refuse(error.to_string()))?;
-        let scope = PolicyScope::of(tree.body(), self.schema)
+        let tree = parsed.tree().map_err(refuse)?;
+        let scope = PolicyScope::of(&tree, self.schema)
             .map_err(|error| vec![placed.problem(error.to_string(), error.nearest())])?;
-        let reads = analysis::reads(tree.body());
+        let reads = analysis::reads(&tree);
         if reads.longest_pattern > MAX_PATTERN {
             let length = reads.longest_pattern;
             return Err(refuse(format!("a `like` pattern has {length} characters; {MAX_PATTERN} are allowed")));
@@ -148,8 +183,11 @@ impl<'a> Compilation<'a> {
             )));
         }
         let id = format!("{}/{}", placed.source.stem(), annotations.id);
-        Ok(CompiledPolicy {
-            cedar: parsed.new_id(PolicyId::new(&id)),
+        let cedar = cedar.new_id(PolicyId::new(&id));
+        let canonical = parsed.json().map_err(|error| refuse(error.to_string()))?;
+        let policy = CompiledPolicy {
+            condition: Condition::of(&cedar),
+            text: placed.statement.text.into(),
             id: id.into(),
             set: annotations.set,
             is_shadow: annotations.is_shadow,
@@ -160,18 +198,17 @@ impl<'a> Compilation<'a> {
             declared_at: placed.declared_at(),
             scope,
             reads,
-            has_conditions: !tree.body().clauses().is_empty(),
             unknown_annotations: annotations.unknown,
-        })
+        };
+        Ok(Read { placed, policy, cedar, canonical })
     }
 
-    fn finish(mut self) -> Result<(Policies, Vec<Finding>), Vec<PolicyProblem>> {
+    fn finish(mut self) -> Result<(Vec<Read<'a>>, Vec<Finding>), Vec<PolicyProblem>> {
         self.duplicates();
         let warnings = if self.problems.is_empty() { self.validate() } else { Vec::new() };
         if self.problems.is_empty() {
-            let mut policies: Policies = self.read.into_iter().map(|(_, policy)| Arc::new(policy)).collect();
-            policies.sort_by(|a, b| a.id.cmp(&b.id));
-            return Ok((policies, warnings));
+            self.read.sort_by(|a, b| a.policy.id.cmp(&b.policy.id));
+            return Ok((self.read, warnings));
         }
         self.problems.sort();
         self.problems.dedup();
@@ -181,7 +218,7 @@ impl<'a> Compilation<'a> {
 
     fn duplicates(&mut self) {
         let mut first: HashMap<&str, String> = HashMap::new();
-        for (placed, policy) in &self.read {
+        for Read { placed, policy, .. } in &self.read {
             if let Some(earlier) = first.get(&*policy.id) {
                 let message = format!("the id `{}` is taken by {earlier}; choose another `@id`", policy.id);
                 let mut problem = placed.problem(message, None);
@@ -195,7 +232,12 @@ impl<'a> Compilation<'a> {
 
     /// Strict validation, then level validation (PO-25).
     fn validate(&mut self) -> Vec<Finding> {
-        let set = match CedarPolicySet::from_policies(self.read.iter().map(|(_, policy)| policy.cedar.clone())) {
+        let doubtful = validation::doubtful(self.schema, self.read.iter().map(|read| (&read.policy, &read.cedar)));
+        let doubtful = self.read.iter().filter(|read| doubtful.contains(&*read.policy.id));
+        // Parsed once more: these have positions, and Cedar's messages point to them.
+        let parsed = doubtful
+            .filter_map(|read| Policy::parse(Some(PolicyId::new(&*read.policy.id)), read.placed.statement.text).ok());
+        let set = match CedarPolicySet::from_policies(parsed) {
             Ok(set) => set,
             Err(error) => {
                 self.problems.push(whole_file(BUILTIN, error.to_string()));
@@ -207,7 +249,7 @@ impl<'a> Compilation<'a> {
         if result.validation_passed_without_warnings() {
             return Vec::new();
         }
-        let by_id: HashMap<&str, &Placed<'_>> = self.read.iter().map(|(at, policy)| (&*policy.id, at)).collect();
+        let by_id: HashMap<&str, &Placed<'_>> = self.read.iter().map(|read| (&*read.policy.id, &read.placed)).collect();
         let problems = result.validation_errors().take(MAX_VALIDATION_ERRORS).map(|error| {
             let id: &str = error.policy_id().as_ref();
             match by_id.get(id) {
@@ -240,6 +282,13 @@ fn within_limits(statement: &Statement<'_>) -> Result<(), String> {
         Some((got, allowed, what)) => Err(format!("the policy has {got} {what}; {allowed} are allowed, so split it")),
         None => Ok(()),
     }
+}
+
+/// Parses one statement, with Cedar's words about what is wrong.
+fn parse(placed: &Placed<'_>) -> Result<Parsed, Vec<PolicyProblem>> {
+    Policy::parse(None, placed.statement.text)
+        .map_err(|errors| errors.iter().map(|error| parse_problem(placed, error)).collect::<Vec<_>>())?;
+    Parsed::one(placed.statement.text).map_err(|message| vec![placed.problem(message, None)])
 }
 
 fn parse_problem(placed: &Placed<'_>, error: &dyn Diagnostic) -> PolicyProblem {

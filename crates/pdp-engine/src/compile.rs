@@ -6,7 +6,6 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use cedar_policy::Policy;
 use model::Reason;
 use model::decision::PolicySet;
 use model::ids::Digest32;
@@ -14,10 +13,11 @@ use model::ids::Digest32;
 use crate::analysis::{Reads, TimeUse};
 use crate::annotations::Stage;
 use crate::cache::{Cache, MAX_ENTRIES};
-use crate::compilation;
+use crate::compilation::{self, Compiled};
 use crate::engine::ENGINE_VERSION;
 use crate::entities::Uid;
 use crate::index::{Index, Part, PolicyScope, Question};
+use crate::kernel::Condition;
 use crate::problem::{Finding, FindingKind, PolicyProblem};
 use crate::schema::BuiltinSchema;
 use crate::slice::{Slice, SliceKey};
@@ -40,8 +40,8 @@ pub(crate) struct CompiledPolicy {
     pub(crate) declared_at: String,
     pub(crate) scope: PolicyScope,
     pub(crate) reads: Reads,
-    pub(crate) cedar: Policy,
-    pub(crate) has_conditions: bool,
+    pub(crate) text: Box<str>,
+    pub(crate) condition: Condition,
     pub(crate) unknown_annotations: Vec<String>,
 }
 
@@ -87,7 +87,8 @@ impl CompiledPolicies {
     /// # Errors
     /// Every problem found, sorted by file and line; what runs should stay as it was.
     pub fn compile(sources: &[PolicySource]) -> Result<CompiledPolicies, Vec<PolicyProblem>> {
-        let (schema, policies, mut findings) = stacker::grow(COMPILE_STACK_BYTES, || compilation::run(sources))?;
+        let Compiled { schema, policies, canonical, mut findings } =
+            stacker::grow(COMPILE_STACK_BYTES, || compilation::run(sources))?;
         findings.extend(policies.iter().flat_map(|policy| findings_of(policy)));
         findings.extend(unscoped(&policies));
         findings.sort();
@@ -95,7 +96,7 @@ impl CompiledPolicies {
             index: Index::new(policies.iter().map(|policy| &policy.scope)),
             named: policies.iter().filter_map(|policy| policy.scope.principal.named().cloned()).collect(),
             slices: Cache::new(MAX_ENTRIES),
-            policy_hash: policy_hash(&schema, &policies),
+            policy_hash: policy_hash(&schema, &policies, &canonical),
             findings,
             policies,
             schema,
@@ -127,18 +128,18 @@ impl CompiledPolicies {
                 is_shadow: policy.is_shadow,
                 title: policy.title.clone(),
                 declared_at: policy.declared_at.clone(),
-                cedar: policy.cedar.to_string(),
+                cedar: policy.text.to_string(),
             })
             .collect()
     }
 
     /// The slice of a question, from the cache or built now.
-    pub(crate) fn slice(&self, mut key: SliceKey) -> Option<Arc<Slice>> {
+    pub(crate) fn slice(&self, mut key: SliceKey) -> Arc<Slice> {
         if !self.named.contains(&key.principal) {
             key.principal.id = String::new();
         }
         if let Some(slice) = self.slices.get(&key) {
-            return Some(slice);
+            return slice;
         }
         let question = Question::new(key.principal.clone(), &key.groups, &key.resource, key.action);
         let candidates = self.index.candidates(&question);
@@ -148,9 +149,9 @@ impl CompiledPolicies {
             .filter(|policy| policy.scope.covers(&question))
             .cloned()
             .collect();
-        let slice = Arc::new(Slice::new(covering)?);
+        let slice = Arc::new(Slice::new(covering));
         self.slices.insert(key, slice.clone());
-        Some(slice)
+        slice
     }
 }
 
@@ -172,7 +173,7 @@ fn findings_of(policy: &CompiledPolicy) -> Vec<Finding> {
         .collect();
     let is_for_everyone =
         matches!(policy.scope.principal, Part::Any | Part::Is(_)) && policy.scope.resource == Part::Any;
-    if policy.set == PolicySet::Permit && is_for_everyone && !policy.has_conditions && !policy.is_builtin() {
+    if policy.set == PolicySet::Permit && is_for_everyone && policy.condition.is_empty() && !policy.is_builtin() {
         let message = format!("`{}` permits everyone everything it names without any condition", policy.id);
         findings.push(finding(FindingKind::UnconditionalPermit, message));
     }
@@ -199,11 +200,9 @@ fn unscoped(policies: &[Arc<CompiledPolicy>]) -> Option<Finding> {
 }
 
 /// Over canonical forms, so that comments, spaces and the order of files and policies do not matter.
-fn policy_hash(schema: &BuiltinSchema, policies: &[Arc<CompiledPolicy>]) -> Digest32 {
+fn policy_hash(schema: &BuiltinSchema, policies: &[Arc<CompiledPolicy>], canonical: &[String]) -> Digest32 {
     let mut text = format!("countersign-policies/1\n{}\n{ENGINE_VERSION}\n", schema.hash);
-    for policy in policies {
-        // Policies were parsed from text, so they have a JSON form; its maps are sorted by key.
-        let json = policy.cedar.to_json().map(|json| json.to_string()).unwrap_or_default();
+    for (policy, json) in policies.iter().zip(canonical) {
         text.push_str(&format!("{}:{}{}:{json}\n", policy.id.len(), policy.id, json.len()));
     }
     Digest32::of(text.as_bytes())

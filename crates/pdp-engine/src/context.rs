@@ -5,10 +5,11 @@
 
 use std::collections::BTreeSet;
 
-use cedar_policy::{Context, RestrictedExpression};
+use cedar_policy::Context;
 use model::Facts;
 
 use crate::fact_table::{Fact, FactValue, RECORDS, posture, walk};
+use crate::kernel::{self, Value};
 
 /// Which attributes to fill: one mask per record, one bit per attribute, in the order of the fact table.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -47,8 +48,8 @@ fn is_at_or_below(read: &str, path: &str) -> bool {
     read.strip_prefix(path).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }
 
-/// The context of a question; `None` if Cedar refuses it, which the caller answers with DENY.
-pub(crate) fn build(facts: &Facts, needs: &Needs) -> Option<Context> {
+/// The context of a question.
+pub(crate) fn build(facts: &Facts, needs: &Needs) -> Context {
     let mut records = Vec::with_capacity(RECORDS);
     let mut masks = needs.0.iter();
     walk(facts, |name, attributes| match masks.next() {
@@ -58,27 +59,21 @@ pub(crate) fn build(facts: &Facts, needs: &Needs) -> Option<Context> {
             records.push((name, record(needed.map(|(_, fact)| fact))));
         }
     });
-    let pairs: Option<Vec<_>> =
-        records.into_iter().map(|(name, record)| record.map(|record| (name.to_owned(), record))).collect();
-    Context::from_pairs(pairs?).ok()
+    kernel::context(records.into_iter())
 }
 
-fn record<'a>(attributes: impl Iterator<Item = &'a Fact<'a>>) -> Option<RestrictedExpression> {
-    let pairs: Option<Vec<_>> =
-        attributes.map(|(name, fact)| value(*fact).map(|value| ((*name).to_owned(), value))).collect();
-    RestrictedExpression::new_record(pairs?).ok()
+fn record<'a>(attributes: impl Iterator<Item = &'a Fact<'a>>) -> Value {
+    kernel::record(attributes.map(|(name, fact)| (*name, value(*fact))))
 }
 
-fn value(fact: FactValue<'_>) -> Option<RestrictedExpression> {
-    Some(match fact {
-        FactValue::Bool(value) => RestrictedExpression::new_bool(value),
-        FactValue::Long(value) => RestrictedExpression::new_long(value),
-        FactValue::Posture(fact) => record(posture(fact).iter())?,
-        FactValue::Text(text) => RestrictedExpression::new_string(text.to_owned()),
-        FactValue::Texts(texts) => {
-            RestrictedExpression::new_set(texts.iter().map(|text| RestrictedExpression::new_string(text.clone())))
-        }
-    })
+fn value(fact: FactValue<'_>) -> Value {
+    match fact {
+        FactValue::Bool(value) => value.into(),
+        FactValue::Long(value) => value.into(),
+        FactValue::Posture(fact) => record(posture(fact).iter()),
+        FactValue::Text(text) => text.into(),
+        FactValue::Texts(texts) => kernel::texts(texts.iter()),
+    }
 }
 
 #[cfg(test)]
@@ -87,7 +82,7 @@ mod tests {
 
     fn filled(paths: &[&str]) -> String {
         let paths: Vec<String> = paths.iter().map(|path| (*path).to_owned()).collect();
-        build(&Facts::unknown(), &Needs::of(paths.iter())).unwrap().to_json_value().unwrap().to_string()
+        build(&Facts::unknown(), &Needs::of(paths.iter())).to_json_value().unwrap().to_string()
     }
 
     #[test]
@@ -101,7 +96,7 @@ mod tests {
 
     #[test]
     fn a_record_read_as_a_whole_is_filled_whole() {
-        let whole = build(&Facts::unknown(), &Needs::ALL).unwrap();
+        let whole = build(&Facts::unknown(), &Needs::ALL);
         let paths = ["context".to_owned()];
         assert_eq!(Needs::of(paths.iter()).0.map(u32::count_ones).iter().sum::<u32>(), 55);
         assert_eq!(whole.into_iter().count(), RECORDS);

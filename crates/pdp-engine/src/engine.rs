@@ -8,7 +8,6 @@ use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use cedar_policy::Request;
 use model::decision::{DeterminingPolicy, EntitySlice, Pins, PolicySet};
 use model::ids::Digest32;
 use model::{
@@ -27,6 +26,7 @@ use crate::evaluate::{Outcome, Verdict, evaluate, would_refuse};
 use crate::explain;
 use crate::findings;
 use crate::hold::hold_until;
+use crate::kernel::Asked;
 use crate::problem::Finding;
 use crate::remedy::remedied;
 use crate::schema::Offer;
@@ -221,14 +221,14 @@ impl Engine {
 
     /// The question as Cedar takes it; `None` if it does not fit the schema, which the types of [`Facts`] rule out. Debug
     /// builds let Cedar check that too (PO-26).
-    pub(crate) fn question(&self, action: Action, slot: &Slot, facts: &Facts) -> Option<Request> {
+    pub(crate) fn question(&self, action: Action, slot: &Slot, facts: &Facts) -> Option<Asked> {
         let schema = &self.policies.schema;
-        let action = schema.action(action)?.clone();
+        let action = schema.action(action)?;
         if cfg!(debug_assertions) {
-            context::build(facts, &Needs::ALL)?.validate(&schema.cedar, &action).ok()?;
+            context::build(facts, &Needs::ALL).validate(&schema.cedar, &action.uid).ok()?;
         }
-        let context = context::build(facts, &slot.slice.needs)?;
-        Request::new(slot.store.principal.clone(), action, slot.store.resource.clone(), context, None).ok()
+        let (principal, resource) = &slot.store.names;
+        Some(Asked::new(principal, &action.name, resource, &context::build(facts, &slot.slice.needs)))
     }
 
     /// Slice and entities of a question, from the caches or built now.
@@ -244,7 +244,7 @@ impl Engine {
             resource: resource.clone(),
             action: *action,
         };
-        let slot = Arc::new(Slot { slice: self.policies.slice(key)?, store: self.store(principal, resource, now)? });
+        let slot = Arc::new(Slot { slice: self.policies.slice(key), store: self.store(principal, resource, now)? });
         let key = SlotKey { principal: principal.clone(), resource: resource.clone(), action: *action };
         self.slots.insert(key, slot.clone());
         Some(slot)
@@ -318,7 +318,7 @@ pub(crate) struct Judgement {
     pub(crate) determining: Vec<Arc<CompiledPolicy>>,
     pub(crate) would: Vec<Arc<str>>,
     pub(crate) fix: Vec<Fix>,
-    pub(crate) errors: Vec<(String, String)>,
+    pub(crate) errors: Vec<(Arc<str>, String)>,
     pub(crate) slot: Option<Arc<Slot>>,
 }
 

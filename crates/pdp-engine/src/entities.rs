@@ -16,6 +16,7 @@ use model::ids::Digest32;
 use model::{App, AppName, Directory, GroupId, Principal, ResourceRef, Sensitivity, Timestamp};
 
 use crate::canonical::{CanonicalEntity, CanonicalValue, entity_bytes};
+use crate::kernel::Name;
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -123,6 +124,8 @@ pub(crate) struct EntityStore {
     pub(crate) entities: Entities,
     pub(crate) principal: EntityUid,
     pub(crate) resource: EntityUid,
+    /// The same two, as questions take them.
+    pub(crate) names: (Name, Name),
     pub(crate) pinned: Arc<EntitySlice>,
     /// While `age_days` is what it says.
     valid: Range<Timestamp>,
@@ -164,10 +167,12 @@ pub(crate) fn build(
     let entities: Option<Vec<Entity>> = canonical.iter().map(cedar_entity).collect();
     let entities = Entities::from_entities(entities?, Some(schema)).ok()?;
     let bytes = entity_bytes(&canonical);
+    let (principal_uid, resource_uid) = (principal_uid(principal).cedar()?, resource_uid.cedar()?);
     Some(EntityStore {
         entities,
-        principal: principal_uid(principal).cedar()?,
-        resource: resource_uid.cedar()?,
+        names: (Name::new(&principal_uid), Name::new(&resource_uid)),
+        principal: principal_uid,
+        resource: resource_uid,
         pinned: Arc::new(EntitySlice { hash: Digest32::of(&bytes), bytes }),
         valid: day_of_life(principal, directory, now),
     })

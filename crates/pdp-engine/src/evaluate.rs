@@ -5,10 +5,11 @@
 
 use std::sync::Arc;
 
-use cedar_policy::{AuthorizationError, Authorizer, Decision, Entities, PolicySet as CedarPolicySet, Request};
+use cedar_policy::Entities;
 use model::decision::PolicySet;
 
 use crate::compile::CompiledPolicy;
+use crate::kernel::Asked;
 use crate::slice::Slice;
 
 /// What a slice says.
@@ -31,59 +32,48 @@ pub(crate) struct Outcome {
     pub(crate) verdict: Verdict,
     pub(crate) determining: Vec<Arc<CompiledPolicy>>,
     /// Policy id and cause.
-    pub(crate) errors: Vec<(String, String)>,
+    pub(crate) errors: Vec<(Arc<str>, String)>,
 }
 
-/// Evaluates the enforced policies of `slice`.
-pub(crate) fn evaluate(slice: &Slice, request: &Request, entities: &Entities) -> Outcome {
-    let merged = answer(&slice.all, request, entities);
-    if !merged.errors.is_empty() {
-        let determining = merged.errors.iter().filter_map(|(id, _)| slice.member(id).cloned()).collect();
-        return Outcome { verdict: Verdict::Error, determining, errors: merged.errors };
+/// Evaluates the enforced policies of `slice`, every one of them once.
+pub(crate) fn evaluate(slice: &Slice, asked: &Asked, entities: &Entities) -> Outcome {
+    let judge = asked.judge(entities);
+    let (mut hard, mut permits, mut soft) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut failed, mut errors) = (Vec::new(), Vec::new());
+    for policy in &slice.members {
+        match judge.holds(&policy.condition) {
+            Ok(false) => {}
+            Ok(true) => match policy.set {
+                PolicySet::HardForbid => hard.push(policy.clone()),
+                PolicySet::Permit => permits.push(policy.clone()),
+                PolicySet::SoftForbid => soft.push(policy.clone()),
+            },
+            Err(cause) => {
+                errors.push((policy.id.clone(), cause));
+                failed.push(policy.clone());
+            }
+        }
     }
-    let holding = |ids: &[String]| -> Vec<_> { ids.iter().filter_map(|id| slice.member(id).cloned()).collect() };
-    let outcome = |verdict, determining| Outcome { verdict, determining, errors: Vec::new() };
-    let held = holding(&merged.satisfied);
-    if merged.is_allowed {
-        return outcome(Verdict::Allow, held);
-    }
-    let (hard, soft): (Vec<_>, Vec<_>) = held.into_iter().partition(|policy| policy.set == PolicySet::HardForbid);
-    if !hard.is_empty() {
-        return outcome(Verdict::HardForbid, hard);
-    }
-    if soft.is_empty() || !answer(&slice.permits, request, entities).is_allowed {
-        return outcome(Verdict::NotPermitted, Vec::new());
-    }
-    outcome(Verdict::SoftForbid, soft)
+    let (verdict, determining) = match () {
+        () if !errors.is_empty() => (Verdict::Error, failed),
+        () if !hard.is_empty() => (Verdict::HardForbid, hard),
+        () if permits.is_empty() => (Verdict::NotPermitted, Vec::new()),
+        () if !soft.is_empty() => (Verdict::SoftForbid, soft),
+        () => (Verdict::Allow, permits),
+    };
+    Outcome { verdict, determining, errors }
 }
 
-/// Ids of shadow policies that would have refused, sorted: forbids that hold, and policies that raise an error.
-pub(crate) fn would_refuse(slice: &Slice, request: &Request, entities: &Entities) -> Vec<Arc<str>> {
-    let Some(shadow) = &slice.shadow else { return Vec::new() };
-    let answer = answer(shadow, request, entities);
-    let mut ids: Vec<Arc<str>> = answer.errors.into_iter().map(|(id, _)| Arc::from(id)).collect();
-    ids.extend(answer.satisfied.into_iter().map(Arc::from));
-    ids.sort();
-    ids
-}
-
-struct Answer {
-    is_allowed: bool,
-    satisfied: Vec<String>,
-    errors: Vec<(String, String)>,
-}
-
-fn answer(policies: &CedarPolicySet, request: &Request, entities: &Entities) -> Answer {
-    let response = Authorizer::new().is_authorized(request, policies, entities);
-    let mut satisfied: Vec<String> = response.diagnostics().reason().map(ToString::to_string).collect();
-    satisfied.sort_unstable();
-    let mut errors: Vec<(String, String)> = response.diagnostics().errors().map(cause).collect();
-    errors.sort_unstable();
-    Answer { is_allowed: response.decision() == Decision::Allow, satisfied, errors }
-}
-
-fn cause(error: &AuthorizationError) -> (String, String) {
-    match error {
-        AuthorizationError::PolicyEvaluationError(error) => (error.policy_id().to_string(), error.inner().to_string()),
+/// Ids of shadow policies that would have refused, sorted: forbids that hold, and policies that raise an error. A shadow
+/// permit never grants.
+pub(crate) fn would_refuse(slice: &Slice, asked: &Asked, entities: &Entities) -> Vec<Arc<str>> {
+    if slice.shadow.is_empty() {
+        return Vec::new();
     }
+    let judge = asked.judge(entities);
+    let refuses = |policy: &&Arc<CompiledPolicy>| match judge.holds(&policy.condition) {
+        Ok(holds) => holds && policy.set != PolicySet::Permit,
+        Err(_) => true,
+    };
+    slice.shadow.iter().filter(refuses).map(|policy| policy.id.clone()).collect()
 }

@@ -17,6 +17,7 @@ use crate::annotations::Stage;
 use crate::compile::CompiledPolicy;
 use crate::engine::{Engine, Judgement, Slot, settled};
 use crate::fact_table::{Fact, FactValue, posture, walk};
+use crate::kernel::Parsed;
 
 /// The most nearest permits named.
 pub(crate) const MAX_NEAREST: usize = 16;
@@ -72,7 +73,7 @@ fn part(policy: &CompiledPolicy, facts: &Facts, judged: &Judgement) -> PolicyPar
         is_determining: true,
         failing_conditions: Vec::new(),
         facts: facts_read(policy, facts, judged.slot.as_deref()),
-        error: judged.errors.iter().find(|(id, _)| **id == *policy.id).map(|(_, cause)| cause.clone()),
+        error: judged.errors.iter().find(|(id, _)| *id == policy.id).map(|(_, cause)| cause.clone()),
     }
 }
 
@@ -84,7 +85,9 @@ fn nearest_permits(
     facts: &Facts,
     judged: &Judgement,
 ) -> Vec<PolicyPart> {
-    let Some(question) = engine.question(request.action, slot, facts) else { return Vec::new() };
+    let Some(question) = engine.question(request.action, slot, facts).map(|asked| asked.request()) else {
+        return Vec::new();
+    };
     let permits = slot.slice.members.iter().filter(|policy| policy.set == PolicySet::Permit);
     let mut parts: Vec<PolicyPart> = permits
         .map(|policy| PolicyPart {
@@ -101,13 +104,13 @@ fn nearest_permits(
 
 /// The conditions that keep a permit from holding: each conjunct of a `when` that is false, each `unless` that is true.
 fn failing_conditions(policy: &CompiledPolicy, question: &Request, entities: &Entities) -> Vec<String> {
-    let Ok(tree) = policy.cedar.to_pst() else { return Vec::new() };
+    let Ok(tree) = Parsed::one(&policy.text).and_then(|parsed| parsed.tree()) else { return Vec::new() };
     let is = |expr: &Expr, wanted: bool| {
         let Ok(expr) = Expression::from_str(&expr.to_string()) else { return false };
         matches!(eval_expression(question, entities, &expr), Ok(EvalResult::Bool(value)) if value == wanted)
     };
     let mut failing = Vec::new();
-    for clause in tree.body().clauses() {
+    for clause in tree.clauses() {
         match clause {
             Clause::When(expr) => {
                 let mut conjuncts = Vec::new();

@@ -25,11 +25,13 @@ mod fact_table;
 mod findings;
 mod hold;
 mod index;
+mod kernel;
 mod problem;
 mod remedy;
 mod schema;
 mod slice;
 mod source;
+mod validation;
 
 pub use compile::{CompiledPolicies, PolicyListing};
 pub use engine::{ENGINE_VERSION, Engine, EngineError};

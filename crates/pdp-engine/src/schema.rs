@@ -14,6 +14,7 @@ use model::ids::Digest32;
 use serde_json::Value;
 
 use crate::context::Needs;
+use crate::kernel::Name;
 
 /// The schema as text.
 pub(crate) const SCHEMA_TEXT: &str = include_str!("../assets/schema.cedarschema");
@@ -49,14 +50,23 @@ pub(crate) struct Offer {
     pub(crate) touches: Needs,
 }
 
+/// An action as Cedar names it.
+pub(crate) struct ActionEntity {
+    pub(crate) uid: EntityUid,
+    /// The same, as questions take it.
+    pub(crate) name: Name,
+}
+
 /// The schema, parsed.
 pub(crate) struct BuiltinSchema {
     pub(crate) cedar: Schema,
+    /// Its JSON form.
+    pub(crate) json: Value,
     pub(crate) hash: Digest32,
     /// In order of cost.
     pub(crate) remedies: Vec<Offer>,
     /// Entity ids of [`Action::ALL`], in its order.
-    actions: Vec<(Action, EntityUid)>,
+    actions: Vec<(Action, ActionEntity)>,
     covered: HashMap<String, u32>,
 }
 
@@ -77,13 +87,14 @@ impl BuiltinSchema {
             remedies: remedies(&json)?,
             covered: covered(&cedar, &actions)?,
             cedar,
+            json,
             actions,
         })
     }
 
-    /// The entity id of an action.
-    pub(crate) fn action(&self, action: Action) -> Option<&EntityUid> {
-        self.actions.iter().find(|(known, _)| *known == action).map(|(_, uid)| uid)
+    /// The entity of an action.
+    pub(crate) fn action(&self, action: Action) -> Option<&ActionEntity> {
+        self.actions.iter().find(|(known, _)| *known == action).map(|(_, entity)| entity)
     }
 
     /// Which of [`Action::ALL`] an action scope covers that names `id`: the action itself or members of the group.
@@ -93,10 +104,11 @@ impl BuiltinSchema {
 }
 
 /// For every action and group of actions, the bits of the actions it covers.
-fn covered(schema: &Schema, actions: &[(Action, EntityUid)]) -> Result<HashMap<String, u32>, SchemaError> {
+fn covered(schema: &Schema, actions: &[(Action, ActionEntity)]) -> Result<HashMap<String, u32>, SchemaError> {
     let entities = schema.action_entities().map_err(|error| SchemaError::Parse(error.to_string()))?;
     let mask = |named: &EntityUid| {
-        let members = actions.iter().filter(|(_, uid)| uid == named || entities.is_ancestor_of(named, uid));
+        let members =
+            actions.iter().filter(|(_, entity)| entity.uid == *named || entities.is_ancestor_of(named, &entity.uid));
         members.fold(0, |mask, (action, _)| mask | bit(*action))
     };
     Ok(entities.iter().map(|entity| entity.uid()).map(|uid| (uid.id().unescaped().to_owned(), mask(&uid))).collect())
@@ -110,7 +122,7 @@ pub(crate) fn bit(action: Action) -> u32 {
 
 const _: () = assert!(Action::ALL.len() <= 32, "action masks have 32 bits");
 
-fn actions(schema: &Schema) -> Result<Vec<(Action, EntityUid)>, SchemaError> {
+fn actions(schema: &Schema) -> Result<Vec<(Action, ActionEntity)>, SchemaError> {
     let mut found = Vec::new();
     for action in Action::ALL {
         let missing = || SchemaError::NoAction(action.to_string());
@@ -118,7 +130,7 @@ fn actions(schema: &Schema) -> Result<Vec<(Action, EntityUid)>, SchemaError> {
         if !schema.actions().any(|known| *known == uid) {
             return Err(missing());
         }
-        found.push((*action, uid));
+        found.push((*action, ActionEntity { name: Name::new(&uid), uid }));
     }
     Ok(found)
 }

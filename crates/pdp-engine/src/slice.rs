@@ -6,7 +6,6 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use cedar_policy::PolicySet as CedarPolicySet;
 use model::decision::PolicySet;
 use model::{Action, GroupId, ResourceRef};
 
@@ -28,14 +27,12 @@ pub(crate) struct SliceKey {
 
 /// The policies whose scope covers a question.
 pub(crate) struct Slice {
-    /// Hard forbids, permits and soft forbids together.
-    pub(crate) all: CedarPolicySet,
-    /// The permits alone, for questions that `all` does not allow.
-    pub(crate) permits: CedarPolicySet,
-    /// Shadow policies, each in a set of its own kind: forbids only, since a shadow permit never grants.
-    pub(crate) shadow: Option<CedarPolicySet>,
     /// The enforced policies, sorted by id.
     pub(crate) members: Vec<Arc<CompiledPolicy>>,
+    /// Shadow policies, sorted by id.
+    pub(crate) shadow: Vec<Arc<CompiledPolicy>>,
+    /// Whether any member is a permit.
+    has_permits: bool,
     /// Which facts any policy reads, shadow ones included.
     pub(crate) needs: Needs,
     /// How the enforced policies look at the clock.
@@ -45,36 +42,24 @@ pub(crate) struct Slice {
 }
 
 impl Slice {
-    /// Collects `members`, which are sorted by id. `None` if two have one id, which compilation rules out.
-    pub(crate) fn new(covering: Vec<Arc<CompiledPolicy>>) -> Option<Self> {
+    /// Sorts out the policies that cover a question; they are sorted by id.
+    pub(crate) fn new(covering: Vec<Arc<CompiledPolicy>>) -> Self {
         let needs = Needs::of(covering.iter().flat_map(|policy| &policy.reads.paths));
         let (shadow, members): (Vec<_>, Vec<_>) = covering.into_iter().partition(|policy| policy.is_shadow);
-        let cedar = |policies: &mut dyn Iterator<Item = &Arc<CompiledPolicy>>| {
-            CedarPolicySet::from_policies(policies.map(|policy| policy.cedar.clone())).ok()
-        };
-        Some(Self {
-            all: cedar(&mut members.iter())?,
-            permits: cedar(&mut members.iter().filter(|policy| policy.set == PolicySet::Permit))?,
-            shadow: match shadow.is_empty() {
-                true => None,
-                false => Some(cedar(&mut shadow.iter())?),
-            },
+        Self {
+            has_permits: members.iter().any(|policy| policy.set == PolicySet::Permit),
             time: members.iter().flat_map(|policy| policy.reads.time.iter().cloned()).collect(),
             reads_age_days: members.iter().any(|policy| {
                 policy.reads.paths.iter().any(|path| path == "principal" || path == "principal.age_days")
             }),
             needs,
             members,
-        })
+            shadow,
+        }
     }
 
     /// Whether a remedy can change the answer at all: there is a permit, and some policy reads what it touches.
     pub(crate) fn may_answer_to(&self, offer: &Offer) -> bool {
-        !self.permits.is_empty() && self.needs.meets(&offer.touches)
-    }
-
-    /// A member by id.
-    pub(crate) fn member(&self, id: &str) -> Option<&Arc<CompiledPolicy>> {
-        self.members.binary_search_by(|policy| (*policy.id).cmp(id)).ok().and_then(|at| self.members.get(at))
+        self.has_permits && self.needs.meets(&offer.touches)
     }
 }
