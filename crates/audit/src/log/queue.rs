@@ -74,6 +74,9 @@ impl Queue {
     /// Waits for room without a thread.
     pub(crate) async fn push(&self, job: Job) -> Result<(), RecordError> {
         let mut job = Some(job);
+        if self.try_push(&mut job)? {
+            return Ok(());
+        }
         let wait = async {
             loop {
                 let notified = self.room_async.notified();
@@ -95,7 +98,9 @@ impl Queue {
         let mut job = Some(job);
         let mut state = self.lock();
         loop {
-            if self.try_push_locked(&mut state, &mut job)? {
+            if Self::try_push_locked(self.max_jobs, &mut state, &mut job)? {
+                drop(state);
+                self.arrived.notify_one();
                 return Ok(());
             }
             let left = deadline.saturating_duration_since(Instant::now());
@@ -110,6 +115,7 @@ impl Queue {
     pub(crate) fn take(&self, timeout: Option<Duration>) -> Taken {
         let mut state = self.lock();
         let is_idle = |state: &mut State| state.jobs.is_empty() && !state.is_closed;
+        let has_to_wait = is_idle(&mut state);
         state = match timeout {
             Some(timeout) => {
                 self.arrived.wait_timeout_while(state, timeout, is_idle).unwrap_or_else(PoisonError::into_inner).0
@@ -118,6 +124,12 @@ impl Queue {
         };
         if state.jobs.is_empty() {
             return if state.is_closed { Taken::Closed } else { Taken::Nothing };
+        }
+        if has_to_wait {
+            // Whoever woke us may be about to push more; where it shares our core it only can if we step back.
+            drop(state);
+            std::thread::yield_now();
+            state = self.lock();
         }
         state.bytes = 0;
         let jobs = std::mem::take(&mut state.jobs);
@@ -142,20 +154,24 @@ impl Queue {
     }
 
     fn try_push(&self, job: &mut Option<Job>) -> Result<bool, RecordError> {
-        self.try_push_locked(&mut self.lock(), job)
+        let is_pushed = Self::try_push_locked(self.max_jobs, &mut self.lock(), job)?;
+        if is_pushed {
+            // With the lock let go: a committer that wakes at once must not stop at it.
+            self.arrived.notify_one();
+        }
+        Ok(is_pushed)
     }
 
-    fn try_push_locked(&self, state: &mut State, job: &mut Option<Job>) -> Result<bool, RecordError> {
+    fn try_push_locked(max_jobs: usize, state: &mut State, job: &mut Option<Job>) -> Result<bool, RecordError> {
         if state.is_closed {
             return Err(RecordError { cause: "the log is closed".into() });
         }
         let bytes = job.as_ref().map_or(0, |job| job.record.len_bound());
-        if state.jobs.len() >= self.max_jobs || state.bytes.saturating_add(bytes) > MAX_QUEUE_BYTES {
+        if state.jobs.len() >= max_jobs || state.bytes.saturating_add(bytes) > MAX_QUEUE_BYTES {
             return Ok(false);
         }
         state.bytes = state.bytes.saturating_add(bytes);
         state.jobs.extend(job.take());
-        self.arrived.notify_one();
         Ok(true)
     }
 
