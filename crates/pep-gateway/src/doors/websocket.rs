@@ -52,11 +52,11 @@ pub(crate) fn accept_value(key: &[u8]) -> String {
 /// The rule it breaks; the upstream must not be connected to the client.
 pub(crate) fn check_answer(request: &CanonicalRequest, answer: &HeaderMap) -> Result<(), &'static str> {
     let key = request.fields().single("sec-websocket-key").map(|key| accept_value(key));
-    let accept = answer.get(SEC_WEBSOCKET_ACCEPT).map(|accept| accept.as_bytes());
+    let accept = only(answer, &SEC_WEBSOCKET_ACCEPT);
     if key.is_none() || accept != key.as_deref().map(str::as_bytes) {
         return Err("101 with a wrong Sec-WebSocket-Accept");
     }
-    if !answer.get(UPGRADE).is_some_and(|upgrade| upgrade.as_bytes().eq_ignore_ascii_case(b"websocket")) {
+    if !only(answer, &UPGRADE).is_some_and(|upgrade| upgrade.eq_ignore_ascii_case(b"websocket")) {
         return Err("101 to something other than WebSocket");
     }
     let was_offered = |name: &HeaderName, wanted: &[u8]| {
@@ -82,6 +82,12 @@ pub(crate) fn check_answer(request: &CanonicalRequest, answer: &HeaderMap) -> Re
         }
     }
     Ok(())
+}
+
+/// The value of a field that came exactly once.
+fn only<'a>(answer: &'a HeaderMap, name: &HeaderName) -> Option<&'a [u8]> {
+    let mut values = answer.get_all(name).iter();
+    values.next().map(|value| value.as_bytes()).filter(|_| values.next().is_none())
 }
 
 /// A relay that is over.

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use model::app::UpstreamName;
-use model::record::EndCause;
+use model::record::{EndCause, RecordType};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::support::{Running, VISITOR, next_request, nobody, request, soon, upstream, wiki_apps, wiki_with};
@@ -132,4 +132,38 @@ async fn an_http2_upload_that_an_upstream_stops_taking_is_given_up() {
     let (answer, ()) = soon(async { tokio::join!(response, pouring) }).await;
     assert!(answer.is_err(), "{answer:?}");
     assert_eq!(door.completion().await.completion.end_cause, Some(EndCause::Idle));
+}
+
+#[tokio::test]
+async fn a_client_that_falls_silent_in_its_body_is_given_up_over_either_protocol() {
+    let address = upstream(|connection, mut stream| async move {
+        next_request(connection, &mut stream, &mut Vec::new()).await;
+    })
+    .await;
+    let apps = wiki_with(address, |app| {
+        let upstream = app.upstreams.get_mut(&UpstreamName::new("web")).unwrap();
+        upstream.timeouts.body_idle = Duration::from_millis(100);
+    });
+    let door = Running::start(apps, |_| ()).await;
+    let cookie = door.cookie(VISITOR);
+    let mut client = door.client().await;
+    client.send(request("POST", "/", &cookie, "Content-Length: 10\r\n") + "abc").await;
+    assert_eq!(client.rest().await.0, b"");
+    assert_eq!(door.completion().await.completion.end_cause, Some(EndCause::Idle));
+
+    let mut client = soon(door.client_h2().await.ready()).await.unwrap();
+    let request = http::Request::post("https://wiki.localhost:8443/").header("cookie", cookie).body(()).unwrap();
+    let (response, mut body) = client.send_request(request, false).unwrap();
+    body.send_data("abc".into(), false).unwrap();
+    assert!(soon(response).await.is_err());
+    let ends = || door.world.recorder.of_type(RecordType::AccessCompletion);
+    soon(async {
+        while ends().len() < 2 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    let causes: Vec<_> = ends().iter().map(|end| (end.completion.end_cause, end.completion.bytes_in)).collect();
+    assert_eq!(causes, [(Some(EndCause::Idle), Some(3)); 2]);
+    assert!(door.world.gateway.streams().is_empty(), "nothing is left of either");
 }

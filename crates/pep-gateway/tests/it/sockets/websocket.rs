@@ -197,6 +197,9 @@ async fn a_101_that_does_not_answer_the_question_is_not_passed_on() {
     let answers = [
         switching("AAAAAAAAAAAAAAAAAAAAAAAAAAA="),
         switching(ACCEPT).replace("upgrade: websocket", "upgrade: h2c"),
+        switching(ACCEPT).replace("upgrade: websocket", "upgrade: websocket, h2c"),
+        extra("upgrade: h2c"),
+        extra("sec-websocket-accept: AAAAAAAAAAAAAAAAAAAAAAAAAAA="),
         extra("sec-websocket-protocol: chat"),
         extra("sec-websocket-extensions: permessage-deflate"),
     ];
