@@ -14,6 +14,7 @@ use crate::run::Repo;
 
 /// Commands a reader of the README is told to type; `ci` runs both.
 const README_COMMANDS: &[&str] = &["cargo run --release -- demo", "cargo xtask test"];
+const ATTACKS: &str = "docs/attacks.md";
 /// Kept short so that it is read.
 const ARCHITECTURE_LINES: usize = 200;
 /// Folders that are not ours to check.
@@ -21,7 +22,13 @@ const NOT_OURS: &[&str] = &[".git", "target", "node_modules", ".peers"];
 /// Files of text.
 const TEXT: &[&str] = &["md", "rs", "toml", "yaml", "cedar", "html", "css", "js", "mjs", "py", "sh"];
 
-pub(crate) fn run(repo: &Repo, _: &[String]) -> Result<()> {
+/// With `--fix`, first completes what can be completed without thinking.
+pub(crate) fn run(repo: &Repo, arguments: &[String]) -> Result<()> {
+    let is_fixing = match arguments {
+        [] => false,
+        [only] if only == "--fix" => true,
+        _ => bail!("`docs` takes `--fix` or nothing"),
+    };
     let mut files = Vec::new();
     walk(&repo.root, &mut files)?;
     let mut problems = Vec::new();
@@ -50,9 +57,12 @@ pub(crate) fn run(repo: &Repo, _: &[String]) -> Result<()> {
         problems.push(format!("ARCHITECTURE.md has {lines} lines; {ARCHITECTURE_LINES} is the most people read"));
     }
     problems.extend(reference::check(&page)?);
-    problems.extend(attacks::check(&page("docs/attacks.md")?, &sources)?);
+    if is_fixing {
+        std::fs::write(repo.root.join(ATTACKS), attacks::completed(&page(ATTACKS)?, &sources))?;
+    }
+    problems.extend(attacks::check(&page(ATTACKS)?, &sources)?);
     if !problems.is_empty() {
-        bail!("{} problems\n  {}", problems.len(), problems.join("\n  "));
+        bail!("{} problems; `cargo xtask docs --fix` mends some\n  {}", problems.len(), problems.join("\n  "));
     }
     println!("{} files looked at, links, commands and configuration keys agree", files.len());
     Ok(())

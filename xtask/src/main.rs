@@ -27,7 +27,7 @@ const TASKS: &[Task] = &[
     Task { name: "ci", about: "everything continuous integration runs, each stage with its time", run: ci::run },
     Task { name: "test", about: "install what the tests need and run them all", run: suite::run },
     Task { name: "layers", about: "check who may depend on whom; print every edge", run: layers::run },
-    Task { name: "docs", about: "check the pages: links, configuration reference, README commands", run: docs::run },
+    Task { name: "docs", about: "check the pages against code and tests; `--fix` mends what it can", run: docs::run },
     Task { name: "bench", about: "run a benchmark; `cargo xtask bench` lists them", run: bench::run },
     Task { name: "peers", about: "install the third-party peers tests compare with, and list them", run: peers::run },
 ];
