@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use audit::{TailItem, render};
+use audit::{Column, Tail, TailItem, render};
 use axum::Extension;
 use axum::extract::{Path, RawQuery, State};
 use axum::response::{IntoResponse, Response};
@@ -14,6 +14,8 @@ use crate::actor::Actor;
 use crate::control::ControlPlane;
 use crate::failure::Failure;
 
+/// This endpoint.
+const TAIL_PATH: &str = "/api/v1/audit/tail";
 /// How long a tail request waits for something new.
 const TAIL_WAIT: Duration = Duration::from_secs(20);
 
@@ -70,10 +72,26 @@ pub(crate) async fn tail(
         None => None,
     };
     let mut tail = control.follow(&actor, &filters, from).await?;
-    let items = tokio::time::timeout(TAIL_WAIT, tail.next()).await.ok().flatten().unwrap_or_default();
+    let items = tokio::time::timeout(TAIL_WAIT, news(&mut tail)).await.unwrap_or_default();
     let items: Vec<String> = items.iter().map(item).collect();
     control.will_go_on(&actor, &filters, tail.next_seq());
     Ok(json(format!("{{\"next\":{},\"items\":[{}]}}", tail.next_seq(), items.join(","))))
+}
+
+/// The next batch with anything in it but the polls of followers: each poll is recorded too, so a follower who was shown
+/// them would be woken by itself for ever. `audit query` finds them.
+async fn news(tail: &mut Tail) -> Vec<TailItem> {
+    while let Some(mut items) = tail.next().await {
+        items.retain(|item| !is_poll(item));
+        if !items.is_empty() {
+            return items;
+        }
+    }
+    Vec::new()
+}
+
+fn is_poll(item: &TailItem) -> bool {
+    matches!(item, TailItem::Record(record) if record.text(Column::UrlPath) == Some(TAIL_PATH))
 }
 
 fn item(item: &TailItem) -> String {
