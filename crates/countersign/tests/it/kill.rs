@@ -6,6 +6,13 @@
 //! `COUNTERSIGN_KILLS=20` makes it shorter; `COUNTERSIGN_SEED` repeats the choices of a run (not its timing). Power loss is
 //! another matter: it is tested on simulated disks in `audit` and by settings in `store`.
 
+#![expect(
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a test that panics has failed, as it should"
+)]
+
 mod app;
 mod ledger;
 mod operator;
