@@ -1,6 +1,15 @@
 //! Whole-product tests on real sockets: the server the binary starts, apps that record every byte they are sent, people
 //! with software passkeys, and attackers who write their bytes by hand.
 
+#![allow(
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::string_slice,
+    clippy::unwrap_used,
+    reason = "a test that panics has failed, as it should"
+)]
+
 mod attacks;
 mod browser;
 mod drain;
