@@ -133,7 +133,8 @@ impl Ledger {
         self.unproven.insert(answered.access.clone(), Some(answered.status));
         let is_ending = answered.session.is_some_and(|place| self.sessions[place].promise != Promise::Lives);
         // 503 is for those whose access was withdrawn while the decision to let them in was being recorded.
-        if !matches!(answered.status.as_u16(), 200 | 401 | 403) && !(answered.status == WITHDRAWN && is_ending) {
+        let is_withdrawn = answered.status == WITHDRAWN && is_ending;
+        if !is_withdrawn && !matches!(answered.status.as_u16(), 200 | 401 | 403) {
             self.suspects.push(answered.access.clone());
             self.broken.push(format!("an answer that nothing explains: {answered:?}"));
         }
