@@ -78,7 +78,15 @@ pub struct LogConfig {
 impl LogConfig {
     /// The product's defaults for a directory and an origin.
     pub fn new(dir: PathBuf, origin: String) -> Self {
-        Self { dir, origin, segment_bytes: 64 * 1024 * 1024, reserves: 4, queue_records: 4_096, hot_rows: 100_000, masks: Arc::new([]) }
+        Self {
+            dir,
+            origin,
+            segment_bytes: 64 * 1024 * 1024,
+            reserves: 4,
+            queue_records: 4_096,
+            hot_rows: 100_000,
+            masks: Arc::new([]),
+        }
     }
 }
 

@@ -10,6 +10,8 @@ use super::cbor::Writer;
 use super::columns::{Column, ColumnKind, Value};
 use super::{MAX_SEALED_BYTES, write_column};
 
+/// The longest head of a CBOR item (RFC 8949 §3).
+const MAX_HEAD_BYTES: usize = 9;
 /// How long a text may be, and how many items a list may have, in each pass over all columns.
 const PASSES: [(usize, usize); 2] = [(4_096, 256), (256, 16)];
 
@@ -27,6 +29,11 @@ const ORDER: [Column; 8] = [
 
 /// Makes `columns` fit `max_bytes`. `has_lost_pins` marks a record whose pins were too large to keep.
 pub(super) fn fit(mut columns: Vec<(Column, Value)>, max_bytes: usize, has_lost_pins: bool) -> Vec<(Column, Value)> {
+    let is_short =
+        |(column, value): &(Column, Value)| column.kind() != ColumnKind::Sealed || max_len(value) <= MAX_SEALED_BYTES;
+    if !has_lost_pins && columns.iter().all(is_short) && max_encoded_len(&columns) <= max_bytes {
+        return columns;
+    }
     let untruncated_size = encoded_len(&columns);
     let mut is_cut = has_lost_pins;
     for (column, value) in &mut columns {
@@ -80,9 +87,47 @@ fn cut_text(text: &mut Arc<str>, max: usize) -> bool {
     true
 }
 
+/// An upper bound of [`encoded_len`] without encoding: nearly every record is far below the limit.
+fn max_encoded_len(columns: &[(Column, Value)]) -> usize {
+    columns.iter().map(|(_, value)| max_len(value).saturating_add(2 * MAX_HEAD_BYTES)).sum()
+}
+
+/// At least the bytes of a value without its own head.
+fn max_len(value: &Value) -> usize {
+    match value {
+        Value::Text(text) => text.len(),
+        Value::Sealed(sealed) => sealed.as_str().len(),
+        Value::List(items) => items.iter().map(|item| item.len().saturating_add(MAX_HEAD_BYTES)).sum(),
+        Value::Digest(_) => 32,
+        Value::Id(_) => 16,
+        Value::Bool(_) | Value::Time(_) | Value::Uint(_) => 0,
+    }
+}
+
 fn encoded_len(columns: &[(Column, Value)]) -> usize {
     let mut bytes = Vec::with_capacity(1_024);
     let mut out = Writer(&mut bytes);
     columns.iter().for_each(|(column, value)| write_column(&mut out, *column, value));
     bytes.len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use model::Timestamp;
+    use model::ids::Digest32;
+
+    #[test]
+    fn the_bound_is_never_below_the_encoded_length() {
+        let text = |length: usize| Value::Text(Arc::from("x".repeat(length)));
+        let lists = [0, 1, 40].map(|items| Value::List(vec![Arc::from("y".repeat(300)); items]));
+        let numbers = [0, 23, 24, 256, 70_000, u64::MAX].map(Value::Uint);
+        let times = [i64::MIN, -1, i64::MAX].map(|time| Value::Time(Timestamp(time)));
+        let fixed = [Value::Bool(true), Value::Digest(Digest32([7; 32])), Value::Id(uuid::Uuid::nil())];
+        let texts = [0, 1, 23, 24, 255, 256, 70_000].map(text);
+        for value in lists.into_iter().chain(numbers).chain(times).chain(fixed).chain(texts) {
+            let columns = [(Column::Receipt, value)];
+            assert!(max_encoded_len(&columns) >= encoded_len(&columns), "{columns:?}");
+        }
+    }
 }
