@@ -40,8 +40,8 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [ours, plain, cached] = self.names;
         writeln!(f, "\nmedians of rounds; ratios are countersign / that envoy within one round: median (min–max)\n")?;
-        writeln!(f, "{:<34} {ours:>12} {plain:>12} {:>22} {cached:>18} {:>22}", "", "ratio", "ratio")?;
-        for (name, rounds) in [("h1, 64 connections", &self.http1), ("h2, 10 connections × 10 streams", &self.http2)] {
+        writeln!(f, "{:<38} {ours:>12} {plain:>12} {:>19} {cached:>18} {:>19}", "", "ratio", "ratio")?;
+        for (name, rounds) in [("h1, 64 connections", &self.http1), ("h2, 10 × 10 streams", &self.http2)] {
             row(f, &format!("{name}: requests/s"), Better::Higher, &picked(rounds, |t| t.per_second))?;
             row(f, "  proxy CPU per request, µs", Better::Lower, &picked(rounds, |t| t.cpu_us))?;
             row(f, "  share of the core used, %", Better::Higher, &picked(rounds, |t| t.core * 100.0))?;
@@ -83,7 +83,7 @@ fn row(f: &mut fmt::Formatter<'_>, name: &str, better: Better, rounds: &[Round<f
         Better::Higher => "",
         Better::Lower => " (less is better)",
     };
-    writeln!(f, "{name:<34} {ours:>12.1} {plain:>12.1} {to_plain:>22} {cached:>18.1} {to_cached:>22}{arrow}")
+    writeln!(f, "{name:<38} {ours:>12.1} {plain:>12.1} {to_plain:>19} {cached:>18.1} {to_cached:>19}{arrow}")
 }
 
 fn ratio(ratios: impl Iterator<Item = f64> + Clone) -> String {
