@@ -65,7 +65,7 @@ const NOT_PRODUCT: &[&str] = &["testkit", "xtask"];
 /// Crates from outside that stay behind one room, and whether only as an optional dependency.
 const BEHIND: &[(&str, &[&str], bool)] = &[
     ("askama", &["pages"], false),
-    ("aws-lc-rs", &["pki"], false),
+    ("aws-lc-rs", &["pki", "audit"], false),
     ("cedar-policy*", &["pdp-engine"], false),
     ("passkey-*", &["countersign"], true),
     ("rcgen", &["pki"], false),

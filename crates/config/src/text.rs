@@ -145,7 +145,23 @@ pub(crate) fn cidr(text: &str) -> Result<(IpAddr, u8), String> {
         Some(bits) => bits.parse().map_err(|_| refuse())?,
         None => most,
     };
-    if bits <= most { Ok((address, bits)) } else { Err(refuse()) }
+    if bits > most {
+        return Err(refuse());
+    }
+    if has_host_bits(address, bits) {
+        return Err(format!("`{text}` names one address inside a block; write the block's first address"));
+    }
+    Ok((address, bits))
+}
+
+/// Whether anything beyond the first `bits` is set: a block written so is a slip of the pen.
+fn has_host_bits(address: IpAddr, bits: u8) -> bool {
+    let (value, width) = match address {
+        IpAddr::V4(v4) => (u128::from(u32::from(v4)), 32),
+        IpAddr::V6(v6) => (u128::from(v6), 128),
+    };
+    let host_bits = width - u32::from(bits);
+    1u128.checked_shl(host_bits).map_or(value, |above| value & (above - 1)) != 0
 }
 
 /// An origin: `https://host[:port]`, lower case, no path.
@@ -174,6 +190,13 @@ mod tests {
         assert!(duration("15").unwrap_err().contains("`15` is not a duration"));
         assert_eq!(size("64MiB"), Ok(64 << 20));
         assert!(size("64MB").is_err());
+    }
+
+    #[test]
+    fn address_blocks_have_no_bits_beyond_their_length() {
+        assert!(cidr("10.0.0.0/8").is_ok() && cidr("::1").is_ok() && cidr("0.0.0.0/0").is_ok() && cidr("::/0").is_ok());
+        assert!(cidr("10.0.0.1/8").unwrap_err().contains("first address"));
+        assert!(cidr("10.0.0.0/33").is_err() && cidr("10.0.0").is_err());
     }
 
     #[test]

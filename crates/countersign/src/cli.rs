@@ -58,7 +58,7 @@ enum Command {
     App(commands::app::App),
     /// The record: query, explain, tail
     #[command(subcommand)]
-    Audit(commands::audit::Audit),
+    Audit(Box<commands::audit::Audit>),
     /// First administrator
     #[command(subcommand)]
     Admin(commands::admin::Admin),

@@ -88,10 +88,12 @@ fn ended_well(child: &mut Child) -> bool {
 
 /// Chromium and the folder of playwright-core.
 fn peers() -> Option<(PathBuf, PathBuf)> {
-    let chromium = ["/usr/bin/chromium", "/usr/bin/chromium-browser"].iter().map(PathBuf::from).find(|path| path.exists());
+    let chromium =
+        ["/usr/bin/chromium", "/usr/bin/chromium-browser"].iter().map(PathBuf::from).find(|path| path.exists());
     let folder = std::env::var_os("COUNTERSIGN_PEERS").map(PathBuf::from);
     let playwright = folder.map(|folder| folder.join("node_modules/playwright-core")).filter(|path| path.exists());
-    let has_node = Command::new("node").arg("--version").stdout(Stdio::null()).status().is_ok_and(|status| status.success());
+    let has_node =
+        Command::new("node").arg("--version").stdout(Stdio::null()).status().is_ok_and(|status| status.success());
     match (chromium, playwright, has_node) {
         (Some(chromium), Some(playwright), true) => Some((chromium, playwright)),
         _ => {
