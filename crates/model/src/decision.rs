@@ -207,7 +207,10 @@ pub struct Decision {
     pub fix: Vec<Fix>,
     /// Until when the answer holds if no fact changes (PO-14).
     pub hold_until: Timestamp,
-    /// A policy of the slice carries `@audit("strict")` (rulings R-13).
+    /// The facts the policies of the slice read, sorted: `context.auth.mfa`, `resource.sensitivity`. A change of none of
+    /// them cannot change the answer (PO-13).
+    pub read_set: Arc<[Arc<str>]>,
+    /// A policy that decided carries `@audit("strict")` (rulings R-13).
     pub is_audit_strict: bool,
     /// What it was computed from.
     pub pins: Pins,

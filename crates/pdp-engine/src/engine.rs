@@ -275,6 +275,7 @@ impl Engine {
             would: judged.would.clone(),
             fix: judged.fix.clone(),
             hold_until: until,
+            read_set: slot.map_or_else(|| Arc::from([]), |slot| slot.slice.read_set.clone()),
             is_audit_strict: judged.determining.iter().any(|policy| policy.is_audit_strict),
             pins: Pins {
                 policy_hash: self.policies.policy_hash(),

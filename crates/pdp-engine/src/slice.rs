@@ -33,6 +33,8 @@ pub(crate) struct Slice {
     pub(crate) shadow: Vec<Arc<CompiledPolicy>>,
     /// Whether any member is a permit.
     has_permits: bool,
+    /// The facts the enforced policies read, sorted, for the answer (PO-13).
+    pub(crate) read_set: Arc<[Arc<str>]>,
     /// Which facts any policy reads, shadow ones included.
     pub(crate) needs: Needs,
     /// How the enforced policies look at the clock.
@@ -46,7 +48,10 @@ impl Slice {
     pub(crate) fn new(covering: Vec<Arc<CompiledPolicy>>) -> Self {
         let needs = Needs::of(covering.iter().flat_map(|policy| &policy.reads.paths));
         let (shadow, members): (Vec<_>, Vec<_>) = covering.into_iter().partition(|policy| policy.is_shadow);
+        let read: BTreeSet<&str> =
+            members.iter().flat_map(|policy| policy.reads.paths.iter().map(String::as_str)).collect();
         Self {
+            read_set: read.into_iter().map(Arc::from).collect(),
             has_permits: members.iter().any(|policy| policy.set == PolicySet::Permit),
             time: members.iter().flat_map(|policy| policy.reads.time.iter().cloned()).collect(),
             reads_age_days: members.iter().any(|policy| {

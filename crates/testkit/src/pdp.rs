@@ -61,6 +61,7 @@ pub fn decision(effect: Effect, reason: Reason, now: Timestamp) -> Decision {
         would: Vec::new(),
         fix: Vec::new(),
         hold_until: now + HOLDS,
+        read_set: Arc::from([]),
         is_audit_strict: false,
         pins: Pins {
             policy_hash: hash,

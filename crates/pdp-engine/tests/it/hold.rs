@@ -32,6 +32,18 @@ fn an_answer_holds_until_a_fact_crosses_its_literal() {
 }
 
 #[test]
+fn an_answer_names_the_facts_it_can_depend_on_and_no_others() {
+    let request = ask(user(ALICE), Action::HttpGet, "wiki");
+    let policies =
+        "@id(\"a\") permit (principal, action, resource) when { context.auth.mfa && resource.sensitivity == \"low\" };
+        @id(\"b\") forbid (principal, action == Action::\"http.delete\", resource) when { context.risk.known };";
+    let decision = decide(&engine(policies), &request);
+    let read: Vec<&str> = decision.read_set.iter().map(|path| &**path).collect();
+    // The built-in identity rule covers every door; the rule about DELETE is not part of this question.
+    assert_eq!(read, ["context.auth.authenticated", "context.auth.mfa", "resource.sensitivity"]);
+}
+
+#[test]
 fn an_answer_ends_with_the_session() {
     let mut request = ask(user(ALICE), Action::HttpGet, "wiki");
     request.session_ends = Some(NOW + Duration::from_secs(7));

@@ -167,6 +167,7 @@ fn view_explanation(explanation: &model::Explanation) -> Value {
         })).collect::<Vec<_>>(),
         "would": decision.would.iter().map(|id| id.to_string()).collect::<Vec<_>>(),
         "hold_until": decision.hold_until,
+        "read_set": decision.read_set.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "policy_hash": decision.pins.policy_hash,
         "facts_version": decision.pins.entities_version,
     })
