@@ -10,10 +10,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use http_gate::{GateRefusal, RawRequest};
-use model::record::{AuditRecord, RecordType};
+use model::record::{AuditRecord, EndCause, RecordType};
 use model::seams::Durability;
 use model::{Effect, Reason};
 
+use crate::completion::Completion;
 use crate::connection::ConnectionInfo;
 use crate::gateway::Gateway;
 use crate::permit::Permit;
@@ -82,8 +83,11 @@ impl Gateway {
             Outcome::Forward(mut permit) => {
                 permit.arm(completion);
                 if permit.stream().is_cut() {
-                    // Withdrawn while the record was written. Dropping the permit records the end.
-                    return Outcome::Refuse(visit.denied(Reason::FactsStale, &Detail::default()));
+                    // Withdrawn while the record was written: the record of the end says what the client got instead.
+                    let refusal = visit.denied(Reason::FactsStale, &Detail::default());
+                    let status = Some(refusal.status().as_u16());
+                    permit.finish(Completion { status, ..Completion::ended(EndCause::Revoked) });
+                    return Outcome::Refuse(refusal);
                 }
                 Outcome::Forward(permit)
             }

@@ -195,17 +195,18 @@ fn futures_now<T>(mut future: model::BoxFuture<'_, T>) -> T {
 }
 
 /// Appends wait until they are let go, so that a withdrawal can come in between.
-struct SlowRecorder(tokio::sync::Notify);
+struct SlowRecorder(tokio::sync::Notify, std::sync::Mutex<Vec<model::record::AuditRecord>>);
 
 struct SharedRecorder(Arc<SlowRecorder>);
 
 impl model::Recorder for SharedRecorder {
     fn append(
         &self,
-        _: model::record::AuditRecord,
+        record: model::record::AuditRecord,
         _: model::seams::Durability,
     ) -> model::BoxFuture<'static, Result<model::seams::Recorded, model::seams::RecordError>> {
         let slow = Arc::clone(&self.0);
+        slow.1.lock().unwrap().push(record);
         Box::pin(async move {
             slow.0.notified().await;
             Ok(model::seams::Recorded { seq: 0 })
@@ -215,7 +216,7 @@ impl model::Recorder for SharedRecorder {
 
 #[tokio::test]
 async fn atk_45_a_withdrawal_while_the_record_is_written_is_not_missed() {
-    let slow = Arc::new(SlowRecorder(tokio::sync::Notify::new()));
+    let slow = Arc::new(SlowRecorder(tokio::sync::Notify::new(), std::sync::Mutex::default()));
     let world = World::recorded_by(Arc::new(SharedRecorder(Arc::clone(&slow))));
     let (id, cookie) = world.sign_in(ALICE, "wiki.localhost");
     let gateway = Arc::clone(&world.gateway);
@@ -237,6 +238,11 @@ async fn atk_45_a_withdrawal_while_the_record_is_written_is_not_missed() {
     slow.0.notify_one();
     assert_eq!(asking.await.unwrap(), Reason::FactsStale);
     assert_eq!(withdrawing.await.unwrap().streams.len(), 1);
+    // The record of the end says what the client got in place of the app.
+    tokio::task::yield_now().await;
+    let records = slow.1.lock().unwrap();
+    let end = &records.last().unwrap().completion;
+    assert_eq!((end.status, end.end_cause), (Some(503), Some(model::record::EndCause::Revoked)));
 }
 
 #[tokio::test(start_paused = true)]
