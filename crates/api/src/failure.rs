@@ -37,7 +37,7 @@ pub enum Failure {
         message: String,
     },
     /// The files of a configuration have errors; nothing was applied.
-    #[error("{} problems; nothing was applied", .0.0.len())]
+    #[error("problems found: {}; nothing was changed", .0.0.len())]
     Problems(Problems),
     /// Too often.
     #[error("too many attempts; try again in {retry_after_secs} s")]

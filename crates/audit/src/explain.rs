@@ -2,7 +2,7 @@
 //! how it ended.
 
 use model::record::RecordType;
-use model::{AccessId, Reason, Remedy};
+use model::{AccessId, Effect, Reason, Remedy};
 
 use crate::entry::{Column, SealedAccess, StoredRecord, Value};
 use crate::log::AuditLog;
@@ -114,7 +114,13 @@ impl Story {
 
     fn ending(&self) -> String {
         let Some(end) = self.completion() else {
-            return "not recorded: still open, or refused before it began".into();
+            let refused =
+                self.decision().filter(|decision| decision.text(Column::Effect) != Some(Effect::Allow.as_str()));
+            return match refused.and_then(|decision| decision.uint(Column::Status)) {
+                Some(status) => format!("refused with status {status}; nothing went through"),
+                None if refused.is_some() => "refused; nothing went through".into(),
+                None => "not recorded: still open".into(),
+            };
         };
         let cause = plain(end, Column::EndCause);
         if cause == "unknown" {

@@ -27,7 +27,7 @@ pub struct ServerConfig {
     pub audit: AuditConfig,
     /// The Unix socket of the local command line (rulings R-20); `None`: `control.sock` in the data directory.
     pub control_socket: Option<PathBuf>,
-    /// Health and metrics; never public.
+    /// Health (`/livez`, `/readyz`); never public.
     pub admin_listen: SocketAddr,
     /// PEM file of the roots upstreams are verified against when their own `ca` is not set.
     pub upstream_roots: Option<PathBuf>,

@@ -126,6 +126,7 @@ mod tests {
         ("audit explain", &[]),
         ("audit query", &[]),
         ("audit tail", &[]),
+        ("audit verify", &[]),
         ("check", &["POST /api/v1/config/check"]),
         ("demo", &[]),
         ("group add", &["PUT /api/v1/groups/{id}/members/{who}"]),

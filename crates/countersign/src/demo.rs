@@ -201,6 +201,11 @@ fn as_json(running: &Running) -> Value {
     })
 }
 
+/// How the reader calls this binary: after `cargo run` it is not on the path.
+fn program() -> String {
+    std::env::current_exe().map_or_else(|_| "countersign".to_owned(), |path| path.display().to_string())
+}
+
 fn announce(running: &Running) {
     let (door, stage) = (&running.door, &running.stage);
     say!("Countersign demo: everything on this machine, files in {}\n", stage.folder().display());
@@ -218,9 +223,10 @@ fn announce(running: &Running) {
     say!("  {}", trust_command(&stage.ca_file()));
     say!("  chromium --user-data-dir=$(mktemp -d) --ignore-certificate-errors-spki-list={}\n", stage.spki);
     say!("Look behind it, in another terminal:\n");
-    say!("  export COUNTERSIGN_SOCKET={}", running.socket().display());
-    say!("  countersign audit query");
-    say!("  countersign group remove {} {}\n", ALICE.group, ALICE.email);
+    say!("  export COUNTERSIGN_SOCKET='{}'", running.socket().display());
+    let program = program();
+    say!("  {program} audit query");
+    say!("  {program} group remove {} {}\n", ALICE.group, ALICE.email);
     say!("Ctrl-C stops it; the next start in this folder knows everybody again.");
 }
 
@@ -230,6 +236,9 @@ fn trust_command(ca: &Path) -> String {
         true => {
             format!("security add-trusted-cert -r trustRoot -k ~/Library/Keychains/login.keychain-db {}", ca.display())
         }
-        false => format!("certutil -d sql:$HOME/.pki/nssdb -A -t C,, -n countersign-demo -i {}", ca.display()),
+        false => format!(
+            "certutil -d sql:$HOME/.pki/nssdb -A -t C,, -n countersign-demo -i '{}'   (Debian: libnss3-tools)",
+            ca.display()
+        ),
     }
 }

@@ -109,6 +109,7 @@ impl Session {
 
     /// The sign-in as policy facts.
     pub fn auth_facts(&self, app: &AppName, action: Action, now: Timestamp) -> AuthFacts {
+        let step_up_age_secs = self.step_up_age_secs(app, action, now);
         AuthFacts {
             authenticated: true,
             acr: self.acr.clone(),
@@ -117,8 +118,9 @@ impl Session {
             mfa: self.is_mfa,
             phishing_resistant: self.is_phishing_resistant,
             passkey_synced: self.is_passkey_synced,
-            auth_age_secs: now.age_secs(self.auth_time),
-            step_up_age_secs: self.step_up_age_secs(app, action, now),
+            // A confirmation is a proof of the person too, where it counts: for this app and action.
+            auth_age_secs: now.age_secs(self.auth_time).min(step_up_age_secs),
+            step_up_age_secs,
         }
     }
 
@@ -192,6 +194,15 @@ mod tests {
     fn a_write_step_up_covers_reads_of_the_same_app() {
         let now = Timestamp::from_unix_secs(110);
         assert_eq!(session().step_up_age_secs(&AppName::new("payroll"), Action::HttpGet, now), 10);
+    }
+
+    #[test]
+    fn a_confirmation_refreshes_the_sign_in_where_it_counts_and_nowhere_else() {
+        let now = Timestamp::from_unix_secs(110);
+        let age = |app: &str, action| session().auth_facts(&AppName::new(app), action, now).auth_age_secs;
+        assert_eq!(age("payroll", Action::HttpDelete), 10);
+        assert_eq!(age("payroll", Action::HttpPut), 110);
+        assert_eq!(age("wiki", Action::HttpDelete), 110);
     }
 
     #[test]

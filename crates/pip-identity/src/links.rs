@@ -30,7 +30,9 @@ const DOMAIN: &str = "countersign link";
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum LinkRefusal {
     /// The account has a passkey.
-    #[error("`{0}` has enrolled already; they add passkeys on their own page")]
+    #[error(
+        "`{0}` has a passkey already; if it is lost, run `countersign user delete {0}` (a declared person: take them out of the files and apply first), add them again and invite"
+    )]
     AlreadyEnrolled(String),
     /// The account is disabled.
     #[error("the account is disabled; ask an administrator to enable it first")]

@@ -67,13 +67,17 @@ pub enum PeopleError {
     #[error(transparent)]
     Directory(#[from] DirectoryError),
     /// The address belongs to somebody.
-    #[error("`{0}` is already the address of a user; choose another or edit that user")]
+    #[error(
+        "`{0}` is already the address of a user; on the server run `countersign invite {0}` and open that link, or choose another address"
+    )]
     EmailTaken(String),
     /// The group exists.
     #[error("group `{0}` exists already")]
     GroupExists(GroupId),
     /// Nobody could administer any more.
-    #[error("this would leave no active administrator; add another to `admins` first, or force it")]
+    #[error(
+        "this would leave no active administrator; add another to `admins` first and let them enrol, or use `--force` where a command has it"
+    )]
     LastAdmin,
     /// No such group.
     #[error("there is no group `{0}`; `countersign group list` shows all")]

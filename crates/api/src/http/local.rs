@@ -9,7 +9,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::Method;
 use model::app::{AppName, CONTROL_APP};
-use model::record::{AuditRecord, RecordType};
+use model::record::{AuditRecord, EndCause, RecordType};
 use model::seams::Durability;
 use model::{AccessId, AccessRequest, Action, DecisionId, Effect, Facts, ResourceRef, RouteName};
 
@@ -31,6 +31,7 @@ async fn decide(State(control): State<Arc<ControlPlane>>, mut request: Request, 
     let actor = Actor::local_operator(access_id);
     let (question, record) = question(&control, &actor, &request);
     let decision = control.published().pdp.decide(&question, now);
+    let end = completion_of(&record);
     let record = with_decision(record, &decision, DecisionId(control.ids.uuid_v7(now)));
     if let Err(error) = control.recorder.append(record, Durability::Strict).await {
         return Failure::unavailable(error).into_response();
@@ -40,12 +41,34 @@ async fn decide(State(control): State<Arc<ControlPlane>>, mut request: Request, 
         return Failure::Forbidden { message }.into_response();
     }
     request.extensions_mut().insert(actor);
-    if request.method().is_safe() {
-        return next.run(request).await;
+    let response = if request.method().is_safe() {
+        next.run(request).await
+    } else {
+        let half_way = || Failure::unavailable("the operation failed half-way; look at the record").into_response();
+        to_the_end(next.run(request)).await.unwrap_or_else(half_way)
+    };
+    finish(&control, end, response.status()).await;
+    response
+}
+
+/// The end of the access, waiting for what it will say.
+fn completion_of(decision: &AuditRecord) -> AuditRecord {
+    let mut end = AuditRecord::new(RecordType::AccessCompletion, decision.access_id, decision.time, decision.door);
+    end.who = decision.who.clone();
+    end.what = decision.what.clone();
+    end
+}
+
+/// The operation is done and recorded as such; that its answer left is only told when the log can.
+async fn finish(control: &ControlPlane, mut end: AuditRecord, status: http::StatusCode) {
+    let began = end.time;
+    end.time = control.now();
+    end.completion.status = Some(status.as_u16());
+    end.completion.end_cause = Some(EndCause::Closed);
+    end.completion.duration_ns = u64::try_from(end.time.since(began).as_nanos()).ok();
+    if let Err(error) = control.recorder.append(end, Durability::Standard).await {
+        tracing::error!(%error, "the end of a local call could not be recorded");
     }
-    let answered = to_the_end(next.run(request)).await;
-    answered
-        .unwrap_or_else(|| Failure::unavailable("the operation failed half-way; look at the record").into_response())
 }
 
 fn question(control: &ControlPlane, actor: &Actor, request: &Request) -> (AccessRequest, AuditRecord) {

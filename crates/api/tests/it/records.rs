@@ -91,9 +91,14 @@ async fn every_changing_route_leaves_a_decision_and_a_record_of_its_own() {
     let changing: BTreeSet<(String, String)> = routes().into_iter().filter(|(method, _)| method != "GET").collect();
     assert_eq!(walked, changing, "every changing route of the router, and no other, is walked");
     assert!(!has_text(&world.recorder.records(), "@corp.test"), "a record names an address in the clear");
-    let strict =
-        world.recorder.durabilities().into_iter().all(|durability| durability == model::seams::Durability::Strict);
+    // How a call ended is no administrative record; that it was allowed and what it did are.
+    let ends = |record: &model::record::AuditRecord| record.kind == RecordType::AccessCompletion;
+    let records = world.recorder.records();
+    let mut kept = records.iter().zip(world.recorder.durabilities()).filter(|(record, _)| !ends(record));
+    let strict = kept.all(|(_, durability)| durability == model::seams::Durability::Strict);
     assert!(strict, "administrative records wait for the disk (AUD-17)");
+    let allowed = records.iter().filter(|r| r.kind == RecordType::AccessDecision).count();
+    assert_eq!(records.iter().filter(|record| ends(record)).count(), allowed, "every local call has its end (AUD-6)");
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use model::record::{AuditRecord, EndCause, RecordType};
 use model::seams::Durability;
-use model::{AccessId, Timestamp};
+use model::{AccessId, Effect, Timestamp};
 
 use super::walk::Hole;
 use crate::index::Row;
@@ -50,12 +50,13 @@ pub fn least_durability(kind: RecordType) -> Durability {
     }
 }
 
-/// Completions for decisions that have none: whoever would have written them is gone (AUD-6).
+/// Completions for accesses that began and have none: whoever would have written them is gone (AUD-6). A refusal ends with
+/// its decision.
 pub(super) fn abandoned_accesses(rows: &[Row]) -> Vec<AuditRecord> {
     let mut open: BTreeMap<AccessId, &Row> = BTreeMap::new();
     for row in rows {
         match row.keys.kind {
-            Some(RecordType::AccessDecision) => {
+            Some(RecordType::AccessDecision) if row.keys.effect == Some(Effect::Allow) => {
                 open.insert(row.keys.access_id, row);
             }
             Some(RecordType::AccessCompletion) => {

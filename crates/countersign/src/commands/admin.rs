@@ -26,7 +26,10 @@ impl Admin {
             output::json(&link);
         } else {
             say!("{}", output::text(&link, "url"));
-            say!("Valid until {}, once. It was not mailed: open it on this machine.", output::text(&link, "expires"));
+            say!(
+                "Valid until {}, once. It was not mailed: open it in the browser of whoever is to administer.",
+                output::text(&link, "expires")
+            );
         }
         Ok(ExitCode::SUCCESS)
     }

@@ -1,8 +1,9 @@
 //! `countersign audit` (AUD-1 to AUD-5).
 
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
 use serde_json::Value;
 
@@ -30,6 +31,14 @@ pub enum Audit {
     Explain {
         /// The request id from a page, a response or a query
         id: String,
+    },
+    /// Recompute checksums, numbers and tree of the whole log from its files; needs no server
+    #[command(
+        after_help = "Exit 0: everything is there and fits; 1: not, and where.\n\nExample:\n  countersign audit verify /var/lib/countersign/audit"
+    )]
+    Verify {
+        /// The folder `audit` in the data folder
+        folder: PathBuf,
     },
     /// Follow the record
     Tail {
@@ -60,7 +69,7 @@ pub struct Filters {
     /// App name
     #[arg(long)]
     app: Option<String>,
-    /// http or control
+    /// http, control, system or audit
     #[arg(long)]
     door: Option<String>,
     /// Address or block, e.g. 192.0.2.0/24
@@ -84,7 +93,7 @@ pub struct Filters {
     /// Record type, e.g. access.decision
     #[arg(long = "type")]
     kind: Option<String>,
-    /// A time (RFC 3339) or an age: 90m, 7d
+    /// A time (RFC 3339) or an age: 90m, 7d (default: 24h ago)
     #[arg(long)]
     since: Option<String>,
     /// A time (RFC 3339) or an age
@@ -138,8 +147,13 @@ const COLUMNS: &[(&str, &[&str])] = &[
 impl Audit {
     /// Runs it.
     pub async fn run(self, global: &Global) -> Result<ExitCode> {
+        let this = match self {
+            Audit::Verify { folder } => return verify(&folder, global.json),
+            other => other,
+        };
         let client = Client::find(global)?;
-        match self {
+        match this {
+            Audit::Verify { .. } => {}
             Audit::Query { filters, csv } => query(&client, global, filters, csv).await?,
             Audit::Explain { id } => {
                 let story = client.get(&format!("/api/v1/audit/records/{}", segment(&id))).await?;
@@ -153,6 +167,30 @@ impl Audit {
         }
         Ok(ExitCode::SUCCESS)
     }
+}
+
+fn verify(folder: &Path, is_json: bool) -> Result<ExitCode> {
+    let found =
+        audit::verify::verify(folder).with_context(|| format!("cannot read the log in `{}`", folder.display()))?;
+    let problems: Vec<String> = found.problems.iter().map(ToString::to_string).collect();
+    if is_json {
+        output::json(&serde_json::json!({
+            "segments": found.segments,
+            "records": found.records,
+            "epochs": found.epochs.len(),
+            "unfinished_write": found.is_torn,
+            "problems": problems,
+        }));
+    } else {
+        say!("{} records in {} segments, {} epochs", found.records, found.segments, found.epochs.len());
+        problems.iter().for_each(|problem| say!("wrong: {problem}"));
+        if problems.is_empty() {
+            say!("everything is there and fits");
+        }
+    }
+    // A log without a single segment proves nothing.
+    let proves = problems.is_empty() && found.segments > 0;
+    Ok(if proves { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 async fn query(client: &Client, global: &Global, filters: Filters, csv: bool) -> Result<()> {

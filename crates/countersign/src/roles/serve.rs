@@ -84,7 +84,7 @@ pub struct ServeOptions {
 impl ServeOptions {
     /// A server's.
     pub const STANDARD: ServeOptions =
-        ServeOptions { drain_delay: Duration::from_secs(5), drain: Duration::from_secs(30), log_reserves: 2 };
+        ServeOptions { drain_delay: Duration::from_secs(5), drain: Duration::from_secs(30), log_reserves: 4 };
 }
 
 /// Everything that has been opened before rooms are put together.
@@ -340,7 +340,8 @@ impl Opened {
             api::control::check_files(&files, &self.config.auth_url.host, &covered, &groups).map_err(|failure| {
                 match failure {
                     Failure::Problems(problems) => anyhow::anyhow!(
-                        "the applied configuration {version} does not fit this process any more:\n{problems}"
+                        "the applied configuration {version} does not fit this process any more:\n{problems}\n\
+                         restore what it needs, usually a certificate: while the server does not start, no other can be applied"
                     ),
                     other => anyhow::Error::new(other),
                 }
@@ -405,6 +406,17 @@ async fn open_log(
     Ok(Arc::new(log))
 }
 
+fn cannot_listen(address: std::net::SocketAddr, error: std::io::Error) -> anyhow::Error {
+    let hint = match error.kind() {
+        std::io::ErrorKind::PermissionDenied => {
+            "; ports below 1024 need root, or once `setcap cap_net_bind_service=+ep` on the binary"
+        }
+        std::io::ErrorKind::AddrInUse => "; another process listens there",
+        _ => "",
+    };
+    anyhow::Error::new(error).context(format!("cannot listen on {address}{hint}"))
+}
+
 /// Paths of our own API that name people; the record of the change names them by id (AUD-40).
 const OWN_MASKS: &[&str] = &["/api/v1/users/{who}", "/api/v1/users/{who}/**", "/api/v1/groups/*/members/{who}"];
 
@@ -428,11 +440,7 @@ async fn bind(listeners: &[ListenerConfig]) -> Result<Vec<TcpListener>> {
     let mut bound = Vec::new();
     for listener in listeners {
         let address = listener.address;
-        bound.push(
-            TcpListener::bind(address)
-                .await
-                .with_context(|| format!("cannot listen on {address}; is another server running there?"))?,
-        );
+        bound.push(TcpListener::bind(address).await.map_err(|error| cannot_listen(address, error))?);
     }
     Ok(bound)
 }

@@ -36,9 +36,16 @@ pub fn data_dir(path: &Path) -> Result<()> {
 /// The key-encryption key, made at the first start (rulings R-30).
 ///
 /// # Errors
-/// The file is readable by others or no key.
+/// The file is readable by others or no key, or it is gone while what it sealed is there.
 pub fn kek(data: &Path, ids: &dyn Ids) -> Result<Kek> {
-    Ok(Kek::load_or_create(&data.join("kek"), ids)?)
+    let file = data.join("kek");
+    if !file.exists() && data.join("state.db").exists() {
+        bail!(
+            "`{}` is missing, but `state.db` is there and sealed under it; restore the key file from your backup",
+            file.display()
+        );
+    }
+    Ok(Kek::load_or_create(&file, ids)?)
 }
 
 /// The store, with the relying party id fixed at install (ID-24).

@@ -40,6 +40,13 @@ use self::sides::{PUBLIC, ROOMS, Side};
 use crate::harness::browser::Browser;
 use crate::harness::{WIKI, email};
 
+/// Past the capture of the test harness: these figures are what the test is for.
+macro_rules! tell {
+    ($($text:tt)*) => {
+        std::io::Write::write_fmt(&mut std::io::stderr(), format_args!("{}\n", format_args!($($text)*))).ok()
+    };
+}
+
 const KILLS: usize = 100;
 const NAMES: [&str; 3] = ["alice", "bob", "dave"];
 /// Live sessions of each person at the beginning of every run.
@@ -67,7 +74,7 @@ async fn killed_at_any_moment_nothing_answered_is_lost_and_nothing_ended_comes_b
     let mut seed = [0; 8];
     getrandom::fill(&mut seed).unwrap();
     let seed = number("COUNTERSIGN_SEED").unwrap_or(u64::from_ne_bytes(seed));
-    println!("kill -9: seed {seed}");
+    tell!("kill -9: seed {seed}");
     let mut world = World::new(Rng::new(seed)).await;
     let idle = world.product.resident_kib();
     for kill in 1..=kills {
@@ -108,7 +115,7 @@ impl World {
         let mut product = Product::new();
         let (app_port, reached) = app::serve_app().await;
         let first = product.start();
-        println!("kill -9: the very first start took {} ms", first.as_millis());
+        tell!("kill -9: the very first start took {} ms", first.as_millis());
         let client = product.client();
         let applied = client.post("/api/v1/config/apply", &Side::A.files(app_port)).await.unwrap();
         let ledger = Ledger::new((Side::A, applied["version"].as_u64().unwrap()));
@@ -301,7 +308,7 @@ impl World {
     fn report(&mut self, idle: Option<u64>, grown: Option<u64>) {
         let tally = self.ledger.tally;
         let mib = |kib: Option<u64>| kib.map_or_else(|| "?".to_owned(), |kib| format!("{:.1}", kib as f64 / 1024.0));
-        println!(
+        tell!(
             "kill -9: {} kills, {} answered requests, {} without record, {} revocations acknowledged, {} resurrected, \
              {} applies, {} half-applied, start p50 {} ms",
             tally.kills,
@@ -313,7 +320,7 @@ impl World {
             tally.half_applied,
             median(&mut self.starts).as_millis(),
         );
-        println!(
+        tell!(
             "kill -9: start to first protected answer p50 {} ms, slowest start {} ms, {} sessions; resident {} MiB idle \
              after setting up, {} MiB after the last start",
             median(&mut self.first_answers).as_millis(),
@@ -327,7 +334,7 @@ impl World {
     /// The record as a whole, without the product; then every promise.
     fn verify(&self, kills: usize) {
         let found = audit::verify::verify(&self.product.audit_folder()).unwrap();
-        println!("kill -9: {} records in {} segments verify", found.records, found.segments);
+        tell!("kill -9: {} records in {} segments verify", found.records, found.segments);
         let said = self.product.log_of(&self.ledger.suspects);
         assert!(self.ledger.broken.is_empty(), "{:#?}\n{said}", self.ledger.broken);
         assert!(found.problems.is_empty(), "{:#?}", found.problems);

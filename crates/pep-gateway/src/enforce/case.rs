@@ -190,6 +190,11 @@ impl<'a> Case<'a> {
             return self.internal();
         };
         decision.eval_ns = u64::try_from(self.gateway.now().since(self.now).as_nanos()).unwrap_or(u64::MAX);
+        if decision.reason == Reason::PolicyError {
+            // Every request it covers is refused until the policy is mended (PO-3).
+            let policies: Vec<&str> = decision.policies.iter().map(|policy| &*policy.id).collect();
+            tracing::error!(request = %self.visit.access, policy = ?policies, "a policy cannot be evaluated; the request is refused");
+        }
         record::add_decision(&mut self.record, &decision, self.snapshot.version);
         if decision.is_audit_strict || is_always_strict(goal.action) {
             self.durability = Durability::Strict;

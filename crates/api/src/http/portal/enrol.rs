@@ -127,7 +127,7 @@ impl Portal {
             heading: "Lost your passkey?".to_owned(),
             paragraphs: vec![
                 "Another device, security key or password manager that holds a passkey of yours still works: choose it when the browser asks.".to_owned(),
-                "Otherwise ask an administrator. They end your sessions and delete or re-invite your account; a recovery code alone lets nobody in.".to_owned(),
+                "Otherwise ask an administrator. They delete your account, make it again and invite you anew; a recovery code alone lets nobody in.".to_owned(),
             ],
             command: None,
             links: vec![pages::Link { text: "Back to signing in".to_owned(), url: "/login".to_owned() }],
