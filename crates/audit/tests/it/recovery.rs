@@ -229,6 +229,17 @@ fn two_processes_cannot_share_a_log() {
 }
 
 #[test]
+fn a_refusal_ended_with_its_decision_and_is_not_taken_for_an_access_that_was_cut_off() {
+    let world = World::new();
+    let (log, _) = world.open();
+    let mut refused = world.decision();
+    refused.decision.effect = Some(model::Effect::Deny);
+    log.append_blocking(refused, Durability::Strict).unwrap();
+    drop(log);
+    assert_eq!(world.open().1.closed_accesses, 0);
+}
+
+#[test]
 fn an_access_whose_door_died_ends_as_unknown_exactly_once() {
     let world = World::new();
     let (log, _) = world.open();
