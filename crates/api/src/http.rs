@@ -15,6 +15,7 @@ mod v1;
 
 pub use local::local_router;
 pub use portal::{Portal, PortalParts};
+pub use problem::problem_lines;
 pub use reserved::ReservedEndpoints;
 
 /// Runs `work` to its end even when whoever asked hangs up in the middle. A change that is durable must still be

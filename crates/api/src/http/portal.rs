@@ -311,7 +311,7 @@ fn cacheable(mut response: Response<Bytes>) -> Response<Bytes> {
     response
 }
 
-/// The start of a journey: `see_other` with the binding cookie of the auth host, made when missing.
+/// The browser a journey begins in: by its binding cookie on this host, made when missing.
 fn bind_browser(portal: &Portal, context: &ReservedContext) -> (TokenHash, Option<String>) {
     match context.login_binding {
         Some(browser) => (browser, None),

@@ -45,7 +45,7 @@ fn shape(failure: &Failure) -> (StatusCode, &'static str, &'static str) {
 }
 
 /// Warnings and errors of files as JSON lines.
-pub(crate) fn problem_lines(problems: &[config::Problem]) -> serde_json::Value {
+pub fn problem_lines(problems: &[config::Problem]) -> serde_json::Value {
     let lines: Vec<Line> = problems.iter().map(Line::of).collect();
     serde_json::to_value(lines).unwrap_or_default()
 }

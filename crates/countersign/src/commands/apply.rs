@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, bail};
 use api::Failure;
 use clap::Args;
-use config::{Problem, Problems, ServerConfig, SourceFile};
+use config::{Problems, ServerConfig, SourceFile};
 use serde_json::{Value, json};
 
 use crate::cli::Global;
@@ -112,22 +112,11 @@ fn offline(config: &Path, files: &[Value]) -> Result<Result<Value, Problems>> {
         Ok(checked) => Ok(Ok(json!({
             "apps": checked.apps().iter().map(|app| app.name.to_string()).collect::<Vec<_>>(),
             "policies": checked.policy_count(),
-            "warnings": checked.warnings.iter().map(warning).collect::<Vec<_>>(),
+            "warnings": api::http::problem_lines(&checked.warnings),
         }))),
         Err(Failure::Problems(problems)) => Ok(Err(problems)),
         Err(other) => Err(other.into()),
     }
-}
-
-fn warning(problem: &Problem) -> Value {
-    json!({
-        "file": problem.file,
-        "line": problem.line,
-        "column": problem.column,
-        "severity": "warning",
-        "message": problem.message,
-        "hint": problem.hint,
-    })
 }
 
 fn warnings(answer: &Value) {

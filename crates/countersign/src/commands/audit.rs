@@ -147,23 +147,18 @@ const COLUMNS: &[(&str, &[&str])] = &[
 impl Audit {
     /// Runs it.
     pub async fn run(self, global: &Global) -> Result<ExitCode> {
-        let this = match self {
+        match self {
             Audit::Verify { folder } => return verify(&folder, global.json),
-            other => other,
-        };
-        let client = Client::find(global)?;
-        match this {
-            Audit::Verify { .. } => {}
-            Audit::Query { filters, csv } => query(&client, global, filters, csv).await?,
+            Audit::Query { filters, csv } => query(&Client::find(global)?, global, filters, csv).await?,
             Audit::Explain { id } => {
-                let story = client.get(&format!("/api/v1/audit/records/{}", segment(&id))).await?;
+                let story = Client::find(global)?.get(&format!("/api/v1/audit/records/{}", segment(&id))).await?;
                 if global.json {
                     output::json(&story);
                 } else {
                     say!("{}", output::text(&story, "text"));
                 }
             }
-            Audit::Tail { filters } => tail(&client, global, filters).await?,
+            Audit::Tail { filters } => tail(&Client::find(global)?, global, filters).await?,
         }
         Ok(ExitCode::SUCCESS)
     }

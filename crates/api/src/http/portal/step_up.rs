@@ -11,7 +11,6 @@ use model::{Action, ActionClass, App};
 use super::answers::{json, page, parameter, see_other, unavailable, with_cookie};
 use super::login::{Begin, Finish, is_served_at, refused, sign_in_first, start_over};
 use super::{Portal, Transaction, bind_browser};
-use crate::http::cookies;
 
 impl Portal {
     pub(super) fn step_up_page(&self, context: &ReservedContext, request: &Request<Bytes>) -> Response<Bytes> {
@@ -119,13 +118,7 @@ impl Portal {
         let query = request.uri().query().unwrap_or_default();
         let action: Option<Action> = parameter(query.as_bytes(), "action").and_then(|action| action.parse().ok());
         let (Some(app), Some(action)) = (&context.app, action) else { return see_other("/") };
-        let (browser, cookie) = match context.login_binding {
-            Some(browser) => (browser, None),
-            None => {
-                let (token, browser) = cookies::new_token(self.control().ids.as_ref());
-                (browser, Some(cookies::set_login(&token)))
-            }
-        };
+        let (browser, cookie) = bind_browser(self, context);
         let ticket = pki::return_ticket::ReturnTicket {
             authority: context.authority.clone(),
             target: pki::return_ticket::ReturnTarget::Inline("/".to_owned()),
