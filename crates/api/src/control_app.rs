@@ -36,6 +36,7 @@ pub fn control_app(auth_host: &str) -> App {
         rewrite: None,
         max_body_bytes: None,
         action: Some(*action),
+        access: None,
     });
     App {
         name: AppName::new(CONTROL_APP),
@@ -62,6 +63,7 @@ pub fn control_app(auth_host: &str) -> App {
         context_headers: BTreeSet::new(),
         refuses_cross_site_writes: true,
         clears_site_data: false,
+        access: None,
         sends_hsts: true,
         declared_at: "built in".to_owned(),
     }

@@ -217,7 +217,7 @@ fn credential(record: &StoredRecord) -> String {
 
 /// What would have changed the answer: the remedies the decision offered.
 fn hints(record: &StoredRecord) -> Vec<String> {
-    let known = |id: &str| [Remedy::Passkey, Remedy::Reauth].into_iter().find(|remedy| remedy.as_str() == id);
+    let known = |id: &str| id.parse::<Remedy>().ok();
     let offered = record.list(Column::StepUp).iter();
     offered.map(|id| known(id).map_or_else(|| id.to_string(), |remedy| remedy.text().to_owned())).collect()
 }

@@ -5,6 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::access::AccessRules;
 use crate::action::Action;
 
 macro_rules! name_type {
@@ -203,6 +204,8 @@ pub struct Route {
     pub max_body_bytes: Option<u64>,
     /// A fixed action instead of the method's; only the built-in app uses it.
     pub action: Option<Action>,
+    /// Simple rules that narrow the app's.
+    pub access: Option<Arc<AccessRules>>,
 }
 
 /// A change of the path before the decision (GW-5).
@@ -267,6 +270,10 @@ pub struct UpstreamTls {
     pub ca_pem: Option<Arc<str>>,
     /// Server name to send and verify; `None` uses the target's host.
     pub sni: Option<String>,
+    /// Name the certificate must carry when it is not the server name sent.
+    pub san: Option<String>,
+    /// Certificate and key this side proves itself with, by the name of a `[[certificate]]`.
+    pub client: Option<Arc<str>>,
     /// Set only with a reason the operator wrote: the certificate is not verified. A finding.
     pub unverified_because: Option<String>,
 }
@@ -314,6 +321,8 @@ pub struct App {
     pub upstreams: BTreeMap<UpstreamName, Upstream>,
     /// `None` counts as critical (PO-4).
     pub sensitivity: Option<Sensitivity>,
+    /// Simple rules; `None`: only policies decide.
+    pub access: Option<Arc<AccessRules>>,
     /// Data class of AUD-50; unlabelled is `internal`.
     pub label: String,
     /// Whether a grant may be asked for.

@@ -67,6 +67,20 @@ pub struct AccessRequest {
     pub is_public_path: bool,
     /// When the session the answer leans on ends; caps `hold_until`.
     pub session_ends: Option<Timestamp>,
+    /// What the door knows about the person's attempts to mend a refusal.
+    pub step_up: StepUpContext,
+}
+
+/// What bounds a STEP_UP (PO-9, PO-11, PO-12). Counted outside the engine, which has no memory (rulings R-27).
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct StepUpContext {
+    /// Which kinds of fix the door can lead to.
+    pub drives: DrivenFixes,
+    /// The fix sets of the rounds this session completed for this app and class of action in the last
+    /// [`crate::session::ROUND_WINDOW`], each sorted. Twice the same and still refused is DENY `step_up_loop`.
+    pub completed_rounds: Vec<Vec<Remedy>>,
+    /// Set when the person asked for too many fixes in a minute ([`crate::seams::FixBudget`]): only this set is tried.
+    pub only_fix: Option<Arc<[Remedy]>>,
 }
 
 /// The three answers.
@@ -97,30 +111,154 @@ impl fmt::Display for Effect {
     }
 }
 
+/// Who can drive a remedy, and how (PO-6, GW-17).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum FixKind {
+    /// The person proves more: a ceremony of the sign-in pages.
+    Auth,
+    /// The person mends or enrols the device.
+    Device,
+    /// Somebody approves a request.
+    Grant,
+}
+
+impl FixKind {
+    /// `auth`, `device` or `grant`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            FixKind::Auth => "auth",
+            FixKind::Device => "device",
+            FixKind::Grant => "grant",
+        }
+    }
+}
+
+/// Which kinds of fix a door can lead a person to (PO-12). What it cannot drive is DENY with the fix as advice.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub struct DrivenFixes {
+    /// It can show a sign-in page, or name its address.
+    pub auth: bool,
+    /// It can say what to do about the device.
+    pub device: bool,
+    /// It can say where to ask for approval.
+    pub grant: bool,
+}
+
+impl DrivenFixes {
+    /// Browsers: everything.
+    pub const ALL: DrivenFixes = DrivenFixes { auth: true, device: true, grant: true };
+    /// Packets, and questions nobody waits at.
+    pub const NONE: DrivenFixes = DrivenFixes { auth: false, device: false, grant: false };
+
+    /// Whether `kind` can be driven.
+    pub fn drives(self, kind: FixKind) -> bool {
+        match kind {
+            FixKind::Auth => self.auth,
+            FixKind::Device => self.device,
+            FixKind::Grant => self.grant,
+        }
+    }
+}
+
 /// What a person can do about a refusal (PO-6). Alphabetical.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Remedy {
+    /// Bring the device in line with its own policy.
+    Comply,
+    /// Encrypt the disk.
+    Encrypt,
+    /// Enrol the device.
+    Enrol,
+    /// Have a request approved.
+    Grant,
+    /// Confirm with a second factor.
+    Mfa,
     /// Confirm with a passkey.
     Passkey,
+    /// Patch the operating system.
+    Patch,
     /// Sign in again.
     Reauth,
+    /// Have the device checked again.
+    Recheck,
 }
 
 impl Remedy {
+    /// Every remedy.
+    pub const ALL: &'static [Remedy] = &[
+        Remedy::Comply,
+        Remedy::Encrypt,
+        Remedy::Enrol,
+        Remedy::Grant,
+        Remedy::Mfa,
+        Remedy::Passkey,
+        Remedy::Patch,
+        Remedy::Reauth,
+        Remedy::Recheck,
+    ];
+
     /// The id in the schema annotation `@remedy_<id>`.
     pub fn as_str(self) -> &'static str {
         match self {
+            Remedy::Comply => "comply",
+            Remedy::Encrypt => "encrypt",
+            Remedy::Enrol => "enrol",
+            Remedy::Grant => "grant",
+            Remedy::Mfa => "mfa",
             Remedy::Passkey => "passkey",
+            Remedy::Patch => "patch",
             Remedy::Reauth => "reauth",
+            Remedy::Recheck => "recheck",
+        }
+    }
+
+    /// How much it asks of the person; the dearest is dropped first (PO-5, PO-6).
+    pub fn cost(self) -> u8 {
+        match self {
+            Remedy::Reauth => 1,
+            Remedy::Mfa | Remedy::Recheck => 2,
+            Remedy::Passkey => 3,
+            Remedy::Patch => 5,
+            Remedy::Comply | Remedy::Encrypt => 6,
+            Remedy::Enrol => 7,
+            Remedy::Grant => 8,
+        }
+    }
+
+    /// Who drives it.
+    pub fn kind(self) -> FixKind {
+        match self {
+            Remedy::Mfa | Remedy::Passkey | Remedy::Reauth => FixKind::Auth,
+            Remedy::Comply | Remedy::Encrypt | Remedy::Enrol | Remedy::Patch | Remedy::Recheck => FixKind::Device,
+            Remedy::Grant => FixKind::Grant,
         }
     }
 
     /// What to tell the person.
     pub fn text(self) -> &'static str {
         match self {
+            Remedy::Comply => "Bring this device in line with your organisation's settings",
+            Remedy::Encrypt => "Turn on disk encryption on this device",
+            Remedy::Enrol => "Enrol this device",
+            Remedy::Grant => "Ask for access",
+            Remedy::Mfa => "Confirm with a second factor",
             Remedy::Passkey => "Confirm with your passkey",
+            Remedy::Patch => "Install the pending system updates on this device",
             Remedy::Reauth => "Sign in again",
+            Remedy::Recheck => "Have this device checked again",
         }
+    }
+}
+
+impl std::str::FromStr for Remedy {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Remedy::ALL
+            .iter()
+            .copied()
+            .find(|remedy| remedy.as_str() == text)
+            .ok_or_else(|| format!("`{text}` is not a remedy"))
     }
 }
 
@@ -129,10 +267,13 @@ impl Remedy {
 pub struct Fix {
     /// Which.
     pub remedy: Remedy,
-    /// The level to reach: `phr` for a passkey, the session's own for a re-authentication.
+    /// The level to reach: `phr` for a passkey, `urn:countersign:acr:mfa` for a second factor, the session's own for a
+    /// re-authentication; empty when [`Remedy::kind`] is not `auth`.
     pub acr_values: String,
-    /// How fresh, in seconds: the literal the policy compares with.
+    /// How fresh, in seconds: the literal the policy compares with, else what the resource's sensitivity asks for.
     pub max_age_secs: i64,
+    /// Which facts it has to change, as paths, sorted: `context.device.encrypted`.
+    pub facts: Vec<Arc<str>>,
 }
 
 /// Which of the three sets a policy belongs to (PO-2).
@@ -203,7 +344,8 @@ pub struct Decision {
     pub policies: Vec<DeterminingPolicy>,
     /// Shadow policies that would have refused, sorted (GW-26, PO-34).
     pub would: Vec<Arc<str>>,
-    /// What would turn STEP_UP into ALLOW; empty otherwise.
+    /// The irreducible set that, done together, turns the answer into ALLOW. With STEP_UP the door drives it; with
+    /// DENY it is advice, because a hard forbid holds or the door cannot drive it (PO-5, PO-12). Sorted by remedy.
     pub fix: Vec<Fix>,
     /// Until when the answer holds if no fact changes (PO-14).
     pub hold_until: Timestamp,
@@ -229,6 +371,8 @@ pub struct FactRead {
     pub source: &'static str,
     /// Its age in seconds where it has one.
     pub age_secs: Option<i64>,
+    /// The evidence level of a posture fact (PO-15).
+    pub level: Option<i64>,
 }
 
 /// A policy's part in an answer.
@@ -240,6 +384,8 @@ pub struct PolicyPart {
     pub set: PolicySet,
     /// `file.cedar:12`.
     pub declared_at: String,
+    /// The version it came with: the start of the policy hash.
+    pub version: String,
     /// The policy's own title, if it has one.
     pub title: Option<String>,
     /// Whether it decided; otherwise it is a nearest permit.

@@ -69,6 +69,8 @@ pub struct UserEntry {
     pub name: String,
     /// Sign-in address, lower-cased domain.
     pub email: String,
+    /// The address is one that policies may lean on: its domain is the organisation's own (GW-23, rulings R-19).
+    pub is_email_verified: bool,
     /// Whether they may sign in.
     pub state: UserState,
     /// Groups named directly.

@@ -10,6 +10,10 @@ pub enum Reason {
     AllowPublic,
     /// The record could not be written (AUD-18).
     AuditUnavailable,
+    /// A session bound to a device came without its proof (GW-50).
+    BindingMissing,
+    /// The country failed.
+    Country,
     /// Machine and cookie credentials together (GW-54).
     CredentialsAmbiguous,
     /// A device fact failed.
@@ -22,8 +26,12 @@ pub enum Reason {
     FactsStale,
     /// The gate refused the bytes; the gate's own code names the rule.
     Gate,
+    /// The grant it leaned on is over.
+    GrantExpired,
     /// A grant would open it.
     GrantRequired,
+    /// The data class of the resource asks for more.
+    Label,
     /// No session came with the request.
     LoginRequired,
     /// A network fact failed.
@@ -46,9 +54,13 @@ pub enum Reason {
     SessionRevoked,
     /// The same step-up twice without success (PO-9).
     StepUpLoop,
+    /// Only something about the device, mended by the person, would open it.
+    StepUpDevice,
     /// A workload cannot step up (PO-10).
     StepUpImpossible,
-    /// A fresher or stronger sign-in would open it.
+    /// A stronger factor would open it: a second one, or a passkey.
+    StepUpMfa,
+    /// A fresher sign-in would open it.
     StepUpRequired,
     /// Too large.
     TooLarge,
@@ -74,13 +86,17 @@ impl Reason {
         Reason::Allow,
         Reason::AllowPublic,
         Reason::AuditUnavailable,
+        Reason::BindingMissing,
+        Reason::Country,
         Reason::CredentialsAmbiguous,
         Reason::DeviceNotCompliant,
         Reason::DeviceUnknown,
         Reason::Forbidden,
         Reason::FactsStale,
         Reason::Gate,
+        Reason::GrantExpired,
         Reason::GrantRequired,
+        Reason::Label,
         Reason::LoginRequired,
         Reason::Network,
         Reason::NoRule,
@@ -92,7 +108,9 @@ impl Reason {
         Reason::SessionExpired,
         Reason::SessionRevoked,
         Reason::StepUpLoop,
+        Reason::StepUpDevice,
         Reason::StepUpImpossible,
+        Reason::StepUpMfa,
         Reason::StepUpRequired,
         Reason::TooLarge,
         Reason::TooMany,
@@ -110,13 +128,17 @@ impl Reason {
             Reason::Allow => "allow",
             Reason::AllowPublic => "allow.public",
             Reason::AuditUnavailable => "deny.audit_unavailable",
+            Reason::BindingMissing => "deny.binding_missing",
+            Reason::Country => "deny.country",
             Reason::CredentialsAmbiguous => "deny.credentials_ambiguous",
             Reason::DeviceNotCompliant => "deny.device_posture",
             Reason::DeviceUnknown => "deny.device_unknown",
             Reason::Forbidden => "deny.policy",
             Reason::FactsStale => "deny.stale_facts",
             Reason::Gate => "deny.gate",
+            Reason::GrantExpired => "deny.grant_expired",
             Reason::GrantRequired => "step_up.approval",
+            Reason::Label => "deny.label",
             Reason::LoginRequired => "deny.no_session",
             Reason::Network => "deny.network",
             Reason::NoRule => "deny.no_rule",
@@ -128,7 +150,9 @@ impl Reason {
             Reason::SessionExpired => "deny.session_expired",
             Reason::SessionRevoked => "deny.session_revoked",
             Reason::StepUpLoop => "deny.step_up_loop",
+            Reason::StepUpDevice => "step_up.device",
             Reason::StepUpImpossible => "deny.step_up_impossible",
+            Reason::StepUpMfa => "step_up.mfa",
             Reason::StepUpRequired => "step_up.reauth",
             Reason::TooLarge => "deny.too_large",
             Reason::TooMany => "deny.too_many",
@@ -147,11 +171,14 @@ impl Reason {
         match self {
             Reason::Allow | Reason::AllowPublic => "ok",
             Reason::AuditUnavailable => "audit_unavailable",
+            Reason::BindingMissing => "binding_missing",
+            Reason::Country => "country",
             Reason::CredentialsAmbiguous => "credentials_ambiguous",
-            Reason::DeviceNotCompliant => "device_not_compliant",
+            Reason::DeviceNotCompliant | Reason::StepUpDevice => "device_not_compliant",
             Reason::DeviceUnknown => "device_unknown",
             Reason::Forbidden
             | Reason::Internal
+            | Reason::Label
             | Reason::Network
             | Reason::NotPermitted
             | Reason::PdpUnreachable
@@ -162,14 +189,14 @@ impl Reason {
             | Reason::UserDisabled => "denied",
             Reason::FactsStale => "facts_stale",
             Reason::Gate => "gate",
-            Reason::GrantRequired => "grant_required",
+            Reason::GrantExpired | Reason::GrantRequired => "grant_required",
             Reason::LoginRequired => "login_required",
             Reason::NoRule => "no_rule",
             Reason::OriginRefused => "origin_refused",
             Reason::Risk => "risk",
             Reason::SessionExpired => "session_expired",
             Reason::SessionRevoked => "session_revoked",
-            Reason::StepUpRequired => "step_up_required",
+            Reason::StepUpMfa | Reason::StepUpRequired => "step_up_required",
             Reason::TooLarge => "too_large",
             Reason::TooMany => "too_many",
             Reason::UnknownHost => "unknown_host",
@@ -186,13 +213,17 @@ impl Reason {
             Reason::AuditUnavailable => {
                 "This cannot be recorded right now, so it is not allowed; try again in a minute."
             }
+            Reason::BindingMissing => "This sign-in belongs to another device; please sign in here.",
+            Reason::Country => "This is not allowed from the country you are in.",
             Reason::CredentialsAmbiguous => "Two credentials came with one request; send only one of them.",
             Reason::DeviceNotCompliant => "This device does not meet a requirement; mend it and try again.",
             Reason::DeviceUnknown => "This device is not known here; enrol it and try again.",
             Reason::Forbidden => "A rule forbids this; if you need it, ask the owner of the app.",
             Reason::FactsStale => "What we know is too old to decide on; try again in a moment.",
             Reason::Gate => "The request was not well formed and went nowhere.",
+            Reason::GrantExpired => "Your approved request for this has ended; ask for it again.",
             Reason::GrantRequired => "You need an approved request for this.",
+            Reason::Label => "What this holds needs more protection than this access has.",
             Reason::LoginRequired => "Please sign in.",
             Reason::Network => "This is not allowed from the network you are on.",
             Reason::NoRule => "No rule lets anyone in yet; an administrator has to write one.",
@@ -204,7 +235,9 @@ impl Reason {
             Reason::SessionExpired => "Your sign-in has ended; please sign in again.",
             Reason::SessionRevoked => "Your sign-in was withdrawn; please sign in again.",
             Reason::StepUpLoop => "Signing in again did not help twice; ask the owner of the app.",
+            Reason::StepUpDevice => "Something about this device has to be mended first.",
             Reason::StepUpImpossible => "A service cannot confirm this in person, so the answer is no.",
+            Reason::StepUpMfa => "Please confirm with a second factor.",
             Reason::StepUpRequired => "Please confirm that it is you.",
             Reason::TooLarge => "The request is too large.",
             Reason::TooMany => "Too many requests; wait a little.",

@@ -61,6 +61,10 @@ record_types! {
     AuthMfaEnrolled = "auth.mfa_enrolled", 14;
     /// A credential was removed.
     AuthMfaRemoved = "auth.mfa_removed", 15;
+    /// A person got back in without the usual factor, or asked to.
+    AuthRecovery = "auth.recovery", 16;
+    /// Something sensitive happened to an account and its person has to hear of it (ID-7).
+    AuthNotice = "auth.notice", 17;
     /// A session began on a host.
     SessionCreated = "session.created", 20;
     /// A session was withdrawn.
@@ -87,6 +91,8 @@ record_types! {
     ConfigRefused = "config.refused", 41;
     /// A policy version went live.
     PolicyPublished = "policy.published", 42;
+    /// An earlier policy version went live again.
+    PolicyRolledBack = "policy.rolled_back", 43;
     /// A key was made.
     KeyIssued = "key.issued", 50;
     /// A key was rotated.
@@ -97,6 +103,14 @@ record_types! {
     AuditGap = "audit.gap", 61;
     /// A signed receipt of cuts (GW-58).
     RevocationReceipt = "revocation.receipt", 62;
+    /// The record was found damaged, moved, deleted or without room (AUD-18, AUD-19).
+    AuditAlert = "audit.alert", 63;
+    /// A drill of the record ran (AUD-21).
+    AuditDrill = "audit.drill", 64;
+    /// Refusals before authentication, coalesced (AUD-12).
+    AccessFlood = "access.flood", 65;
+    /// The wall clock jumped or is not synchronised (AUD-13).
+    SystemClock = "system.clock", 72;
     /// The process started.
     SystemStart = "system.start", 70;
     /// The process stopped.

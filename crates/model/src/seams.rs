@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use crate::app::AppName;
-use crate::decision::{AccessRequest, Decision, Explanation, Principal};
+use crate::decision::{AccessRequest, Decision, Explanation, Fix, Principal, Remedy};
 use crate::directory::GroupId;
 use crate::ids::{AccessId, DecisionId, RevocationId, SessionId, StreamId, TokenHash, UserId};
 use crate::record::AuditRecord;
@@ -24,6 +24,10 @@ pub trait PolicyDecisionPoint: Send + Sync {
 
     /// The answer with everything two readers need to understand it (PO-15).
     fn explain(&self, request: &AccessRequest, now: Timestamp) -> Explanation;
+
+    /// Every irreducible set of remedies that would open it, cheapest first (PO-39 `--ways-in`). For people who
+    /// administer; a door never asks this.
+    fn ways_in(&self, request: &AccessRequest, now: Timestamp) -> Vec<Vec<Fix>>;
 }
 
 /// The sessions as doors read them: memory only, no lock wait.
@@ -36,6 +40,16 @@ pub trait SessionView: Send + Sync {
 
     /// Reports activity; cheap, lossy, at most one report a minute per session leaves it (GW-45).
     fn touch(&self, id: SessionId, now: Timestamp);
+}
+
+/// Counts how often a person was told how to mend a refusal, so that the answers do not become an oracle (PO-11).
+/// Memory only, no lock wait.
+pub trait FixBudget: Send + Sync {
+    /// The last set to repeat when `principal` used up its computations on `app` in this minute; `None`: compute afresh.
+    fn exhausted(&self, principal: &Principal, app: &AppName, now: Timestamp) -> Option<Arc<[Remedy]>>;
+
+    /// Notes a computed set.
+    fn computed(&self, principal: &Principal, app: &AppName, fix: &[Remedy], now: Timestamp);
 }
 
 /// Why access is withdrawn.
@@ -222,8 +236,13 @@ pub trait SessionControl: Send + Sync {
     /// longer.
     fn bind_host(&self, session: SessionId, host: String, token: TokenHash) -> BoxFuture<'_, Result<(), ControlError>>;
 
-    /// Notes a completed step-up.
-    fn step_up(&self, session: SessionId, step_up: crate::session::StepUp) -> BoxFuture<'_, Result<(), ControlError>>;
+    /// Notes a completed step-up; with a `proof`, the session's level rises to it.
+    fn step_up(
+        &self,
+        session: SessionId,
+        step_up: crate::session::StepUp,
+        proof: Option<crate::session::Proof>,
+    ) -> BoxFuture<'_, Result<(), ControlError>>;
 
     /// Ends one session everywhere and cuts its streams.
     fn end(&self, session: SessionId, cause: Cause) -> BoxFuture<'_, Result<Revocation, ControlError>>;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crate::action::{Action, ActionClass};
 use crate::app::AppName;
+use crate::decision::Remedy;
 use crate::facts::{AuthFacts, NEVER_SECS, SessionFacts};
 use crate::ids::{SessionId, UserId};
 use crate::time::Timestamp;
@@ -16,6 +17,11 @@ pub const IDLE_DEFAULT: Duration = Duration::from_secs(3600);
 pub const ABSOLUTE_DEFAULT: Duration = Duration::from_secs(12 * 3600);
 /// How long a rotated cookie still works for requests in flight (GW-45).
 pub const ROTATION_GRACE: Duration = Duration::from_secs(10);
+
+/// How long a completed step-up counts against the loop guard (PO-9).
+pub const ROUND_WINDOW: Duration = Duration::from_secs(600);
+/// How many completed step-ups a session remembers for the loop guard.
+pub const MAX_ROUNDS: usize = 16;
 
 /// The four counters whose change kills a session (GW-43, rulings R-8).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -39,6 +45,25 @@ pub struct StepUp {
     pub action: Action,
     /// When.
     pub at: Timestamp,
+    /// Which remedies it was for, sorted; empty when nothing asked for it.
+    pub fix: Vec<Remedy>,
+}
+
+/// What a ceremony proved about the person, as facts (ID-13).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Proof {
+    /// `phr` or `urn:countersign:acr:mfa`.
+    pub acr: String,
+    /// RFC 8176 methods.
+    pub amr: BTreeSet<String>,
+    /// More than one factor.
+    pub is_mfa: bool,
+    /// A passkey.
+    pub is_phishing_resistant: bool,
+    /// The passkey is synced.
+    pub is_passkey_synced: bool,
+    /// Public handle of the credential: hex SHA-256 prefix of the credential id; empty for a password.
+    pub credential: String,
 }
 
 /// A sign-in that still lives.
@@ -76,6 +101,8 @@ pub struct Session {
     pub epochs: Epochs,
     /// Newest per (app, action).
     pub step_ups: Vec<StepUp>,
+    /// The last [`MAX_ROUNDS`] completed step-ups, oldest first, for the loop guard (PO-9). Not kept over a restart.
+    pub rounds: Vec<StepUp>,
     /// `192.0.2.0/24`: where it began.
     pub src_net: String,
     /// What the browser called itself, cut to 256 bytes.
@@ -105,6 +132,29 @@ impl Session {
             .map(|step_up| now.age_secs(step_up.at))
             .min()
             .unwrap_or(NEVER_SECS)
+    }
+
+    /// The fix sets of the step-ups completed for `app` and the class of `action` within [`ROUND_WINDOW`] (PO-9).
+    pub fn completed_rounds(&self, app: &AppName, action: Action, now: Timestamp) -> Vec<Vec<Remedy>> {
+        let window = i64::try_from(ROUND_WINDOW.as_secs()).unwrap_or(i64::MAX);
+        self.rounds
+            .iter()
+            .filter(|round| round.app == *app && round.action.class() == action.class())
+            .filter(|round| now.age_secs(round.at) < window && !round.fix.is_empty())
+            .map(|round| round.fix.clone())
+            .collect()
+    }
+
+    /// The session after the person proved more: levels only rise.
+    pub fn raise(&mut self, proof: &Proof) {
+        self.amr.extend(proof.amr.iter().cloned());
+        self.is_mfa |= proof.is_mfa;
+        if proof.is_phishing_resistant && !self.is_phishing_resistant {
+            self.acr.clone_from(&proof.acr);
+            self.is_phishing_resistant = true;
+            self.is_passkey_synced = proof.is_passkey_synced;
+            self.credential.clone_from(&proof.credential);
+        }
     }
 
     /// The sign-in as policy facts.
@@ -175,7 +225,9 @@ mod tests {
                 app: AppName::new("payroll"),
                 action: Action::HttpDelete,
                 at: Timestamp::from_unix_secs(100),
+                fix: Vec::new(),
             }],
+            rounds: Vec::new(),
             src_net: String::new(),
             user_agent: String::new(),
         }

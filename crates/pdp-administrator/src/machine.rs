@@ -70,8 +70,9 @@ impl Administrator {
                 Ok(())
             }
             Input::SignedIn(session) => self.signed_in(session, &mut outputs),
-            Input::SteppedUp { session, step_up } => {
-                self.roster.step_up(session, step_up, self.now).map(|change| outputs.push(Output::Change(change)))
+            Input::SteppedUp { session, step_up, proof } => {
+                let change = self.roster.step_up(session, step_up, proof.as_ref(), self.now);
+                change.map(|change| outputs.push(Output::Change(change)))
             }
             Input::Tick => self.tick(&mut outputs),
             Input::UserEnded { revocation, user, epoch, cause } => {

@@ -3,7 +3,7 @@
 use model::changes::SessionChange;
 use model::ids::{RevocationId, SessionId, TokenHash, UserId};
 use model::seams::{Cause, CutReport, Scope};
-use model::session::{Session, StepUp};
+use model::session::{Proof, Session, StepUp};
 use model::time::Timestamp;
 
 use crate::receipt::Receipt;
@@ -81,6 +81,8 @@ pub enum Input {
         session: SessionId,
         /// For what, and when.
         step_up: StepUp,
+        /// What the ceremony proved, when the session's level rises to it.
+        proof: Option<Proof>,
     },
     /// Time passed. Feed pending activity first, or sessions in use may be taken for idle.
     Tick,

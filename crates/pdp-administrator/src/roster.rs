@@ -10,7 +10,7 @@ use std::time::Duration;
 use model::changes::{HostToken, SessionChange, Tombstone};
 use model::ids::{SessionId, TokenHash, UserId};
 use model::seams::Cause;
-use model::session::{ROTATION_GRACE, Session, StepUp};
+use model::session::{MAX_ROUNDS, Proof, ROTATION_GRACE, Session, StepUp};
 use model::time::Timestamp;
 
 use crate::messages::Refusal;
@@ -136,11 +136,13 @@ impl Roster {
         live.tokens.iter().any(|known| known.token == *token && is_newest_of(known, host))
     }
 
-    /// Notes a step-up, if it is newer than the one known for the same app and action.
+    /// Notes a step-up, if it is newer than the one known for the same app and action, and raises the session to what was
+    /// proven.
     pub(crate) fn step_up(
         &mut self,
         id: SessionId,
         mut step_up: StepUp,
+        proof: Option<&Proof>,
         now: Timestamp,
     ) -> Result<SessionChange, Refusal> {
         let live = self.live.get_mut(&id).ok_or(Refusal::NoSession(id))?;
@@ -148,6 +150,15 @@ impl Roster {
         // A time ahead would stay fresh for too long.
         step_up.at = step_up.at.min(now);
         let session = Arc::make_mut(&mut live.session);
+        // The same input may come again after a failed write.
+        if !session.rounds.contains(&step_up) {
+            session.rounds.push(step_up.clone());
+        }
+        let surplus = session.rounds.len().saturating_sub(MAX_ROUNDS);
+        session.rounds.drain(..surplus);
+        if let Some(proof) = proof {
+            session.raise(proof);
+        }
         let same = |known: &&mut StepUp| known.app == step_up.app && known.action == step_up.action;
         if let Some(known) = session.step_ups.iter_mut().find(same) {
             known.at = known.at.max(step_up.at);

@@ -146,6 +146,7 @@ fn directory() -> Directory {
             id: user_id(n),
             name: format!("user {n}"),
             email: format!("user{n}@example.com"),
+            is_email_verified: true,
             state: UserState::Active,
             groups: groups.iter().cloned().collect(),
             direct_groups: groups,
@@ -176,6 +177,7 @@ fn app(n: usize) -> App {
             rewrite: None,
             max_body_bytes: None,
             action: None,
+            access: None,
         }],
         public_paths: BTreeSet::new(),
         upstreams: BTreeMap::new(),
@@ -197,6 +199,7 @@ fn app(n: usize) -> App {
         context_headers: BTreeSet::new(),
         refuses_cross_site_writes: true,
         clears_site_data: false,
+        access: None,
         sends_hsts: false,
         declared_at: String::new(),
     }
@@ -228,6 +231,7 @@ fn question(n: usize, apps: usize) -> AccessRequest {
         facts,
         is_public_path: false,
         session_ends: None,
+        step_up: model::decision::StepUpContext::default(),
     }
 }
 

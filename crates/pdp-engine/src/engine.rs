@@ -214,9 +214,12 @@ impl Engine {
         let freshness = i64::try_from(sensitivity.step_up_freshness().as_secs()).unwrap_or(0);
         let acr_values = match offer.remedy {
             Remedy::Passkey => "phr".to_owned(),
+            Remedy::Mfa => "urn:countersign:acr:mfa".to_owned(),
             Remedy::Reauth => facts.auth.acr.clone(),
+            _ => String::new(),
         };
-        Fix { remedy: offer.remedy, acr_values, max_age_secs: literals.min().unwrap_or(freshness).max(0) }
+        let facts = offer.changes.iter().map(|change| Arc::from(format!("context.{}", change.fact))).collect();
+        Fix { remedy: offer.remedy, acr_values, max_age_secs: literals.min().unwrap_or(freshness).max(0), facts }
     }
 
     /// The question as Cedar takes it; `None` if it does not fit the schema, which the types of [`Facts`] rule out. Debug
@@ -299,6 +302,10 @@ impl PolicyDecisionPoint for Engine {
         let judged = self.judge(request, now);
         let decision = self.decision(request, &judged, now);
         explain::explanation(self, request, judged, decision)
+    }
+
+    fn ways_in(&self, request: &AccessRequest, now: Timestamp) -> Vec<Vec<Fix>> {
+        Some(self.judge(request, now).fix).filter(|fix| !fix.is_empty()).into_iter().collect()
     }
 }
 

@@ -69,6 +69,7 @@ fn part(policy: &CompiledPolicy, facts: &Facts, judged: &Judgement) -> PolicyPar
         id: policy.id.clone(),
         set: policy.set,
         declared_at: policy.declared_at.clone(),
+        version: String::new(),
         title: policy.title.clone(),
         is_determining: true,
         failing_conditions: Vec::new(),
@@ -157,7 +158,7 @@ fn entity_fact(path: &str, slot: &Slot) -> Option<FactRead> {
         _ => return None,
     };
     let value = slot.store.entities.get(uid)?.attr(attribute)?.ok()?;
-    Some(FactRead { path: path.to_owned(), value: value.to_string(), source, age_secs: None })
+    Some(FactRead { path: path.to_owned(), value: value.to_string(), source, age_secs: None, level: None })
 }
 
 fn context_facts(facts: &Facts) -> Vec<FactRead> {
@@ -179,7 +180,7 @@ fn push(all: &mut Vec<FactRead>, path: &str, value: FactValue<'_>, source: &'sta
         FactValue::Texts(texts) => format!("{:?}", texts.iter().collect::<Vec<_>>()),
         FactValue::Posture(fact) => return push_posture(all, path, fact, source),
     };
-    all.push(FactRead { path: path.to_owned(), value, source, age_secs });
+    all.push(FactRead { path: path.to_owned(), value, source, age_secs, level: None });
 }
 
 fn push_posture(all: &mut Vec<FactRead>, path: &str, fact: &PostureFact, source: &'static str) {

@@ -135,17 +135,9 @@ fn actions(schema: &Schema) -> Result<Vec<(Action, ActionEntity)>, SchemaError> 
     Ok(found)
 }
 
-/// How dear a remedy is to the person (PO-6).
-fn cost(remedy: Remedy) -> u8 {
-    match remedy {
-        Remedy::Reauth => 1,
-        Remedy::Passkey => 3,
-    }
-}
-
 fn remedies(schema: &Value) -> Result<Vec<Offer>, SchemaError> {
-    let mut all = vec![(Remedy::Reauth, Vec::new()), (Remedy::Passkey, Vec::new())];
-    all.sort_by_key(|(remedy, _)| cost(*remedy));
+    let mut all: Vec<(Remedy, Vec<Change>)> = Remedy::ALL.iter().map(|remedy| (*remedy, Vec::new())).collect();
+    all.sort_by_key(|(remedy, _)| remedy.cost());
     let types = schema.pointer("//commonTypes").or_else(|| schema.pointer("/commonTypes"));
     let types = types.and_then(Value::as_object).ok_or_else(|| SchemaError::Parse("no common types".into()))?;
     for (type_name, definition) in types {
@@ -166,7 +158,11 @@ fn remedies(schema: &Value) -> Result<Vec<Offer>, SchemaError> {
             }
         }
     }
-    Ok(all.into_iter().map(|(remedy, changes)| offer(remedy, changes)).collect())
+    Ok(all
+        .into_iter()
+        .filter(|(_, changes)| !changes.is_empty())
+        .map(|(remedy, changes)| offer(remedy, changes))
+        .collect())
 }
 
 fn offer(remedy: Remedy, mut changes: Vec<Change>) -> Offer {

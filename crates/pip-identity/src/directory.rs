@@ -185,6 +185,7 @@ fn user_entry(row: &UserRow, direct: BTreeSet<GroupId>, groups: &BTreeMap<GroupI
         id: row.id,
         name: row.name.clone(),
         email: row.email.clone(),
+        is_email_verified: false,
         state: row.state,
         groups: close_groups(&direct, groups),
         direct_groups: direct,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use model::decision::{EntitySlice, Pins};
 use model::ids::Digest32;
-use model::{AccessRequest, Decision, Effect, Explanation, PolicyDecisionPoint, Reason, Timestamp};
+use model::{AccessRequest, Decision, Effect, Explanation, Fix, PolicyDecisionPoint, Reason, Timestamp};
 
 /// How long the answers of [`decision`] hold.
 const HOLDS: Duration = Duration::from_secs(3600);
@@ -47,6 +47,10 @@ impl PolicyDecisionPoint for FakePdp {
         let decision = self.decide(request, now);
         let user_text = format!("{} by the fake decision point", decision.effect);
         Explanation { decision, failed_stages: Vec::new(), policies: Vec::new(), user_text }
+    }
+
+    fn ways_in(&self, request: &AccessRequest, now: Timestamp) -> Vec<Vec<Fix>> {
+        vec![self.decide(request, now).fix]
     }
 }
 
@@ -93,6 +97,7 @@ mod tests {
             facts: Facts::unknown(),
             is_public_path: false,
             session_ends: None,
+            step_up: model::decision::StepUpContext::default(),
         };
         assert_eq!(pdp.decide(&ask(Action::HttpGet), Timestamp(0)).effect, Effect::Allow);
         assert_eq!(pdp.explain(&ask(Action::HttpPut), Timestamp(0)).decision.effect, Effect::Deny);

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use model::session::{ABSOLUTE_DEFAULT, Epochs, IDLE_DEFAULT, ROTATION_GRACE, StepUp};
+use model::session::{ABSOLUTE_DEFAULT, Epochs, IDLE_DEFAULT, Proof, ROTATION_GRACE, StepUp};
 use model::{Session, SessionId, SessionLookup, SessionView, Timestamp, TokenHash, UserId};
 
 use crate::lock;
@@ -33,6 +33,7 @@ pub fn session(id: SessionId, user: UserId, now: Timestamp) -> Session {
         absolute_limit: ABSOLUTE_DEFAULT,
         epochs: Epochs::default(),
         step_ups: Vec::new(),
+        rounds: Vec::new(),
         src_net: "127.0.0.0/24".to_owned(),
         user_agent: "testkit".to_owned(),
     }
@@ -79,14 +80,18 @@ impl FakeSessions {
     }
 
     /// Notes a step-up; false when there is no such session.
-    pub fn step_up(&self, id: SessionId, step_up: StepUp) -> bool {
+    pub fn step_up(&self, id: SessionId, step_up: StepUp, proof: Option<Proof>) -> bool {
         let mut table = lock(&self.0);
         let Some(session) = table.sessions.get_mut(&id) else {
             return false;
         };
         let session = Arc::make_mut(session);
         session.step_ups.retain(|old| old.app != step_up.app || old.action != step_up.action);
+        session.rounds.push(step_up.clone());
         session.step_ups.push(step_up);
+        if let Some(proof) = proof {
+            session.raise(&proof);
+        }
         true
     }
 

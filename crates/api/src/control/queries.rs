@@ -132,6 +132,7 @@ impl ControlPlane {
             facts,
             is_public_path: false,
             session_ends: None,
+            step_up: model::decision::StepUpContext::default(),
         };
         match self.published().pdp.decide(&question, now).effect {
             Effect::Allow => SealedAccess::Open,

@@ -69,6 +69,7 @@ fn may(world: &World, who: &Principal, method: &str, path: &str) -> (bool, &'sta
         facts,
         is_public_path: false,
         session_ends: None,
+        step_up: model::decision::StepUpContext::default(),
     };
     (published.pdp.decide(&question, world.control.now()).effect == Effect::Allow, action.as_str())
 }

@@ -32,8 +32,13 @@ impl SessionControl for Held {
         self.inner.bind_host(session, host, token)
     }
 
-    fn step_up(&self, session: SessionId, step_up: StepUp) -> BoxFuture<'_, Result<(), ControlError>> {
-        self.inner.step_up(session, step_up)
+    fn step_up(
+        &self,
+        session: SessionId,
+        step_up: StepUp,
+        proof: Option<model::session::Proof>,
+    ) -> BoxFuture<'_, Result<(), ControlError>> {
+        self.inner.step_up(session, step_up, proof)
     }
 
     fn end(&self, session: SessionId, cause: Cause) -> BoxFuture<'_, Result<Revocation, ControlError>> {

@@ -25,13 +25,20 @@ pub fn least_durability(kind: RecordType) -> Durability {
         | T::AuthSignout
         | T::AuthStepUp
         | T::AuthFailed
+        | T::AccessFlood
         | T::SessionCreated
         | T::SessionExpired
         | T::ConfigRefused
         | T::AuditQuery
+        | T::SystemClock
         | T::SystemStart
         | T::SystemStop => Durability::Standard,
-        T::AuthMfaEnrolled
+        T::AuthRecovery
+        | T::AuthNotice
+        | T::PolicyRolledBack
+        | T::AuditAlert
+        | T::AuditDrill
+        | T::AuthMfaEnrolled
         | T::AuthMfaRemoved
         | T::SessionRevoked
         | T::IdentityUserCreated

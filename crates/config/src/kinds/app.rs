@@ -228,6 +228,7 @@ pub(crate) fn build(
             .collect(),
         refuses_cross_site_writes: flag(document, spec.csrf.as_ref(), "refuse", "allow"),
         clears_site_data: spec.logout.clear_site_data,
+        access: None,
         sends_hsts: spec.hsts.unwrap_or(true),
         declared_at: format!("{}:{}", document.file, name.referenced.line()),
     })
@@ -384,6 +385,7 @@ fn only_route(
         rewrite: None,
         max_body_bytes: None,
         action: None,
+        access: None,
     })
 }
 
@@ -431,6 +433,7 @@ fn route(
         upstream: UpstreamName::new(&spec.upstream.value),
         max_body_bytes,
         action: None,
+        access: None,
     })
 }
 

@@ -11,7 +11,7 @@ use arc_swap::ArcSwap;
 use model::changes::SessionChange;
 use model::record::{AuditRecord, RecordType, SubjectKind};
 use model::seams::{Cause, ControlError, CutReport, Durability, LiveStreams, Revocation, Scope};
-use model::session::StepUp;
+use model::session::{Proof, StepUp};
 use model::{
     AccessId, BoxFuture, Clock, Ids, Recorder, RevocationId, Session, SessionControl, SessionId, Timestamp, TokenHash,
     UserId,
@@ -117,8 +117,13 @@ impl SessionControl for Controller {
         Box::pin(self.input(Input::HandedOff { session, host, token }))
     }
 
-    fn step_up(&self, session: SessionId, step_up: StepUp) -> BoxFuture<'_, Result<(), ControlError>> {
-        Box::pin(self.input(Input::SteppedUp { session, step_up }))
+    fn step_up(
+        &self,
+        session: SessionId,
+        step_up: StepUp,
+        proof: Option<Proof>,
+    ) -> BoxFuture<'_, Result<(), ControlError>> {
+        Box::pin(self.input(Input::SteppedUp { session, step_up, proof }))
     }
 
     fn end(&self, session: SessionId, cause: Cause) -> BoxFuture<'_, Result<Revocation, ControlError>> {

@@ -104,7 +104,7 @@ fn history(random: &mut Random) -> Vec<Input> {
                 Input::EveryoneEnded { revocation, epoch: global, cause: Cause::SessionRevoked }
             }
             1 | 2 => Input::SessionEnded { revocation, session: session_id(number), cause: Cause::SignedOut },
-            3 => Input::SteppedUp { session: session_id(number), step_up: step_up(now) },
+            3 => Input::SteppedUp { session: session_id(number), step_up: step_up(now), proof: None },
             4 => Input::Active(vec![(session_id(number), now + Duration::from_secs(900))]),
             5 => Input::FactsChanged { revocation, scope: Scope::User(user(owner)), cause: Cause::FactsChanged },
             // A cookie of another session, planted.
@@ -123,7 +123,7 @@ fn hand_off(random: &mut Random, session: SessionId, token: TokenHash) -> Input 
 }
 
 fn step_up(at: Timestamp) -> StepUp {
-    StepUp { app: AppName::new("payroll"), action: Action::HttpDelete, at }
+    StepUp { app: AppName::new("payroll"), action: Action::HttpDelete, at, fix: Vec::new() }
 }
 
 /// What of it arrives, in which order.

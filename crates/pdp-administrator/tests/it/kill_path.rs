@@ -233,8 +233,8 @@ fn a_clock_set_back_keeps_no_session_longer() {
 #[test]
 fn a_step_up_from_the_future_is_not_fresher_than_now() {
     let mut administrator = peopled();
-    let step_up = StepUp { app: AppName::new("payroll"), action: Action::HttpDelete, at: at(9000) };
-    administrator.handle(Input::SteppedUp { session: session_id(0), step_up }, at(10));
+    let step_up = StepUp { app: AppName::new("payroll"), action: Action::HttpDelete, at: at(9000), fix: Vec::new() };
+    administrator.handle(Input::SteppedUp { session: session_id(0), step_up, proof: None }, at(10));
     let known = administrator.session(session_id(0)).unwrap();
     assert_eq!(known.step_ups.first().map(|step_up| step_up.at), Some(at(10)));
 }
@@ -245,8 +245,8 @@ fn step_ups_cookies_and_sessions_are_bounded() {
     for number in 0..MAX_STEP_UPS + 5 {
         let app = AppName::new(&format!("app-{number}"));
         let now = at(i64::try_from(number).unwrap());
-        let step_up = StepUp { app, action: Action::HttpDelete, at: now };
-        administrator.handle(Input::SteppedUp { session: session_id(0), step_up }, now);
+        let step_up = StepUp { app, action: Action::HttpDelete, at: now, fix: Vec::new() };
+        administrator.handle(Input::SteppedUp { session: session_id(0), step_up, proof: None }, now);
     }
     let known = administrator.session(session_id(0)).unwrap();
     assert_eq!(known.step_ups.len(), MAX_STEP_UPS);

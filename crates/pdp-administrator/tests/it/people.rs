@@ -42,6 +42,7 @@ pub(crate) fn session(number: u128, owner: u128, epoch: u64, created: Timestamp)
         absolute_limit: ABSOLUTE_DEFAULT,
         epochs: Epochs { user: epoch, ..Epochs::default() },
         step_ups: Vec::new(),
+        rounds: Vec::new(),
         src_net: "192.0.2.0/24".into(),
         user_agent: String::new(),
     }

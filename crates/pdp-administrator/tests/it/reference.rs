@@ -33,10 +33,16 @@ impl Reference {
                     self.bind(*session, host, *to);
                 }
             }
-            Input::SteppedUp { session, step_up } => {
+            Input::SteppedUp { session, step_up, .. } => {
                 if self.is_live(*session) {
                     let at = step_up.at.min(self.now);
-                    let step_ups = &mut self.admitted.get_mut(session).unwrap().step_ups;
+                    let session = self.admitted.get_mut(session).unwrap();
+                    let round = model::session::StepUp { at, ..step_up.clone() };
+                    if !session.rounds.contains(&round) {
+                        session.rounds.push(round);
+                        session.rounds.drain(..session.rounds.len().saturating_sub(model::session::MAX_ROUNDS));
+                    }
+                    let step_ups = &mut session.step_ups;
                     match step_ups.first_mut() {
                         Some(known) => known.at = known.at.max(at),
                         None => step_ups.push(model::session::StepUp { at, ..step_up.clone() }),

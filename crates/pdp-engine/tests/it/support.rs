@@ -44,6 +44,7 @@ pub(crate) fn directory_with(alice_groups: &[&str]) -> Arc<Directory> {
             id,
             name: name.into(),
             email: format!("{name}@example.com"),
+            is_email_verified: true,
             state,
             groups: close_groups(&direct_groups, &groups),
             direct_groups,
@@ -76,6 +77,7 @@ pub(crate) fn app(name: &str, sensitivity: Option<Sensitivity>, routes: &[&str])
         rewrite: None,
         max_body_bytes: None,
         action: None,
+        access: None,
     };
     Arc::new(App {
         name: AppName::new(name),
@@ -102,6 +104,7 @@ pub(crate) fn app(name: &str, sensitivity: Option<Sensitivity>, routes: &[&str])
         context_headers: BTreeSet::new(),
         refuses_cross_site_writes: true,
         clears_site_data: false,
+        access: None,
         sends_hsts: false,
         declared_at: format!("{name}.yaml:1"),
     })
@@ -165,6 +168,7 @@ pub(crate) fn ask(principal: Principal, action: Action, path: &str) -> AccessReq
         resource: resource(path),
         is_public_path: false,
         session_ends: None,
+        step_up: model::decision::StepUpContext::default(),
     }
 }
 

@@ -233,6 +233,7 @@ impl<'a> Case<'a> {
             facts: fact_builder::build(view, self.connection, signed_in, self.now),
             is_public_path: goal.is_public,
             session_ends: session.map(Session::ends_at),
+            step_up: model::decision::StepUpContext::default(),
         }
     }
 }

@@ -62,7 +62,7 @@ impl Store {
         let mut step_ups: HashMap<SessionId, Vec<StepUp>> = HashMap::new();
         for row in sqlx::query("SELECT * FROM session_step_ups ORDER BY at").fetch_all(&mut *view).await? {
             let action = row.word("action", Action::ALL, Action::as_str)?;
-            let step_up = StepUp { app: AppName::new(&row.text("app")?), action, at: row.time("at")? };
+            let step_up = StepUp { app: AppName::new(&row.text("app")?), action, at: row.time("at")?, fix: Vec::new() };
             step_ups.entry(SessionId(row.uuid("session")?)).or_default().push(step_up);
         }
         let mut snapshot = SessionSnapshot::default();
@@ -220,6 +220,7 @@ fn session(row: &SqliteRow) -> Result<Session, StoreError> {
             device: row.count("epoch_device")?,
         },
         step_ups: Vec::new(),
+        rounds: Vec::new(),
         src_net: row.text("src_net")?,
         user_agent: row.text("user_agent")?,
     })

@@ -128,6 +128,7 @@ fn changes(round: u64) -> Vec<SessionChange> {
         absolute_limit: ABSOLUTE_DEFAULT,
         epochs: Epochs { user: round, ..Epochs::default() },
         step_ups: Vec::new(),
+        rounds: Vec::new(),
         src_net: String::new(),
         user_agent: String::new(),
     };

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use model::ids::RevocationId;
 use model::seams::{Cause, ControlError, Revocation, Scope};
-use model::session::StepUp;
+use model::session::{Proof, StepUp};
 use model::{BoxFuture, Clock, Ids, Session, SessionControl, SessionId, SessionView, TokenHash, UserId};
 
 use crate::{FakeSessions, SeqIds, SimClock, lock};
@@ -81,10 +81,10 @@ impl SessionControl for FakeSessionControl {
         ready(entered.map(|()| self.sessions.bind(id, &host, token, self.clock.now())))
     }
 
-    fn step_up(&self, id: SessionId, step_up: StepUp) -> BoxFuture<'_, Result<(), ControlError>> {
+    fn step_up(&self, id: SessionId, step_up: StepUp, proof: Option<Proof>) -> BoxFuture<'_, Result<(), ControlError>> {
         let entered = self.enter(ControlCall::StepUp(id, step_up.clone())).and_then(|()| self.live(id));
         ready(entered.map(|()| {
-            self.sessions.step_up(id, step_up);
+            self.sessions.step_up(id, step_up, proof);
         }))
     }
 

@@ -89,6 +89,7 @@ impl Portal {
             facts,
             is_public_path: false,
             session_ends: Some(session.ends_at()),
+            step_up: model::decision::StepUpContext::default(),
         };
         self.control().published().pdp.decide(&question, context.now).effect
     }

@@ -51,6 +51,7 @@ impl Portal {
             absolute_limit: control.settings.session_absolute,
             epochs: Epochs { user: signed_in.epoch, ..Epochs::default() },
             step_ups: Vec::new(),
+            rounds: Vec::new(),
             src_net: recorded_network(context.client.ip()),
             user_agent: user_agent(request),
         };

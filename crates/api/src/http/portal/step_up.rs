@@ -80,7 +80,7 @@ impl Portal {
         let Some((_, app, action)) = transaction.step_up.filter(|(of, ..)| *of == session.id) else {
             return start_over();
         };
-        match self.note_step_up(context, session.id, StepUp { app, action, at: context.now }).await {
+        match self.note_step_up(context, session.id, StepUp { app, action, at: context.now, fix: Vec::new() }).await {
             Ok(cookie) => {
                 let next = self.next_url(session.id, transaction.ticket, context.now);
                 with_cookie(json(StatusCode::OK, &serde_json::json!({ "next": next })), &cookie)
@@ -103,7 +103,7 @@ impl Portal {
         record.change.object_kind = Some("session");
         record.change.object_id = Some(std::sync::Arc::from(session.to_string()));
         record.change.change = Some(std::sync::Arc::from("confirmed with a passkey"));
-        control.sessions.step_up(session, step_up).await?;
+        control.sessions.step_up(session, step_up, None).await?;
         let cookie = self.bind(session, &context.host).await?;
         control.record(record).await?;
         Ok(cookie)

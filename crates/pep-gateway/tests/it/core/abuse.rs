@@ -320,11 +320,11 @@ async fn atk_50_a_step_up_for_one_action_is_not_usable_for_another() {
     let (other, other_cookie) = world.sign_in(CAROL, "payroll.localhost");
     assert_ne!(id, other);
     let delete = |cookie: &str| format!("DELETE /records/7 payroll.localhost:8443\nCookie: {cookie}");
-    let step_up = |app: &str, action| StepUp { app: AppName::new(app), action, at: world.clock.now() };
-    world.sessions.step_up(id, step_up("payroll", Action::HttpPut));
-    world.sessions.step_up(id, step_up("wiki", Action::HttpDelete));
+    let step_up = |app: &str, action| StepUp { app: AppName::new(app), action, at: world.clock.now(), fix: Vec::new() };
+    world.sessions.step_up(id, step_up("payroll", Action::HttpPut), None);
+    world.sessions.step_up(id, step_up("wiki", Action::HttpDelete), None);
     assert_eq!(world.refused(&delete(&cookie)).await.reason(), Reason::StepUpRequired);
-    world.sessions.step_up(id, step_up("payroll", Action::HttpDelete));
+    world.sessions.step_up(id, step_up("payroll", Action::HttpDelete), None);
     world.permitted(&delete(&cookie)).await;
     assert_eq!(world.refused(&delete(&other_cookie)).await.reason(), Reason::StepUpRequired);
     world.clock.advance(std::time::Duration::from_secs(301));

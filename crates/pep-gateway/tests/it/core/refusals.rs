@@ -229,6 +229,7 @@ impl model::PolicyDecisionPoint for Talkative {
             id: id.into(),
             set: model::decision::PolicySet::HardForbid,
             declared_at: "house.cedar:1".to_owned(),
+            version: String::new(),
             title: None,
             is_determining,
             failing_conditions: Vec::new(),
@@ -241,6 +242,10 @@ impl model::PolicyDecisionPoint for Talkative {
             policies: vec![part("house/no-friday", true), part("house/nearest", false)],
             user_text: "Not today.".to_owned(),
         }
+    }
+
+    fn ways_in(&self, _: &model::AccessRequest, _: model::Timestamp) -> Vec<Vec<model::Fix>> {
+        Vec::new()
     }
 }
 

@@ -202,7 +202,7 @@ pub(crate) fn judge(directory: &Directory, question: &AccessRequest, now: Timest
         return answer(Effect::Deny, Reason::NotPermitted);
     }
     if question.action == Action::HttpDelete && question.facts.auth.step_up_age_secs > 300 {
-        let fix = Fix { remedy: Remedy::Passkey, acr_values: "phr".to_owned(), max_age_secs: 300 };
+        let fix = Fix { remedy: Remedy::Passkey, acr_values: "phr".to_owned(), max_age_secs: 300, facts: Vec::new() };
         return Decision { fix: vec![fix], ..answer(Effect::StepUp, Reason::StepUpRequired) };
     }
     answer(Effect::Allow, Reason::Allow)
@@ -225,6 +225,7 @@ pub(crate) fn user(id: UserId, name: &str, email: &str, groups: &[&str]) -> User
         id,
         name: name.to_owned(),
         email: email.to_owned(),
+        is_email_verified: true,
         state: UserState::Active,
         groups: close_groups(&direct_groups, &BTreeMap::new()),
         direct_groups,
@@ -300,6 +301,7 @@ pub(crate) fn app(name: &str, hosts: &[&str]) -> App {
         context_headers: BTreeSet::new(),
         refuses_cross_site_writes: false,
         clears_site_data: false,
+        access: None,
         sends_hsts: true,
         declared_at: "apps.yaml:1".to_owned(),
     }
@@ -314,6 +316,7 @@ pub(crate) fn route(name: &str, prefix: &str) -> Route {
         rewrite: None,
         max_body_bytes: None,
         action: None,
+        access: None,
     }
 }
 

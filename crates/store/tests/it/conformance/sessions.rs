@@ -48,9 +48,10 @@ fn session(number: u128) -> Session {
         absolute_limit: Duration::from_secs(43_200),
         epochs: Epochs { global: 1, user: 2, session: 3, device: 4 },
         step_ups: vec![
-            StepUp { app: AppName::new("wiki"), action: Action::HttpPost, at: at(4) },
-            StepUp { app: AppName::new("payroll"), action: Action::HttpDelete, at: at(5) },
+            StepUp { app: AppName::new("wiki"), action: Action::HttpPost, at: at(4), fix: Vec::new() },
+            StepUp { app: AppName::new("payroll"), action: Action::HttpDelete, at: at(5), fix: Vec::new() },
         ],
+        rounds: Vec::new(),
         src_net: "192.0.2.0/24".into(),
         user_agent: "Mozilla/5.0 ünïcode".into(),
     }

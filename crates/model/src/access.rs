@@ -1,0 +1,178 @@
+//! Simple access rules of an app (gateway.md GW-20 to GW-25), parsed and cross-checked. `config` makes them, `pdp-engine`
+//! translates them to Cedar; nothing evaluates them directly.
+//!
+//! At least one `include` holds and every `require` holds and no `exclude` holds. An unknown fact makes `include` and
+//! `require` false and `exclude` true (GW-22).
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::directory::GroupId;
+
+/// The rules of an app or of one of its routes.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct AccessRules {
+    /// Any of these lets in. Never empty for an app; a route's list narrows what the app allows (PO-16).
+    pub include: Vec<Rule>,
+    /// All of these must hold.
+    pub require: Vec<Rule>,
+    /// None of these may hold.
+    pub exclude: Vec<Rule>,
+}
+
+/// One entry: one selector.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Rule {
+    /// What it asks.
+    pub selector: Selector,
+    /// `apps.yaml:12`.
+    pub declared_at: Arc<str>,
+}
+
+/// What one entry asks (GW-21). A list inside is OR; lists are never empty.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Selector {
+    /// Anybody, signed in or not; `config` demands `accept_public: true` beside it.
+    Everyone,
+    /// Whoever signed in.
+    Authenticated,
+    /// A verified address, domain in lower-case A-label form (GW-23).
+    Email(BTreeSet<String>),
+    /// The domain of a verified address: exactly this one, no subdomain (GW-23).
+    EmailDomain(BTreeSet<String>),
+    /// Member of one of these groups, directly or over parents.
+    Group(BTreeSet<GroupId>),
+    /// Name of an identity provider, or an RFC 8176 method.
+    LoginMethod(BTreeSet<String>),
+    /// A second factor.
+    Mfa {
+        /// The level asked for: `phr`, `phrh` or `urn:countersign:acr:mfa`; `None`: any second factor.
+        acr: Option<String>,
+        /// How long ago at most.
+        max_age: Option<Duration>,
+    },
+    /// A claim of an identity provider, kept as a directory attribute.
+    Claim {
+        /// The provider.
+        idp: String,
+        /// The claim.
+        name: String,
+        /// Any of these values.
+        values: BTreeSet<String>,
+    },
+    /// Under management (true) or not (false).
+    DeviceManaged(bool),
+    /// Posture of the device; every member given must hold.
+    Device {
+        /// Disk encrypted.
+        encrypted: Option<bool>,
+        /// In line with its own policy.
+        compliant: Option<bool>,
+        /// Evidence level at least this.
+        level: Option<i64>,
+        /// How old the facts may be.
+        max_age: Option<Duration>,
+    },
+    /// ISO 3166 codes, upper case.
+    Country(BTreeSet<String>),
+    /// Client addresses in CIDR form.
+    IpRange(BTreeSet<Cidr>),
+    /// One of these service tokens.
+    ServiceToken(BTreeSet<String>),
+    /// Any service token of the product.
+    AnyServiceToken,
+    /// SPIFFE IDs.
+    Workload(BTreeSet<String>),
+    /// A client certificate by SPKI digest or subject alternative name.
+    ClientCert {
+        /// SHA-256 of the SubjectPublicKeyInfo, hex.
+        spki: BTreeSet<String>,
+        /// DNS names, addresses or URIs.
+        san: BTreeSet<String>,
+    },
+    /// Risk points at most this (0–100).
+    RiskAtMost(u8),
+    /// A time of the week in the policy time zone.
+    Time {
+        /// 1 (Monday) to 7; all days when every one is listed.
+        days: BTreeSet<u8>,
+        /// First minute of the day, 0–1439.
+        from: u16,
+        /// Minute of the day it ends before, 1–1440; smaller than `from` means over midnight.
+        to: u16,
+    },
+    /// The session is bound to the device's key.
+    SessionBound,
+    /// The connection's key exchange is post-quantum.
+    TlsPq,
+}
+
+/// A network: address and prefix length, host bits zero.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Cidr {
+    /// The network address.
+    pub network: std::net::IpAddr,
+    /// 0–32 or 0–128.
+    pub prefix: u8,
+}
+
+impl Cidr {
+    /// Whether `address` lies in it; an IPv4 address written as IPv6 counts as IPv4.
+    pub fn contains(&self, address: std::net::IpAddr) -> bool {
+        use std::net::IpAddr;
+        match (self.network, address.to_canonical()) {
+            (IpAddr::V4(network), IpAddr::V4(address)) => {
+                let mask = u32::MAX.checked_shl(32 - u32::from(self.prefix.min(32))).unwrap_or(0);
+                u32::from(network) & mask == u32::from(address) & mask
+            }
+            (IpAddr::V6(network), IpAddr::V6(address)) => {
+                let mask = u128::MAX.checked_shl(128 - u32::from(self.prefix.min(128))).unwrap_or(0);
+                u128::from(network) & mask == u128::from(address) & mask
+            }
+            _ => false,
+        }
+    }
+
+    /// The label under which a matching address shows in `context.net.zones`: `cidr:10.0.0.0/8`.
+    pub fn zone(&self) -> String {
+        format!("cidr:{self}")
+    }
+}
+
+impl std::fmt::Display for Cidr {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.network, self.prefix)
+    }
+}
+
+impl AccessRules {
+    /// Every network its entries name, so that the door can label addresses.
+    pub fn networks(&self) -> impl Iterator<Item = Cidr> {
+        self.include.iter().chain(&self.require).chain(&self.exclude).flat_map(|rule| match &rule.selector {
+            Selector::IpRange(ranges) => ranges.iter().copied().collect::<Vec<_>>(),
+            _ => Vec::new(),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cidr(network: &str, prefix: u8) -> Cidr {
+        Cidr { network: network.parse().unwrap(), prefix }
+    }
+
+    #[test]
+    fn a_network_contains_its_addresses_and_no_others() {
+        assert!(cidr("10.0.0.0", 8).contains("10.255.0.1".parse().unwrap()));
+        assert!(!cidr("10.0.0.0", 8).contains("11.0.0.1".parse().unwrap()));
+        assert!(cidr("0.0.0.0", 0).contains("203.0.113.9".parse().unwrap()));
+        assert!(!cidr("0.0.0.0", 0).contains("2001:db8::1".parse().unwrap()));
+        assert!(cidr("10.0.0.0", 8).contains("::ffff:10.0.0.1".parse().unwrap()));
+        assert!(cidr("2001:db8::", 32).contains("2001:db8:5::1".parse().unwrap()));
+        assert!(cidr("192.0.2.7", 32).contains("192.0.2.7".parse().unwrap()));
+        assert!(!cidr("192.0.2.7", 32).contains("192.0.2.6".parse().unwrap()));
+    }
+}
