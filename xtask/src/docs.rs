@@ -4,6 +4,7 @@
 
 mod attacks;
 mod reference;
+mod requirements;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -33,9 +34,12 @@ pub(crate) fn run(repo: &Repo, arguments: &[String]) -> Result<()> {
     walk(&repo.root, &mut files)?;
     let mut problems = Vec::new();
     let mut sources = BTreeMap::new();
+    let requirements =
+        std::fs::read_to_string(repo.root.join(requirements::PAGE)).context("no page of requirements")?;
     for file in &files {
         let text = std::fs::read_to_string(file).with_context(|| format!("cannot read `{}`", file.display()))?;
         let name = file.strip_prefix(&repo.root).unwrap_or(file).display().to_string();
+        problems.extend(requirements::check(&requirements, &name, &text));
         problems.extend(leftovers(&text).map(|(line, word)| format!("{name}:{line}: `{word}`")));
         if name.ends_with(".md") {
             problems.extend(dead_links(file, &text).map(|link| format!("{name}: `{link}` leads nowhere")));

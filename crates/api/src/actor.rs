@@ -28,7 +28,7 @@ pub struct Actor {
 }
 
 impl Actor {
-    /// The local command line (rulings R-20).
+    /// The local command line.
     pub fn local_operator(access_id: AccessId) -> Self {
         Self {
             principal: Principal::Workload(Arc::from(LOCAL_OPERATOR)),

@@ -1,4 +1,4 @@
-//! The built-in app `countersign`: pages and API on the auth host, decided like any app (rulings ). Its routes
+//! The built-in app `countersign`: pages and API on the auth host, decided like any app. Its routes
 //! say which action a path is, because for the control plane the method alone does not.
 
 use std::collections::{BTreeMap, BTreeSet};

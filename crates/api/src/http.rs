@@ -2,7 +2,7 @@
 //! pages and hand-off endpoints, reached through the doors only.
 //!
 //! Behind a door the request was decided and recorded before it came here; on the local socket [`local_router`] asks
-//! the engine as `local-operator` and records the answer first (rulings R-20).
+//! the engine as `local-operator` and records the answer first.
 
 mod assets;
 mod body;

@@ -1,5 +1,5 @@
 //! The control plane: what may be changed, over HTTP and over the local socket, and the pages people meet on the auth
-//! host (rulings ).
+//! host.
 //!
 //! [`ControlPlane`] holds the operations; every one of them leaves a record and, when it takes access away, goes
 //! through the one kill path. [`http`] gives them a surface: [`http::ReservedEndpoints`] behind the doors, and

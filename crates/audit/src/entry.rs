@@ -1,4 +1,4 @@
-//! The canonical entry (audit.md AUD-32) and what a frame of the log carries: the entry, and beside it the sealed
+//! The canonical entry (AUD-32) and what a frame of the log carries: the entry, and beside it the sealed
 //! values it commits to (AUD-40) and the context the decision read (AUD-36).
 //!
 //! ```text

@@ -1,4 +1,4 @@
-//! One access told as a story (audit.md AUD-2): what was decided and why, from which facts, what would have changed it, and
+//! One access told as a story (AUD-2): what was decided and why, from which facts, what would have changed it, and
 //! how it ended.
 
 use model::record::RecordType;

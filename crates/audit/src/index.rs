@@ -1,4 +1,4 @@
-//! The hot index (rulings R-30): for each recent record the few columns that narrow most questions, and where its frame
+//! The hot index: for each recent record the few columns that narrow most questions, and where its frame
 //! is. Bounded; older records are found by reading segments.
 //!
 //! The committer appends, readers take a snapshot: full chunks are shared, so neither waits for the other's work.

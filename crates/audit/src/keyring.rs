@@ -1,4 +1,4 @@
-//! The keys under which sealed columns are kept (audit.md AUD-40): one per person, handed in from outside, and one per
+//! The keys under which sealed columns are kept (AUD-40): one per person, handed in from outside, and one per
 //! day for records that name nobody we hold a key for.
 //!
 //! Invariants: a key has no `Debug`, no `Display` and is wiped when dropped; a daily key is stored before it seals

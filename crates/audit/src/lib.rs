@@ -1,10 +1,10 @@
 //! The record: an append-only, tree-hashed log of everything that was decided and changed, and the questions one asks it.
 //!
 //! [`AuditLog`] takes records (it is the [`model::Recorder`] of the product) and answers [`Query`], explain and tail.
-//! Not here: checkpoints, proofs, sinks, the cold tier (audit.md AUD-18 to AUD-39), and who may ask what: callers ask the
+//! Not here: checkpoints, proofs, sinks, the cold tier (AUD-18 to AUD-39), and who may ask what: callers ask the
 //! policy decision point first and record that they asked (AUD-5).
 //!
-//! Follows audit.md AUD-1 to AUD-11, AUD-14 to AUD-17, AUD-32, AUD-40; rulings.
+//! Follows AUD-1 to AUD-11, AUD-14 to AUD-17, AUD-32, AUD-40.
 //! Invariants: a record that was answered `Ok` is in the log after a crash of the process, and after loss of power if it
 //! was strict; nothing in the log is ever rewritten; a caller is never kept waiting longer than a named constant.
 #![forbid(unsafe_code)]

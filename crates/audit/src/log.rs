@@ -1,5 +1,5 @@
-//! The log: takes records from everybody, gives each a sequence number, and keeps them in segments (audit.md AUD-15 to
-//! AUD-17; rulings ).
+//! The log: takes records from everybody, gives each a sequence number, and keeps them in segments (AUD-15 to
+//! AUD-17; ).
 //!
 //! Not here: what a record looks like ([`crate::entry`]) and how it is found again ([`crate::query`]). Two threads belong
 //! to a log: the committer, which alone writes records, and the keeper, which lays in blank segments and daily keys. Both

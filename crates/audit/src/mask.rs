@@ -1,4 +1,4 @@
-//! What a door takes out of a request before it is recorded (audit.md AUD-10): values of query parameters, and the parts
+//! What a door takes out of a request before it is recorded (AUD-10): values of query parameters, and the parts
 //! of paths an operator named in `audit.mask`.
 
 /// What a masked segment becomes.

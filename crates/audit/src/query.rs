@@ -1,4 +1,4 @@
-//! What can be asked (audit.md AUD-1): a typed filter, its parser, and the answer with its coverage.
+//! What can be asked (AUD-1): a typed filter, its parser, and the answer with its coverage.
 //!
 //! Records are found newest first: the hot index while it reaches, then segments. Invariants: an answer never holds more
 //! than its limit; what could not be read is named in the coverage, never left out in silence.

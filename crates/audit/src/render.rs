@@ -1,4 +1,4 @@
-//! Records as text: table, JSON and CSV (audit.md AUD-14). Everything in a record was chosen by strangers, so nothing of it
+//! Records as text: table, JSON and CSV (AUD-14). Everything in a record was chosen by strangers, so nothing of it
 //! reaches a terminal, a line-based reader or a spreadsheet as anything but text (CWE-117, CWE-1236).
 
 use std::fmt::Write;

@@ -1,4 +1,4 @@
-//! Following the log as it grows (audit.md AUD-3). A follower pulls by sequence number from the hot index, so it can stop,
+//! Following the log as it grows (AUD-3). A follower pulls by sequence number from the hot index, so it can stop,
 //! come back and never slow the writer; one that falls behind is told how many it missed.
 
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Recomputing a log from its bytes (audit.md AUD-15, AUD-31): every checksum, every sequence number, every entry's
+//! Recomputing a log from its bytes (AUD-15, AUD-31): every checksum, every sequence number, every entry's
 //! canonical form, every root against the next header. Needs no key and changes nothing.
 //!
 //! It proves that the segments belong together, not that nobody cut the newest: that takes checkpoints (AUD-33).

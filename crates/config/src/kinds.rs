@@ -1,4 +1,4 @@
-//! The kinds operators declare in YAML, and the `.cedar` and `.pem` files beside them (rulings R-39): App, Group, User.
+//! The kinds operators declare in YAML, and the `.cedar` and `.pem` files beside them: App, Group, User.
 //!
 //! Files are read as one unit: every document of every file is checked, then all of them against each other.
 

@@ -1,5 +1,5 @@
 //! What operators write, parsed into typed values with spans: one TOML for the process, YAML kinds and `.cedar` files
-//! for everything that is declared (rulings ).
+//! for everything that is declared.
 //!
 //! Pure: text in, values or all problems at once out. It reads no file and no environment; the binary does.
 //!

@@ -25,7 +25,7 @@ pub struct ServerConfig {
     pub identity: IdentityConfig,
     /// The record.
     pub audit: AuditConfig,
-    /// The Unix socket of the local command line (rulings R-20); `None`: `control.sock` in the data directory.
+    /// The Unix socket of the local command line; `None`: `control.sock` in the data directory.
     pub control_socket: Option<PathBuf>,
     /// Health (`/livez`, `/readyz`); never public.
     pub admin_listen: SocketAddr,
@@ -67,7 +67,7 @@ pub struct ListenerConfig {
     pub trusted_peers: Vec<(IpAddr, u8)>,
 }
 
-/// Files of a certificate (rulings R-38).
+/// Files of a certificate.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct CertificateFiles {
     /// Its name.
@@ -78,14 +78,14 @@ pub struct CertificateFiles {
     pub key: PathBuf,
 }
 
-/// People (identity.md §3.4).
+/// People.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct IdentityConfig {
     /// WebAuthn relying party id: the auth host or a suffix of it. Fixed at install (ID-24).
     pub rp_id: String,
     /// Shown by browsers beside the passkey.
     pub rp_name: String,
-    /// Domains whose local addresses count as verified (rulings R-19).
+    /// Domains whose local addresses count as verified.
     pub domains: Vec<String>,
     /// Idle limit of sessions.
     pub session_idle: Duration,
@@ -93,7 +93,7 @@ pub struct IdentityConfig {
     pub session_absolute: Duration,
 }
 
-/// The record (audit.md §3.2).
+/// The record.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct AuditConfig {
     /// Name of the log.

@@ -1,4 +1,4 @@
-//! The command line's side of the control socket: plain HTTP/1.1 over a Unix socket to the API (rulings R-20).
+//! The command line's side of the control socket: plain HTTP/1.1 over a Unix socket to the API.
 
 use std::fmt;
 use std::path::{Path, PathBuf};

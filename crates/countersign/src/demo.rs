@@ -1,5 +1,5 @@
 //! `countersign demo`: everything on this machine, with two sample apps; `--tour` plays a visit through real sockets and
-//! checks it (rulings ). Not for anything but this machine: it listens on loopback only.
+//! checks it. Not for anything but this machine: it listens on loopback only.
 
 pub mod assertion;
 pub mod browser;

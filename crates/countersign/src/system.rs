@@ -1,4 +1,4 @@
-//! The real clock and the real randomness: the only place that has them (rulings R-26).
+//! The real clock and the real randomness: the only place that has them.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};

@@ -1,4 +1,4 @@
-//! The attack table (gateway.md §4) as data: what a hostile client sends on one HTTP/1.1 connection, and what the gate
+//! The attack table as data: what a hostile client sends on one HTTP/1.1 connection, and what the gate
 //! makes of it. The gate's own tests and the product's real-socket tests run the same rows.
 //!
 //! It holds the rows a parser can decide: ATK-1 to ATK-9, ATK-13 to ATK-18 and ATK-20 to ATK-23. Rows of HTTP/2 and of

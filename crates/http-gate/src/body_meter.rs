@@ -1,4 +1,4 @@
-//! Counts a request's body against what was announced and what is allowed (gateway.md GW-83; ATK-9, ATK-11).
+//! Counts a request's body against what was announced and what is allowed (GW-83; ATK-9, ATK-11).
 //!
 //! `h1` frames bodies itself; there the meter only enforces the limit. In HTTP/2 it also holds the body to its
 //! `content-length`.

@@ -1,4 +1,4 @@
-//! Whose address a request came from, and what upstreams are told about it (gateway.md GW-66).
+//! Whose address a request came from, and what upstreams are told about it (GW-66).
 //!
 //! It knows no sockets: the listener gives the peer, the first bytes of the connection, or the fields of a request.
 //! ATK-21, ATK-28.

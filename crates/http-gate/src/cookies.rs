@@ -1,10 +1,10 @@
 //! The cookie cutter: our cookies leave the `Cookie` field before anything else sees it, the others keep order and
-//! bytes (gateway.md GW-35); and the credentials that a request brought for us.
+//! bytes (GW-35); and the credentials that a request brought for us.
 //!
 //! It does not know whether a credential is good. ATK-29, ATK-48.
 //!
 //! Invariants: what is cut never shows up in a [`crate::CanonicalRequest`]'s headers; a cookie that came twice or cut
-//! short is [`Presented::Ambiguous`], which a door treats as absent and records (identity.md ID-55).
+//! short is [`Presented::Ambiguous`], which a door treats as absent and records (ID-55).
 
 use bytes::{BufMut, Bytes, BytesMut};
 use http::HeaderValue;

@@ -1,4 +1,4 @@
-//! A sans-IO HTTP/1.1 server connection (rulings R-22, gateway.md GW-36): bytes in, events out; responses in, bytes
+//! A sans-IO HTTP/1.1 server connection (R-22, GW-36): bytes in, events out; responses in, bytes
 //! out.
 //!
 //! The shell that owns the socket loops: [`ServerConnection::receive`] what was read, handle

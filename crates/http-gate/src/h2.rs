@@ -1,7 +1,7 @@
-//! HTTP/2 header lists under the same rules as HTTP/1.1 heads (gateway.md GW-64, GW-37; ATK-9).
+//! HTTP/2 header lists under the same rules as HTTP/1.1 heads (GW-64, GW-37; ATK-9).
 //!
 //! The `h2` crate decodes frames and HPACK and resets streams whose pseudo-headers are malformed; what it hands over
-//! is judged here. It cuts `:path` at `#` before we see it (rulings R-23): then neither rule nor upstream sees more.
+//! is judged here. It cuts `:path` at `#` before we see it: then neither rule nor upstream sees more.
 //!
 //! Invariant: a request made here obeys everything that one from `h1` does.
 

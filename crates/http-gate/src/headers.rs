@@ -1,4 +1,4 @@
-//! Which header fields reach an app (gateway.md GW-65, GW-67) and what they bring for us.
+//! Which header fields reach an app (GW-65, GW-67) and what they bring for us.
 //!
 //! It judges one list of fields that [`crate::request`] has found well formed; it does not parse. ATK-20 to ATK-22.
 //!

@@ -1,4 +1,4 @@
-//! The one form of a host (gateway.md GW-3): lower case, no trailing dot, A-labels, canonical addresses.
+//! The one form of a host (GW-3): lower case, no trailing dot, A-labels, canonical addresses.
 //!
 //! It does not know which hosts are served; matching patterns is the door's. ATK-8, ATK-18.
 //!

@@ -4,7 +4,7 @@
 //! lets the app's settings turn the raw request into a [`CanonicalRequest`]: the only form that is routed, judged,
 //! recorded and written upstream. The gate does no IO, reads no clock, and knows no routes, policies or sessions.
 //!
-//! Specification: gateway.md GW-3 to GW-5, GW-35, GW-36, GW-64 to GW-67, GW-83 and §4 ATK-1 to ATK-23; rulings R-22
+//! Requirements: GW-3 to GW-5, GW-35, GW-36, GW-64 to GW-67, GW-83, ATK-1 to ATK-23; R-22
 //! and R-23.
 //!
 //! Invariants: bytes judged are bytes forwarded; nothing outside this crate can make a [`CanonicalRequest`]; whatever

@@ -1,4 +1,4 @@
-//! Every size and count the gate enforces (gateway.md GW-83). Times and connection counts are the listener's.
+//! Every size and count the gate enforces (GW-83). Times and connection counts are the listener's.
 //!
 //! Invariant: each limit is the largest value that still passes; one more is refused with the code named beside it.
 

@@ -1,4 +1,4 @@
-//! The one form of a path (gateway.md GW-4, GW-5): a pure function from what was sent to what is routed, judged,
+//! The one form of a path (GW-4, GW-5): a pure function from what was sent to what is routed, judged,
 //! recorded and sent upstream, or a refusal naming rule and byte.
 //!
 //! It does not know routes or rules; it only answers "which path is this". ATK-13 to ATK-17.
@@ -246,7 +246,7 @@ enum Slashes {
     DecodedAndMerged,
 }
 
-/// The profiles that resolve instead of refusing; the corpus is that of mesh.md N1 but for `#`, which is refused.
+/// The profiles that resolve instead of refusing; the corpus resolves what others accept, but for `#`, which is refused.
 fn rewriting(raw: &[u8], slashes: Slashes) -> Result<Cow<'_, [u8]>, GateRefusal> {
     let decoded = decode(raw, slashes == Slashes::DecodedAndMerged)?;
     let mut normal = resolve_dot_segments(&decoded);
@@ -365,7 +365,7 @@ mod tests {
         assert_eq!(normal.as_deref().map_err(|code| *code), expect, "{profile:?} `{raw}`");
     }
 
-    /// The pairs of mesh.md N1, and the edges of RFC 3986 §5.2.4.
+    /// Pairs of a spelling and its one form, and the edges of RFC 3986 §5.2.4.
     #[test]
     fn rewriting_profiles_give_the_pairs_of_the_corpus() {
         use PathProfile::{Base, DecodeAndMergeSlashes, MergeSlashes};

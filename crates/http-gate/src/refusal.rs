@@ -1,6 +1,6 @@
 //! Why the gate refuses bytes: one code per rule, with the status that goes with it and one sentence.
 //!
-//! Invariant (gateway.md GW-65): nothing here carries any byte of the input; a refusal says which rule and where.
+//! Invariant (GW-65): nothing here carries any byte of the input; a refusal says which rule and where.
 
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 
@@ -11,7 +11,7 @@ pub struct GateRefusal {
     /// The rule.
     pub code: GateCode,
     /// Counted from the first byte of the request. For HTTP/2 header lists: from the first byte of the value
-    /// concerned, because the compressed bytes mean nothing to the sender (rulings R-23).
+    /// concerned, because the compressed bytes mean nothing to the sender.
     pub offset: usize,
 }
 
@@ -42,7 +42,7 @@ impl GateRefusal {
         headers
     }
 
-    /// Problem JSON (RFC 9457, gateway.md §3.5) naming code and offset.
+    /// Problem JSON (RFC 9457) naming code and offset.
     pub fn problem_json(&self) -> String {
         let (code, status, sentence, offset) =
             (self.code.as_str(), self.code.status().as_u16(), self.code.sentence(), self.offset);

@@ -2,7 +2,7 @@
 //! body framing, connection options, upgrade, expectation, trailer names.
 //!
 //! It does not know bytes on the wire (that is `h1`) or the app's settings (that is [`crate::request`]).
-//! gateway.md GW-36, GW-67; ATK-1 to ATK-3, ATK-5, ATK-8, ATK-20, ATK-23.
+//! GW-36, GW-67; ATK-1 to ATK-3, ATK-5, ATK-8, ATK-20, ATK-23.
 //!
 //! Invariant: whatever two parsers could read in two ways about where this request ends or whom it is for is refused.
 

@@ -1,5 +1,5 @@
 //! Both directions of the upstream side: the request as written from its canonical form and nothing else, and the
-//! response fields that may reach a client (gateway.md GW-35, GW-64).
+//! response fields that may reach a client (GW-35, GW-64).
 //!
 //! It opens no connection. ATK-12, ATK-29.
 //!

@@ -1,4 +1,4 @@
-//! Simple access rules of an app (gateway.md GW-20 to GW-25), parsed and cross-checked. `config` makes them, `pdp-engine`
+//! Simple access rules of an app (GW-20 to GW-25), parsed and cross-checked. `config` makes them, `pdp-engine`
 //! translates them to Cedar; nothing evaluates them directly.
 //!
 //! At least one `include` holds and every `require` holds and no `exclude` holds. An unknown fact makes `include` and

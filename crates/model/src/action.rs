@@ -1,9 +1,9 @@
-//! What is done at a door (policy.md §3.2). The strings are the ids of Cedar `Action` entities.
+//! What is done at a door. The strings are the ids of Cedar `Action` entities.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// Whether an action reads or changes; a write step-up also covers reads of the same app (rulings R-11).
+/// Whether an action reads or changes; a write step-up also covers reads of the same app.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum ActionClass {
     /// Outside `read` and `write`: the way in itself (`portal.*`).

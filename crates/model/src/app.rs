@@ -65,7 +65,7 @@ name_type!(
     UpstreamName
 );
 
-/// The name of the built-in app: console, API and pages (rulings R-5).
+/// The name of the built-in app: console, API and pages.
 pub const CONTROL_APP: &str = "countersign";
 
 /// How much a resource matters. Absent counts as critical and is a finding (PO-4).
@@ -121,7 +121,7 @@ impl fmt::Display for HostPattern {
     }
 }
 
-/// How much a refused person reads (GW-16, rulings R-12).
+/// How much a refused person reads (GW-16, R-12).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Explain {
     /// "No such app" and "not yours" look alike.

@@ -1,4 +1,4 @@
-//! What the policy administrator says about sessions to the store and to the doors' tables (rulings R-16), and what
+//! What the policy administrator says about sessions to the store and to the doors' tables, and what
 //! the store gives back at start. Nouns only: who may change what is `pdp-administrator`'s.
 //!
 //! Invariants: a change is idempotent, so that applying it twice is applying it once; a [`SessionChange::Tombstone`]

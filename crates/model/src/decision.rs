@@ -17,11 +17,11 @@ pub enum Principal {
     Anonymous,
     /// A person.
     User(UserId),
-    /// A workload by SPIFFE ID, or `local-operator` (rulings R-20).
+    /// A workload by SPIFFE ID, or `local-operator`.
     Workload(Arc<str>),
 }
 
-/// The workload the local command line acts as (rulings R-20).
+/// The workload the local command line acts as.
 pub const LOCAL_OPERATOR: &str = "local-operator";
 
 impl fmt::Display for Principal {
@@ -71,7 +71,7 @@ pub struct AccessRequest {
     pub step_up: StepUpContext,
 }
 
-/// What bounds a STEP_UP (PO-9, PO-11, PO-12). Counted outside the engine, which has no memory (rulings R-27).
+/// What bounds a STEP_UP (PO-9, PO-11, PO-12). Counted outside the engine, which has no memory.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct StepUpContext {
     /// Which kinds of fix the door can lead to.
@@ -262,7 +262,7 @@ impl std::str::FromStr for Remedy {
     }
 }
 
-/// One remedy with what the door must ask for (policy.md §3.1 `fix`).
+/// One remedy with what the door must ask for.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Fix {
     /// Which.
@@ -352,7 +352,7 @@ pub struct Decision {
     /// The facts the policies of the slice read, sorted: `context.auth.mfa`, `resource.sensitivity`. A change of none of
     /// them cannot change the answer (PO-13).
     pub read_set: Arc<[Arc<str>]>,
-    /// A policy that decided carries `@audit("strict")` (rulings R-13).
+    /// A policy that decided carries `@audit("strict")`.
     pub is_audit_strict: bool,
     /// What it was computed from.
     pub pins: Pins,

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::ids::UserId;
 use crate::time::Timestamp;
 
-/// A group's immutable id: its `metadata.name` (rulings R-4).
+/// A group's immutable id: its `metadata.name`.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct GroupId(Arc<str>);
 
@@ -69,7 +69,7 @@ pub struct UserEntry {
     pub name: String,
     /// Sign-in address, lower-cased domain.
     pub email: String,
-    /// The address is one that policies may lean on: its domain is the organisation's own (GW-23, rulings R-19).
+    /// The address is one that policies may lean on: its domain is the organisation's own (GW-23, R-19).
     pub is_email_verified: bool,
     /// Whether they may sign in.
     pub state: UserState,

@@ -1,4 +1,4 @@
-//! The context of a question (policy.md §3.3): typed facts, each with the value that helps least when unknown.
+//! The context of a question: typed facts, each with the value that helps least when unknown.
 //!
 //! Invariant: [`Facts::unknown`] never satisfies a requirement, so whatever a door forgets to fill in can only close it.
 
@@ -44,7 +44,7 @@ pub struct AuthFacts {
     pub passkey_synced: bool,
     /// Seconds since the sign-in.
     pub auth_age_secs: i64,
-    /// Seconds since the newest step-up for this app and action (PO-8, rulings R-11).
+    /// Seconds since the newest step-up for this app and action (PO-8, R-11).
     pub step_up_age_secs: i64,
 }
 

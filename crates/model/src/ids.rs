@@ -87,7 +87,7 @@ macro_rules! uuid_id {
 }
 
 uuid_id!(
-    /// One access through a door; UUIDv7, also the `X-Request-Id` (rulings R-3).
+    /// One access through a door; UUIDv7, also the `X-Request-Id`.
     AccessId, "", "an access id"
 );
 uuid_id!(
@@ -95,11 +95,11 @@ uuid_id!(
     DecisionId, "", "a decision id"
 );
 uuid_id!(
-    /// A person, stable for life; printed `usr_…` (rulings R-4). Never an e-mail address.
+    /// A person, stable for life; printed `usr_…`. Never an e-mail address.
     UserId, "usr_", "a user id (usr_…)"
 );
 uuid_id!(
-    /// One sign-in of one browser (rulings R-16). Not a secret: the cookie is, and only its hash is stored.
+    /// One sign-in of one browser. Not a secret: the cookie is, and only its hash is stored.
     SessionId, "ses_", "a session id (ses_…)"
 );
 uuid_id!(

@@ -1,5 +1,5 @@
-//! Why a door answered as it did: one enum with three projections, the audit code (audit.md AUD-9), the problem
-//! code (gateway.md §3.5) and a sentence for a person (rulings R-1). Codes are never re-used.
+//! Why a door answered as it did: one enum with three projections, the audit code (AUD-9), the problem
+//! code and a sentence for a person. Codes are never re-used.
 
 /// The reason of a [`crate::Decision`] or of a refusal before one could be made.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -165,7 +165,7 @@ impl Reason {
         }
     }
 
-    /// The `code` of problem JSON (gateway.md §3.5). Several reasons share one code on purpose: a caller learns what
+    /// The `code` of problem JSON. Several reasons share one code on purpose: a caller learns what
     /// to do, not how the rules are built.
     pub fn problem_code(self) -> &'static str {
         match self {

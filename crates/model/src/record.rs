@@ -1,4 +1,4 @@
-//! One audit record with the columns of audit.md AUD-8 and rulings R-2. Typed; unknown is `None`, never "".
+//! One audit record with the columns of AUD-8 and R-2. Typed; unknown is `None`, never "".
 //!
 //! Invariant: no field here can hold a body, cookie, token, password or key (AUD-10). Columns marked *sealed* are
 //! encrypted by the log and only their commitments enter the tree (AUD-40).
@@ -292,7 +292,7 @@ pub struct FromColumns {
 /// The decision (AUD-8).
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct DecisionColumns {
-    /// The decision's own id (rulings R-3).
+    /// The decision's own id.
     pub decision_id: Option<DecisionId>,
     /// Yes, no, step up.
     pub effect: Option<Effect>,
@@ -388,7 +388,7 @@ pub struct AuditRecord {
     pub door: &'static str,
     /// Listener address.
     pub listener: Option<Arc<str>>,
-    /// W3C trace id, 32 hex digits, in every record (rulings R-2).
+    /// W3C trace id, 32 hex digits, in every record.
     pub trace_id: Option<Arc<str>>,
     /// W3C span id.
     pub span_id: Option<Arc<str>>,

@@ -1,4 +1,4 @@
-//! The traits over which rooms talk (rulings R-26). Each has a fake in `testkit`.
+//! The traits over which rooms talk. Each has a fake in `testkit`.
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -16,7 +16,7 @@ use crate::time::Timestamp;
 /// A boxed future, for traits used as objects.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// Decides. Synchronous and pure: equal arguments, equal answer (rulings R-17). An object of this trait is one
+/// Decides. Synchronous and pure: equal arguments, equal answer. An object of this trait is one
 /// immutable version of policies, directory and apps; a new version is a new object.
 pub trait PolicyDecisionPoint: Send + Sync {
     /// The answer. Never fails: an error while deciding is a DENY with its reason.

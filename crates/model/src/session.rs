@@ -1,4 +1,4 @@
-//! Sessions as doors see them (GW-43, rulings R-16): one per browser sign-in, one cookie hash per host.
+//! Sessions as doors see them (GW-43, R-16): one per browser sign-in, one cookie hash per host.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ pub const ROUND_WINDOW: Duration = Duration::from_secs(600);
 /// How many completed step-ups a session remembers for the loop guard.
 pub const MAX_ROUNDS: usize = 16;
 
-/// The four counters whose change kills a session (GW-43, rulings R-8).
+/// The four counters whose change kills a session (GW-43, R-8).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Epochs {
     /// Everyone.
@@ -36,7 +36,7 @@ pub struct Epochs {
     pub device: u64,
 }
 
-/// A step-up that succeeded in a session (rulings R-11).
+/// A step-up that succeeded in a session.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct StepUp {
     /// For this app (a route counts as its app).

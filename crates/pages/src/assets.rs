@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-/// The path under which assets are served on every host of ours (rulings R-7).
+/// The path under which assets are served on every host of ours.
 pub const PREFIX: &str = "/.countersign/assets/";
 
 /// How assets may be cached: for good, their address changes with their content.

@@ -2,7 +2,7 @@
 //!
 //! A leaf: structs in, HTML out. It knows no session, no decision and no socket. Text from outside reaches HTML only
 //! through askama's escaping; nothing is marked safe. Every page works under [`CSP`]; only the passkey ceremonies
-//! need a script, and say so without one (console.md UI-1, UI-20, UI-26).
+//! need a script, and say so without one (UI-1, UI-20, UI-26).
 
 #![forbid(unsafe_code)]
 
@@ -14,12 +14,12 @@ pub use views::{
     StepUp, Tile,
 };
 
-/// The content security policy of every page (console.md UI-20).
+/// The content security policy of every page (UI-20).
 pub const CSP: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
     font-src 'self'; connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'; \
     require-trusted-types-for 'script'; trusted-types countersign";
 
-/// Headers every page carries beside its content type (console.md UI-20).
+/// Headers every page carries beside its content type (UI-20).
 pub const PAGE_HEADERS: &[(&str, &str)] = &[
     ("content-security-policy", CSP),
     ("x-content-type-options", "nosniff"),

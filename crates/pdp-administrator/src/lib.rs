@@ -14,7 +14,7 @@
 //! When step 2 fails, tombstones and epochs are still applied (access ends even if the disk is full), upserts are
 //! not, and the caller is told; sending the same input again emits the same changes again.
 //!
-//! Follows gateway.md GW-43 to GW-45, GW-55, GW-58, identity.md ID-55 to ID-58. It is not the policy engine: whether
+//! Follows GW-43 to GW-45, GW-55, GW-58, ID-55 to ID-58. It is not the policy engine: whether
 //! a stream may go on is asked by the door.
 
 #![forbid(unsafe_code)]

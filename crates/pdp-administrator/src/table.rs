@@ -1,4 +1,4 @@
-//! The sessions as doors read them (GW-43, rulings ): maps in memory, no lock wait, no IO.
+//! The sessions as doors read them (GW-43, R-16, R-17): maps in memory, no lock wait, no IO.
 //!
 //! The table obeys changes; it decides nothing but time and epochs, which it checks again on every look-up, so that
 //! a session is dead here even before its tombstone arrives. One writer (the control loop) applies changes; any

@@ -1,4 +1,4 @@
-//! What a decision costs, end to end with facts, as the number of policies grows (policy.md §6), beside a full scan by
+//! What a decision costs, end to end with facts, as the number of policies grows, beside a full scan by
 //! stock Cedar. Plain `std::time`; run by `cargo bench -p pdp-engine`.
 //!
 //! The set: 60 % permits of a group on an app with four conditions, 20 % group on app with hours, 10 % for one person,

@@ -1,4 +1,4 @@
-//! What a policy reads (policy.md PO-13, PO-14) and whether it is within limits (T-13).
+//! What a policy reads (PO-13, PO-14) and whether it is within limits (T-13).
 //!
 //! Not an evaluator: it walks the public syntax tree once, at load. Invariant: a time-derived fact read in any other way
 //! than against number literals counts as moving all the time.

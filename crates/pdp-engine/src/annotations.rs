@@ -1,4 +1,4 @@
-//! What annotations on a policy mean (policy.md PO-2, PO-15, PO-24; rulings R-13).
+//! What annotations on a policy mean (PO-2, PO-15, PO-24; R-13).
 //!
 //! Invariants: `@id` is mandatory; a misspelt known annotation or a value outside its list is refused, because a
 //! silently ignored `@clas("step_up")` would turn a soft forbid into a hard one; anything else unknown only warns.

@@ -1,4 +1,4 @@
-//! A bounded map that many threads read without a lock (policy.md PO-30).
+//! A bounded map that many threads read without a lock (PO-30).
 //!
 //! Not a cache of answers: entries are pure functions of their key within one version. When full, entries not read since
 //! the last sweep go first (second chance, an approximation of least use).

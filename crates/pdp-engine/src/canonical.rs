@@ -1,4 +1,4 @@
-//! Canonical bytes of what a decision read (AUD-36, rulings R-29): deterministic CBOR (RFC 8949 §4.2.1).
+//! Canonical bytes of what a decision read (AUD-36, R-29): deterministic CBOR (RFC 8949 §4.2.1).
 //!
 //! Invariant: equal facts give equal bytes on every machine and in every version with the same [`FORMAT`]; a change of
 //! form takes a new number.

@@ -1,4 +1,4 @@
-//! Policy text → checked, indexed, immutable policies (policy.md PO-24, PO-25, PO-32).
+//! Policy text → checked, indexed, immutable policies (PO-24, PO-25, PO-32).
 //!
 //! Invariants: all problems are reported at once and nothing half-compiled exists; ids are unique; the order of files
 //! and of policies in them changes nothing; formatting does not change [`CompiledPolicies::policy_hash`].

@@ -1,4 +1,4 @@
-//! Facts as a Cedar context (policy.md PO-26, PO-28): built from the typed facts by construction.
+//! Facts as a Cedar context (PO-26, PO-28): built from the typed facts by construction.
 //!
 //! Invariants: [`crate::fact_table`] is the only source of names; a context holds every attribute that some policy of the
 //! slice reads (`has` counts as a read). An attribute left out by mistake raises an evaluation error, hence DENY.

@@ -1,4 +1,4 @@
-//! One immutable version that decides (policy.md PO-1 to PO-4, PO-10; rulings R-17).
+//! One immutable version that decides (PO-1 to PO-4, PO-10; R-17).
 //!
 //! Invariants: a question is judged against exactly one version of policies, apps and directory; every way out of
 //! [`Engine::judge`] that is not a satisfied permit is DENY or STEP_UP; STEP_UP is only said after the remedied question

@@ -1,4 +1,4 @@
-//! The entities of one (principal, resource), small and immutable (policy.md PO-27).
+//! The entities of one (principal, resource), small and immutable (PO-27).
 //!
 //! Invariants: stores are built with the schema, so action groups are always in them (T-2); groups are already closed;
 //! facts that move (session, posture, risk, time) are never here, except `age_days`, which limits the store's life.
@@ -84,7 +84,7 @@ pub(crate) fn resource_uids(resource: &ResourceRef) -> (Uid, Option<Uid>) {
     }
 }
 
-/// The apps of one version, by name. The built-in app is always among them (rulings R-5).
+/// The apps of one version, by name. The built-in app is always among them.
 pub(crate) struct Apps {
     by_name: HashMap<AppName, Arc<App>>,
 }

@@ -1,4 +1,4 @@
-//! One evaluation of a slice in three sets (policy.md PO-2, PO-3).
+//! One evaluation of a slice in three sets (PO-2, PO-3).
 //!
 //! Invariants: any evaluation error in the slice decides, whatever else holds (Cedar itself would skip the erroring
 //! policy, T-1); hard forbids come before permits, permits before soft forbids.

@@ -1,4 +1,4 @@
-//! An answer made readable for two readers (policy.md PO-15).
+//! An answer made readable for two readers (PO-15).
 //!
 //! The administrator's part names policies, facts and false conditions; the person's part is one sentence and what to do,
 //! never points, thresholds, lists or other people's groups.

@@ -1,4 +1,4 @@
-//! What an operator should look at in policies, apps and directory together (policy.md PO-1, PO-4, L-2, L-16).
+//! What an operator should look at in policies, apps and directory together (PO-1, PO-4, L-2, L-16).
 //!
 //! Not a gate: nothing here refuses or changes an answer.
 

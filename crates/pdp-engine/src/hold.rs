@@ -1,4 +1,4 @@
-//! Until when an answer holds if no fact changes (policy.md PO-14).
+//! Until when an answer holds if no fact changes (PO-14).
 //!
 //! Invariant: never later than the moment a time-derived fact of the slice can cross a literal it is compared with,
 //! apart from the last second (facts are whole seconds), nor later than [`MAX_HOLD`].

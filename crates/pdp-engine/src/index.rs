@@ -1,4 +1,4 @@
-//! Which policies can apply to a question, found by scope: resource, then principal, then action (policy.md PO-29).
+//! Which policies can apply to a question, found by scope: resource, then principal, then action (PO-29).
 //!
 //! Invariant: the candidates of a question are exactly the policies whose scope covers it; a full scan gives the same
 //! verdict, the same determining policies and the same errors (property test in [`crate::engine`]).

@@ -1,4 +1,4 @@
-//! What a remedy makes of the facts (policy.md PO-5, PO-6): one remedy at a time, cheapest first.
+//! What a remedy makes of the facts (PO-5, PO-6): one remedy at a time, cheapest first.
 //!
 //! Invariant: facts are changed only as the schema's annotations say.
 

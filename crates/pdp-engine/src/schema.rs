@@ -1,4 +1,4 @@
-//! The built-in schema (policy.md §3.2, §3.3) and the remedies its annotations offer (PO-6; rulings R-33).
+//! The built-in schema and the remedies its annotations offer (PO-6; R-33).
 //!
 //! Invariant: every `@remedy_…` annotation names a known remedy and a value that its fact can take, or the schema is
 //! refused; a fact without annotation is never flipped.

@@ -1,4 +1,4 @@
-//! The policies of one kind of question, ready to evaluate (policy.md PO-29, PO-30).
+//! The policies of one kind of question, ready to evaluate (PO-29, PO-30).
 //!
 //! Invariant: a slice depends on the policies and on its key alone, never on directory or apps, so that it stays right
 //! when those change.

@@ -1,4 +1,4 @@
-//! Validation without repetition (policy.md PO-25): Cedar checks a policy with every kind of principal, action and
+//! Validation without repetition (PO-25): Cedar checks a policy with every kind of principal, action and
 //! resource there is, 76 of them, although most policies cannot tell them apart.
 //!
 //! A policy whose clauses name neither principal, action nor resource has the same types in all of them, and one that

@@ -1,4 +1,4 @@
-//! The assertion a door hands to the app (GW-28, GW-29, GW-31, gateway.md §3.4): who asks, and for exactly which request.
+//! The assertion a door hands to the app (GW-28, GW-29, GW-31): who asks, and for exactly which request.
 //!
 //! Invariants: an assertion is never made without an ALLOW; unsafe methods get a fresh one each; one that is used
 //! again names the same session, sign-in, target and policies, and has at least [`REUSE_MIN_LEFT`] to live.

@@ -1,4 +1,4 @@
-//! The doors: one per protocol, all behind the same question (gateway.md §1).
+//! The doors: one per protocol, all behind the same question.
 //!
 //! A door reads requests through the gate, hands each to [`Gateway::enforce`](crate::Gateway), and does what the answer
 //! says. It decides nothing itself.

@@ -1,4 +1,4 @@
-//! What a door knows about a request, as policy facts (GW-27, policy.md §3.3).
+//! What a door knows about a request, as policy facts (GW-27).
 //!
 //! Invariant: starts from [`Facts::unknown`], so a fact nobody brings keeps the value that helps least.
 

@@ -39,7 +39,7 @@ pub struct GatewayParts {
     pub clock: Arc<dyn Clock>,
     /// Ids and randomness.
     pub ids: Arc<dyn Ids>,
-    /// Seals return targets; the auth host opens them with the same key (rulings R-14).
+    /// Seals return targets; the auth host opens them with the same key.
     pub return_sealer: Arc<Sealer>,
     /// Signs assertions; a rotation stores a new ring here (GW-29).
     pub assertion_keys: Arc<ArcSwap<KeyRing>>,

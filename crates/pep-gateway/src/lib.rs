@@ -1,4 +1,4 @@
-//! The gateway: people to apps, every request decided (SP 800-207 PEP; gateway.md).
+//! The gateway: people to apps, every request decided (SP 800-207 PEP).
 //!
 //! The life of a request, in the order of the modules: [`routing`] finds the app, the gate gives the one canonical
 //! form, [`enforce`] turns it into a question, asks the policy decision point of the current [`snapshot`], keeps the

@@ -1,4 +1,4 @@
-//! The right to forward one request, as a value (gateway.md §1, architecture §4).
+//! The right to forward one request, as a value (architecture).
 //!
 //! Upstream code takes a [`Permit`]; only `enforce` makes one, after an ALLOW whose record is kept. It carries
 //! everything that goes upstream, so that nothing else of the client's request can.

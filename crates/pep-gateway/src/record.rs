@@ -1,4 +1,4 @@
-//! Audit records of the door (GW-82, AUD-6, AUD-8, AUD-10; rulings R-2).
+//! Audit records of the door (GW-82, AUD-6, AUD-8, AUD-10; R-2).
 //!
 //! Invariant: no value of a query, cookie or credential header enters a record; texts from the client are cut.
 

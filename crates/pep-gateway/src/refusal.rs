@@ -1,4 +1,4 @@
-//! Refusals: the same no in the tongue of whoever asked (GW-8, GW-9, GW-16, GW-18, gateway.md §3.5; RFC 9457, RFC 9470).
+//! Refusals: the same no in the tongue of whoever asked (GW-8, GW-9, GW-16, GW-18, ; RFC 9457, RFC 9470).
 //!
 //! Invariants: a refusal is never 2xx and never cached; it shows no token and nothing of the input unescaped; only a
 //! top-level navigation is redirected, and only to the auth host; a script of another site can read a 401 only if the
@@ -52,7 +52,7 @@ pub(crate) struct Detail {
     pub(crate) policies: Vec<String>,
 }
 
-/// RFC 9457 with our members (gateway.md §3.5).
+/// RFC 9457 with our members.
 #[derive(Serialize)]
 struct Problem<'a> {
     r#type: String,

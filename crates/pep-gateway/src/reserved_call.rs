@@ -1,4 +1,4 @@
-//! A judged request for one of our own endpoints, answered in process (rulings ).
+//! A judged request for one of our own endpoints, answered in process.
 //!
 //! Invariants: only `enforce` makes one, after an ALLOW whose record is kept; the endpoint sees the canonical request,
 //! our cookies, and nothing a client says about who it is or where it comes from.

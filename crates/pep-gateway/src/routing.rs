@@ -1,4 +1,4 @@
-//! Which app and route a canonical host and path belong to (GW-3, GW-5, GW-6; rulings ). Pure.
+//! Which app and route a canonical host and path belong to (GW-3, GW-5, GW-6; ). Pure.
 //!
 //! Invariants: no default app; an exact host wins over a wildcard, a longer prefix over a shorter; prefixes match
 //! whole segments; a public path is an exact string and the query has no part in it.
@@ -13,7 +13,7 @@ use model::{App, Route, Upstream};
 /// Paths under which our own endpoints live on every app host.
 pub const RESERVED_PREFIX: &str = "/.countersign";
 
-/// The reserved endpoints (gateway.md §3.1, rulings R-7); those ending in `/` take exactly one more segment.
+/// The reserved endpoints; those ending in `/` take exactly one more segment.
 const RESERVED: &[&str] =
     &["assets/", "client.js", "decision/", "handoff", "jwks.json", "login", "logout", "session", "step-up"];
 

@@ -1,4 +1,4 @@
-//! The way to the auth host and back (GW-11, GW-12; rulings R-14): the sealed return ticket and the login-binding cookie.
+//! The way to the auth host and back (GW-11, GW-12; R-14): the sealed return ticket and the login-binding cookie.
 //!
 //! Invariants: the ticket names the host the door serves and a target of that host; it is bound to a secret only this
 //! browser holds; nothing here signs anybody in.
@@ -20,7 +20,7 @@ pub(crate) fn to_login(gateway: &Gateway, asked: &Asked<'_>) -> WayBack {
     with_ticket(gateway, asked, url)
 }
 
-/// The way to the page where a person confirms `action` (rulings R-11).
+/// The way to the page where a person confirms `action`.
 pub(crate) fn to_step_up(gateway: &Gateway, asked: &Asked<'_>, action: Action) -> WayBack {
     let url = format!("{}/step-up?app={}&action={action}", gateway.settings.auth_url, asked.app.name);
     with_ticket(gateway, asked, url)

@@ -1,7 +1,7 @@
 //! The way to an app: connections, one exchange over each, and what may be tried again.
 //!
 //! Nothing here works without a [`Permit`]: it is the only source of the request that is sent, so the bytes judged are
-//! the bytes forwarded (gateway.md GW-5, GW-69, GW-72 to GW-74; rulings R-22).
+//! the bytes forwarded (GW-5, GW-69, GW-72 to GW-74; R-22).
 //!
 //! Not here: balancing and health (targets are tried in turn), connection-bound authentication (a connection on which
 //! `Negotiate` or `NTLM` is seen is never used again, and not pinned to its client either).

@@ -1,5 +1,5 @@
 //! Rows become the one [`Directory`] that engine and doors read. Pure. Also the checks a name must pass before it
-//! becomes a row (identity.md ID-76, rulings R-4).
+//! becomes a row (ID-76, R-4).
 //!
 //! Invariants: groups of a person are closed over parents and sorted; a group is never its own ancestor; chains of
 //! parents are at most [`MAX_GROUP_DEPTH`] long.

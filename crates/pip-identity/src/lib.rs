@@ -1,5 +1,5 @@
 //! Where people prove who they are: directory, set-up links, invitations, passkeys, recovery codes and throttles
-//! (spec identity.md). No serving socket, no HTTP status, no SQL, no session table: outcomes are typed and other
+//! (ID-1 to ID-26). No serving socket, no HTTP status, no SQL, no session table: outcomes are typed and other
 //! rooms act on them.
 //!
 //! Invariants: secrets have no `Debug`, are shown once and kept as SHA-256 only; every refusal names what to do;

@@ -1,4 +1,4 @@
-//! Set-up links and invitations (identity.md ID-1, ID-3, ID-4). A link is looked at as often as one likes and used up
+//! Set-up links and invitations (ID-1, ID-3, ID-4). A link is looked at as often as one likes and used up
 //! only by the enrolment that succeeds through it; see [`crate::passkeys`].
 //!
 //! Invariants: the secret has 160 random bits and is shown once; a link is bound to an account id; a newer one voids

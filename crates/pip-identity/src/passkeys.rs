@@ -1,5 +1,5 @@
-//! Passkeys: enrolment through a link or a session, discoverable sign-in, step-up (identity.md ID-10, ID-13, ID-16 to
-//! ID-20, ID-24, ID-25; rulings R-32). The cryptography and the parsing of authenticator data are
+//! Passkeys: enrolment through a link or a session, discoverable sign-in, step-up (ID-10, ID-13, ID-16 to
+//! ID-20, ID-24, ID-25; R-32). The cryptography and the parsing of authenticator data are
 //! `webauthn-rs-core`'s; what it leaves to its caller is done here and in the modules below.
 //!
 //! Options go to the browser and answers come back as the JSON of WebAuthn L3 §5.1.8 and §5.1.9

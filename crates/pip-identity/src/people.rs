@@ -1,4 +1,4 @@
-//! People and groups: the rules of the directory (identity.md ID-9, ID-58; rulings ). Every edit is a pure
+//! People and groups: the rules of the directory (ID-9, ID-58; ). Every edit is a pure
 //! function on a [`Draft`]; this service reads the rows, runs it, and commits the difference against the version it
 //! read, trying again when somebody else was faster.
 //!
@@ -85,7 +85,7 @@ pub enum PeopleError {
     /// No such person.
     #[error("there is no user `{0}`; `countersign user list` shows all")]
     NoUser(String),
-    /// Files own it (rulings R-21).
+    /// Files own it.
     #[error("{what} is declared in {declared_at}; change it there and run `countersign apply`")]
     OwnedByFile {
         /// What, with its kind: "group `payroll`".

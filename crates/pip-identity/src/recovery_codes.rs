@@ -1,4 +1,4 @@
-//! Recovery codes (identity.md ID-5; SP 800-63B-4 §4.2.1.1): ten codes of 80 bits, shown once, each good for one use.
+//! Recovery codes (ID-5; SP 800-63B-4 §4.2.1.1): ten codes of 80 bits, shown once, each good for one use.
 //! A code alone never signs anybody in (ID-6, ID-11): this verifies and spends codes; what they open is decided
 //! elsewhere.
 //!

@@ -1,5 +1,5 @@
 //! What of people is kept: rows, changes, and the one trait a database implements. It is not SQL (that is `store`)
-//! and knows no rules: rules live in [`crate::people`], [`crate::links`] and [`crate::passkeys`] (identity.md §3.5).
+//! and knows no rules: rules live in [`crate::people`], [`crate::links`] and [`crate::passkeys`].
 //!
 //! Invariants: a batch is applied whole or not at all; the directory's version moves by one with every batch that
 //! touches users, groups or memberships and with no other; no row holds a secret, only SHA-256 of one.
@@ -14,7 +14,7 @@ pub const MAX_CREDENTIAL_ID_BYTES: usize = 1023;
 /// How many random bytes a WebAuthn user handle has (ID-18).
 pub const USER_HANDLE_BYTES: usize = 64;
 
-/// Who says what an object is, and so who may edit it (rulings R-21).
+/// Who says what an object is, and so who may edit it.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Origin {
     /// An applied file.
@@ -82,7 +82,7 @@ impl UserRow {
 /// A group.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct GroupRow {
-    /// Immutable id; the key (rulings R-4).
+    /// Immutable id; the key.
     pub id: GroupId,
     /// For people.
     pub title: String,

@@ -1,4 +1,4 @@
-//! How often a proof may be tried (identity.md ID-26): per account and per address, a delay of one second that
+//! How often a proof may be tried (ID-26): per account and per address, a delay of one second that
 //! doubles to a quarter of an hour, and a hard cap per account (SP 800-63B-4 §3.2.2). The known-device lane comes with
 //! devices. Memory only: a restart forgets failures, which is why secrets behind it have 64 bits or more.
 //!

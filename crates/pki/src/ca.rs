@@ -1,4 +1,4 @@
-//! A certificate authority on this machine: for the demo, for tests and for people without one (rulings R-36). Not the
+//! A certificate authority on this machine: for the demo, for tests and for people without one. Not the
 //! authority of workload identity.
 //!
 //! Invariants: keys are P-256 and made here; a certificate authority that people are asked to trust is limited to the

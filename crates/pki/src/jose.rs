@@ -2,7 +2,7 @@
 //!
 //! It is not a general JOSE library: foreign ID tokens are another module's work. Signing goes straight to aws-lc-rs
 //! with a key parsed once; the general crate would parse the key anew for each signature and read the clock itself.
-//! Specs: gateway.md GW-28, GW-29, §3.4, GW-58; rulings R-9.
+//! Requirements: GW-28, GW-29, GW-58; R-9.
 //!
 //! Invariants: the algorithm is a constant, never read from a token; `typ` is required and compared, so no kind of
 //! token stands in for another; a key is found by `kid` among keys we hold, never through `jku`, `x5u`, `jwk` or `x5c`;

@@ -1,8 +1,8 @@
 //! Keys, certificates, JOSE, sealing and TLS configurations: the one place that picks the crypto provider.
 //!
 //! It is not a place for rules: who may hold a certificate or an assertion is decided elsewhere. It installs nothing
-//! process-wide; every rustls configuration carries its provider (aws-lc-rs). Specs: gateway.md GW-28 to GW-30, §3.4,
-//! GW-58, GW-75; audit.md AUD-56; rulings.
+//! process-wide; every rustls configuration carries its provider (aws-lc-rs). Requirements: GW-28 to GW-30,
+//! GW-58, GW-75; AUD-56.
 //!
 //! Invariants: private keys and secrets live in [`SecretBytes`] or [`SecretText`], which have no `Debug`, `Display` or
 //! `Serialize` and are wiped when dropped; times are arguments, nothing here reads a clock.

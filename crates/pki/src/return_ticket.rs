@@ -1,4 +1,4 @@
-//! The return ticket `rt` of a sign-in (gateway.md GW-12, rulings R-14): where a person was going, sealed by the door and
+//! The return ticket `rt` of a sign-in (GW-12, R-14): where a person was going, sealed by the door and
 //! opened by the auth host. Both use a [`Sealer`] of the purpose [`PURPOSE`].
 //!
 //! It is not a session and proves nothing about anybody: who presents it still has to sign in, and comes back only in

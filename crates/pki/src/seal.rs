@@ -1,4 +1,4 @@
-//! Sealing of values at rest: AES-256-GCM-SIV under keys derived from one key-encryption key (AUD-56, rulings R-30).
+//! Sealing of values at rest: AES-256-GCM-SIV under keys derived from one key-encryption key (AUD-56, R-30).
 //!
 //! GCM-SIV because a repeated nonce (a restored snapshot, a broken random source) then only shows that two plaintexts
 //! are equal, instead of giving the key away. A sealed value is `1 | key id (8) | nonce (12) | ciphertext | tag (16)`.

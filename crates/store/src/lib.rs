@@ -1,4 +1,4 @@
-//! Where state is kept: SQLite behind small traits (audit.md AUD-53 to AUD-55, rulings R-31).
+//! Where state is kept: SQLite behind small traits (AUD-53 to AUD-55, R-31).
 //!
 //! A trait per reader, each at most five methods; [`Store`] implements all of them, and
 //! [`pip_identity::DirectoryStore`]. No rule lives here: what may change is decided before it arrives. Values that

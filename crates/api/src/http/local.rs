@@ -1,4 +1,4 @@
-//! The API on the Unix socket: the caller is `local-operator`, asked about and recorded like anybody (rulings R-20).
+//! The API on the Unix socket: the caller is `local-operator`, asked about and recorded like anybody.
 //! Who may connect at all is checked by the binary before a request is read.
 
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! The pages and ceremonies of the auth host, and the reserved endpoints of app hosts (gateway.md §3.1, identity.md §3.1).
+//! The pages and ceremonies of the auth host, and the reserved endpoints of app hosts.
 //!
 //! Invariants: signing in, stepping up and signing out change state on POST only; a session cookie is only ever set for
 //! a browser that holds the login-binding cookie the journey began with; where to go next is decided here from a
@@ -58,13 +58,13 @@ pub struct PortalParts {
     pub passkeys: Arc<Passkeys>,
     /// Invitations and set-up links.
     pub links: Links,
-    /// Opens return tickets; doors seal them with the same key (rulings R-14).
+    /// Opens return tickets; doors seal them with the same key.
     pub return_sealer: Arc<Sealer>,
     /// Makes session-bound form tokens (ID-60).
     pub form_sealer: Sealer,
     /// Public halves are published.
     pub assertion_keys: Arc<ArcSwap<KeyRing>>,
-    /// Public halves are published, apart (rulings R-9).
+    /// Public halves are published, apart.
     pub receipt_keys: Arc<ArcSwap<KeyRing>>,
 }
 
@@ -211,7 +211,7 @@ impl Portal {
         }
     }
 
-    /// `{issuer, jwks_uri, header, alg, typ, max_ttl}` (gateway.md §3.1).
+    /// `{issuer, jwks_uri, header, alg, typ, max_ttl}`.
     fn metadata(&self) -> Response<Bytes> {
         let auth_url = &self.control.settings.auth_url;
         let body = serde_json::json!({

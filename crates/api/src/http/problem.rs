@@ -1,4 +1,4 @@
-//! Failures as problem JSON (RFC 9457; gateway.md §3.5 with `field` and `hint`, rulings R-13).
+//! Failures as problem JSON (RFC 9457; with `field` and `hint`, R-13).
 
 use axum::response::{IntoResponse, Response};
 use http::{StatusCode, header};

@@ -1,4 +1,4 @@
-//! The columns of a record as one table: number, name and kind (audit.md AUD-8, rulings R-2), and the one place where
+//! The columns of a record as one table: number, name and kind (AUD-8, R-2), and the one place where
 //! an [`AuditRecord`] is taken apart into them.
 //!
 //! Invariants: a number is never re-used or re-typed, because it is part of every canonical entry ever written; an
@@ -34,7 +34,7 @@ pub enum ColumnKind {
 
 macro_rules! columns {
     ($($variant:ident = $number:literal, $name:literal, $kind:ident;)*) => {
-        /// A column of the record; the documentation of each is the table of audit.md AUD-8.
+        /// A column of the record; the documentation of each is the table of AUD-8.
         #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
         #[repr(u8)]
         pub enum Column {

@@ -1,4 +1,4 @@
-//! Sealing one field under one key (audit.md AUD-40): a salted commitment that stays in the tree for ever, and an
+//! Sealing one field under one key (AUD-40): a salted commitment that stays in the tree for ever, and an
 //! AES-256-GCM-SIV ciphertext that dies with the key.
 //!
 //! The nonce is fixed per field and the field is the associated data: equal values of one person give equal

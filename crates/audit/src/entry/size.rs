@@ -1,4 +1,4 @@
-//! Cutting a record that is too large for an entry (audit.md AUD-11): field by field in a fixed order, marked, never
+//! Cutting a record that is too large for an entry (AUD-11): field by field in a fixed order, marked, never
 //! dropped.
 //!
 //! Invariant: whatever the record held, the result fits, because after the last pass every text is at most 256 bytes and

@@ -1,4 +1,4 @@
-//! The committer: one thread that writes for all (audit.md AUD-16, AUD-17). Takes whatever waits, writes it at once,
+//! The committer: one thread that writes for all (AUD-16, AUD-17). Takes whatever waits, writes it at once,
 //! answers `Standard` callers, syncs when one is `Strict` or the time or size has come, answers the `Strict` ones.
 
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! The narrow view of a disk that the log needs, so that tests can make it fail (audit.md AUD-18, AUD-21).
+//! The narrow view of a disk that the log needs, so that tests can make it fail (AUD-18, AUD-21).
 
 use std::fs::{File, OpenOptions};
 use std::io;

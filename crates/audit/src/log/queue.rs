@@ -1,5 +1,5 @@
 //! The bounded queue between whoever records and the committer. Full means: wait for room, at most
-//! [`ROOM_TIMEOUT`], then a [`RecordError`] (audit.md AUD-18).
+//! [`ROOM_TIMEOUT`], then a [`RecordError`] (AUD-18).
 
 use std::sync::mpsc::SyncSender;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};

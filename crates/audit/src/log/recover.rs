@@ -1,4 +1,4 @@
-//! Finding the end of the log at start (audit.md AUD-15). A torn tail of the last segment is cut. Anything else that does
+//! Finding the end of the log at start (AUD-15). A torn tail of the last segment is cut. Anything else that does
 //! not read closes the epoch: the next one begins with `audit.gap` records, and what can still be read stays readable.
 //!
 //! Only segments of the newest epoch can close it, so one piece of damage is reported once.

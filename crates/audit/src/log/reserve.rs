@@ -1,5 +1,5 @@
 //! Segments laid in ahead of need: files written full of zeroes in the background, because writing into them is a third
-//! to a half faster than growing a file (audit.md AUD-15).
+//! to a half faster than growing a file (AUD-15).
 
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};

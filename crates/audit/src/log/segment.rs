@@ -1,4 +1,4 @@
-//! The bytes of a segment (audit.md AUD-15): one header block, then frames, then zeroes.
+//! The bytes of a segment (AUD-15): one header block, then frames, then zeroes.
 //!
 //! ```text
 //! header  = magic 8 | version u16 | epoch u32 | first seq u64 | tree size u64 | root 32

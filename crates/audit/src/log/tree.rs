@@ -1,4 +1,4 @@
-//! The running root of an RFC 6962 tree (audit.md AUD-31): the right edge is enough to append and to name the root.
+//! The running root of an RFC 6962 tree (AUD-31): the right edge is enough to append and to name the root.
 //!
 //! Pure. Invariant: `edge` holds one hash per set bit of `size`, largest subtree first.
 

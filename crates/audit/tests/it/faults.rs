@@ -1,4 +1,4 @@
-//! A disk that fails, lies or hangs (audit.md AUD-18): callers are refused in time, and once the disk is well again the
+//! A disk that fails, lies or hangs (AUD-18): callers are refused in time, and once the disk is well again the
 //! log goes on without a restart and proves.
 
 use std::io;

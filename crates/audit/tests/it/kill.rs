@@ -1,4 +1,4 @@
-//! A process that appends under load is killed, again and again (audit.md AUD-17): no answered record is ever missing.
+//! A process that appends under load is killed, again and again (AUD-17): no answered record is ever missing.
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, Write};

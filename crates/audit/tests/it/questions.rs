@@ -1,4 +1,4 @@
-//! Queries, explanations and tails over a log with something in it (audit.md AUD-1 to AUD-3).
+//! Queries, explanations and tails over a log with something in it (AUD-1 to AUD-3).
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

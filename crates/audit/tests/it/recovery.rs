@@ -1,4 +1,4 @@
-//! What opening finds after a crash, after damage, and after neither (audit.md AUD-6, AUD-15).
+//! What opening finds after a crash, after damage, and after neither (AUD-6, AUD-15).
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! Sealed columns: nothing of them on disk in the clear, commitments that hold, keys that end (audit.md AUD-40).
+//! Sealed columns: nothing of them on disk in the clear, commitments that hold, keys that end (AUD-40).
 
 use audit::{Column, Query, Sealed, SealedAccess, StoredRecord, Value};
 use model::record::{AuditRecord, RecordType};

@@ -1,4 +1,4 @@
-//! Kind App (gateway.md §3.3): hosts, routes, upstreams and how an app is treated.
+//! Kind App: hosts, routes, upstreams and how an app is treated.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;

@@ -112,7 +112,7 @@ fn cycles(problems: &mut Vec<Problem>, reading: &Reading) {
     }
 }
 
-/// Members of a group kept elsewhere cannot be declared here (rulings R-21).
+/// Members of a group kept elsewhere cannot be declared here.
 fn external_members(problems: &mut Vec<Problem>, reading: &Reading) {
     for (place, user) in &reading.users {
         for (_, group) in &reading.groups {

@@ -1,4 +1,4 @@
-//! Kinds Group and User (rulings ).
+//! Kinds Group and User.
 
 use std::collections::BTreeSet;
 
@@ -9,7 +9,7 @@ use serde_saphyr::Spanned;
 use super::Document;
 use crate::text;
 
-/// Who keeps a group's members (rulings R-21).
+/// Who keeps a group's members.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Membership {
     /// The applied files.

@@ -17,7 +17,7 @@ pub(crate) const HTTP1_CONNECTIONS: usize = 64;
 pub(crate) const HTTP2_CONNECTIONS: usize = 10;
 const HTTP2_STREAMS: usize = 10;
 
-/// Which protocol, in the shape of gateway.md §6.
+/// Which protocol, in the shape of
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Shape {
     Http1,

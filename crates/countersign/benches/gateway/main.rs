@@ -1,4 +1,4 @@
-//! Countersign and Envoy side by side on one machine (gateway.md §5, §6): requests per second over HTTP/1.1 and HTTP/2,
+//! Countersign and Envoy side by side on one machine: requests per second over HTTP/1.1 and HTTP/2,
 //! latency at a fixed rate, new TLS 1.3 handshakes, memory of idle connections. `cargo xtask bench gateway`.
 //!
 //! Not a test: nothing here passes or fails by a figure. It fails when a proxy does not do the work it is measured for.

@@ -13,7 +13,7 @@ use crate::target::Target;
 
 /// Part of Envoy's own best rate at which latency is compared.
 const PACE: f64 = 0.7;
-/// Ours, Envoy as the figures of gateway.md §6 want it, and Envoy with its token cache.
+/// Ours, Envoy as the figures of want it, and Envoy with its token cache.
 pub(crate) const TARGETS: usize = 3;
 
 /// Everything that a run needs.

@@ -1,5 +1,5 @@
 //! HTTPS to the demo's own front door: 127.0.0.1 by address, the right name in SNI and `Host`, the demo's authority as
-//! the only root (rulings R-35: `*.localhost` resolves in browsers only). Not a general client.
+//! the only root (R-35: `*.localhost` resolves in browsers only). Not a general client.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,5 +1,5 @@
-//! A person's software authenticator: `passkey-authenticator` with `passkey-client` as the browser in front (rulings
-//! It says yes to everything, so it is for the tour and for nothing else.
+//! A person's software authenticator: `passkey-authenticator` with `passkey-client` as the browser in front.
+//! It says yes to everything, so it is for the tour and for nothing else.
 
 use anyhow::{Context, Result, anyhow};
 use passkey_authenticator::{Authenticator, UiHint, UserCheck, UserValidationMethod};

@@ -1,5 +1,5 @@
 //! The demo's folder: authority, certificate, server configuration, apps and policies, all as files an operator would
-//! have (rulings ).
+//! have.
 //!
 //! Invariants: the folder is private to its owner; the authority is good for this machine's names only and its key is
 //! never overwritten; `--fresh` removes nothing but a folder that a demo made.

@@ -58,7 +58,7 @@ pub struct ControlLoopParts {
     pub doors: Vec<(String, Arc<dyn LiveStreams>)>,
     /// Where receipts are recorded.
     pub recorder: Arc<dyn Recorder>,
-    /// Signs receipts and nothing else (rulings R-9).
+    /// Signs receipts and nothing else.
     pub receipt_keys: Arc<ArcSwap<KeyRing>>,
     /// Issuer of receipts.
     pub issuer: String,

@@ -1,4 +1,4 @@
-//! The Unix socket of the local command line (rulings R-20): mode 0600, and the peer's uid must be ours or root's.
+//! The Unix socket of the local command line: mode 0600, and the peer's uid must be ours or root's.
 
 use std::fs::Permissions;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, PermissionsExt};

@@ -1,5 +1,5 @@
 //! Keys at rest and in memory: signing rings, keys of people and of days for the record. All sealed under the KEK
-//! before they reach the store (AUD-56, rulings ).
+//! before they reach the store (AUD-56, R-9, R-30).
 
 use std::collections::HashMap;
 use std::sync::Arc;

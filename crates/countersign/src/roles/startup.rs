@@ -33,7 +33,7 @@ pub fn data_dir(path: &Path) -> Result<()> {
         .with_context(|| format!("cannot make the data folder `{}`", path.display()))
 }
 
-/// The key-encryption key, made at the first start (rulings R-30).
+/// The key-encryption key, made at the first start.
 ///
 /// # Errors
 /// The file is readable by others or no key, or it is gone while what it sealed is there.

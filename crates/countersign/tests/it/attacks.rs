@@ -1,4 +1,4 @@
-//! The attacks of gateway.md §4 against the whole product, each test named for its attack.
+//! The attacks of against the whole product, each test named for its attack.
 
 mod forgeries;
 mod front_door;

@@ -1,4 +1,4 @@
-//! The pitfalls of policy.md §4 that an engine can fall into (T-1, T-2, T-3, T-12, T-13).
+//! The pitfalls of that an engine can fall into (T-1, T-2, T-3, T-12, T-13).
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -1,7 +1,7 @@
 //! HTTP/2 (RFC 9113, GW-37): framing by the `h2` crate, one decision per stream and never per connection.
 //!
 //! A connection may carry streams for many hosts (ATK-43): each is routed and judged by its own `:authority`. Limits of
-//! what `h2` lets us see: rulings R-23.
+//! what `h2` lets us.
 //!
 //! Invariants: a stream's header list passes the gate before anything else looks at it; a stream that is cut is reset,
 //! never ended; no stream outlives its connection.

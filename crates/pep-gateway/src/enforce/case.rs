@@ -1,4 +1,4 @@
-//! One request on its way to a verdict. Synchronous from end to end: nothing here waits (rulings R-17).
+//! One request on its way to a verdict. Synchronous from end to end: nothing here waits.
 
 use std::net::SocketAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -256,7 +256,7 @@ fn app_goal<'r>(routed: &'r RoutedRoute, request: &CanonicalRequest) -> Option<(
     Some((goal, server))
 }
 
-/// Our endpoints on every host: the way in, decided as `portal.signin` on the built-in app (rulings R-5).
+/// Our endpoints on every host: the way in, decided as `portal.signin` on the built-in app.
 fn reserved_goal<'r>(host_app: &Arc<App>, request: &CanonicalRequest) -> (Goal, Server<'r>) {
     let goal = Goal {
         app: Arc::clone(host_app),

@@ -46,7 +46,7 @@ impl Case<'_> {
         self.refused(decision.effect, decision.reason, refusal)
     }
 
-    /// What this person may read about the refusal (GW-16, rulings R-12).
+    /// What this person may read about the refusal (GW-16, R-12).
     fn detail(&self, app: &App, user: &UserEntry, question: &AccessRequest) -> Detail {
         if app.explain == Explain::None {
             return Detail::default();

@@ -1,4 +1,4 @@
-//! Ceremonies that wait for the browser's answer (identity.md ID-16): in memory, never sent out, found by the hash of
+//! Ceremonies that wait for the browser's answer (ID-16): in memory, never sent out, found by the hash of
 //! their challenge, taken out by the first answer that may use them.
 //!
 //! Invariants: at most [`CEREMONY_LIFETIME`] old; taken once; bounded, and strangers (sign-ins) cannot push out people

@@ -1,5 +1,5 @@
 //! What the browser says it did: `clientDataJSON`, read by ourselves before the core crate reads it, because the core
-//! neither looks at `topOrigin` nor, at sign-in, at `crossOrigin` (WebAuthn L3 §5.8.1; rulings R-32).
+//! neither looks at `topOrigin` nor, at sign-in, at `crossOrigin` (WebAuthn L3 §5.8.1; R-32).
 
 use data_encoding::BASE64URL_NOPAD;
 use serde::Deserialize;

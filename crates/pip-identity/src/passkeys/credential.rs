@@ -33,7 +33,7 @@ pub(super) fn to_row(
 }
 
 /// The credential of a row. Its counter is zero, so that the core crate, which refuses every regression, compares
-/// nothing: the rule of ID-19 depends on BE and is ours (rulings R-32).
+/// nothing: the rule of ID-19 depends on BE and is ours.
 pub(super) fn from_row(row: &PasskeyRow) -> Result<Credential, PasskeyRefusal> {
     let mut credential: Credential = serde_json::from_slice(&row.credential).map_err(|error| backend(&error))?;
     credential.counter = 0;

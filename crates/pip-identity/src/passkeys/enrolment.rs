@@ -21,7 +21,7 @@ use crate::people::{Change, Draft, LastAdmin, PeopleError};
 use crate::recovery_codes::{RecoveryCode, fresh_codes};
 use crate::store::{DirectoryChange, GroupRow, LinkKind, LinkRow, MembershipSource, Origin, StoreError, UserRow};
 
-/// The algorithms that are accepted: ES256 and RS256 (rulings R-32).
+/// The algorithms that are accepted: ES256 and RS256.
 const ALGORITHMS: [COSEAlgorithm; 2] = [COSEAlgorithm::ES256, COSEAlgorithm::RS256];
 
 /// Who the first administrator is, where the set-up link is not bound to an account.

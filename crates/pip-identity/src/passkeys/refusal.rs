@@ -1,5 +1,5 @@
 //! Why a ceremony is refused: one variant per check, each with a code and a sentence that says what to do
-//! (identity.md ID-25).
+//! (ID-25).
 
 use model::UserId;
 use webauthn_rs_core::error::WebauthnError;

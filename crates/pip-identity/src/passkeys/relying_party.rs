@@ -1,4 +1,4 @@
-//! Who we are to authenticators: RP ID, name and the exact list of origins (identity.md ID-17, ID-24). The RP ID is
+//! Who we are to authenticators: RP ID, name and the exact list of origins (ID-17, ID-24). The RP ID is
 //! fixed at install: every passkey is bound to it.
 
 use url::{Host, Url};

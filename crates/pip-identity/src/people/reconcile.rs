@@ -1,6 +1,6 @@
 //! Declared people and groups against the rows. Pure; run twice it changes nothing the second time.
 //!
-//! Files own what they declare (rulings R-21). What they stop declaring ends safely: a person is disabled and free
+//! Files own what they declare. What they stop declaring ends safely: a person is disabled and free
 //! to be edited elsewhere, a group is deleted, a membership is removed. In a group with `membership: external`
 //! files add members of their own and leave the others alone.
 

@@ -1,4 +1,4 @@
-//! Set-up links and invitations (identity.md ID-1, ID-3, ID-4).
+//! Set-up links and invitations (ID-1, ID-3, ID-4).
 
 use std::time::Duration;
 

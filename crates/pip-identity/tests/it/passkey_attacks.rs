@@ -1,4 +1,4 @@
-//! One test per check of a ceremony, named for the attack it stops (identity.md ID-16 to ID-20, §4).
+//! One test per check of a ceremony, named for the attack it stops (ID-16 to ID-20).
 
 use model::UserState;
 use pip_identity::links::LinkRefusal;

@@ -1,4 +1,4 @@
-//! Users, groups and memberships edited by hand (identity.md ID-58, ID-76; rulings ).
+//! Users, groups and memberships edited by hand (ID-58, ID-76; ).
 
 use std::collections::{BTreeMap, BTreeSet};
 

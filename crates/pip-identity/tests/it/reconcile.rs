@@ -1,4 +1,4 @@
-//! Applied files against the directory (rulings ).
+//! Applied files against the directory.
 
 use std::collections::{BTreeMap, BTreeSet};
 

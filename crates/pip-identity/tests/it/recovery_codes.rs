@@ -1,4 +1,4 @@
-//! Recovery codes (identity.md ID-5, ID-26).
+//! Recovery codes (ID-5, ID-26).
 
 use std::collections::BTreeSet;
 

@@ -1,5 +1,5 @@
-//! The assertion: who is asking and what was decided, signed for one app and one request (GW-28 to GW-31,
-//! gateway.md §3.4). Apps check it with the samples in `examples/verifiers`.
+//! The assertion: who is asking and what was decided, signed for one app and one request (GW-28 to GW-31).
+//! Apps check it with the samples in `examples/verifiers`.
 //!
 //! Invariant: an assertion lives at most [`MAX_LIFE`] and is bound to method and authority, and to the target unless
 //! the app's framework hides it.

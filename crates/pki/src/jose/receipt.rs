@@ -1,6 +1,6 @@
 //! The receipt: what a door did about a withdrawal of access, signed (GW-58). Evidence, so it never ends.
 //!
-//! Invariant: receipts are signed with a key ring of their own (rulings R-9); their `typ` differs from the assertion's.
+//! Invariant: receipts are signed with a key ring of their own; their `typ` differs from the assertion's.
 
 use std::time::Duration;
 

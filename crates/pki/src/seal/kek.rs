@@ -1,4 +1,4 @@
-//! The key-encryption key: 32 random bytes in a file of mode 0600, made at the first start (rulings R-30). It seals
+//! The key-encryption key: 32 random bytes in a file of mode 0600, made at the first start. It seals
 //! nothing itself; every purpose gets a key of its own through HKDF (RFC 5869).
 //!
 //! The file holds one line, `countersign-kek-v1:<base64url>`, so that it is recognised by people and by scanners.

@@ -20,7 +20,7 @@ use crate::secret::SecretText;
 /// The most certificates in a chain.
 const MAX_CHAIN: usize = 10;
 
-/// A certificate as an operator declares it (`[[certificate]]`, rulings R-38), files already read.
+/// A certificate as an operator declares it (`[[certificate]]`, R-38), files already read.
 #[derive(Clone)]
 pub struct NamedCertificate {
     /// Its name in the configuration.

@@ -1,4 +1,4 @@
-//! The reserved endpoints on app hosts (gateway.md §3.1): arriving from a sign-in, signing out, who am I, keys.
+//! The reserved endpoints on app hosts: arriving from a sign-in, signing out, who am I, keys.
 
 use std::sync::Arc;
 

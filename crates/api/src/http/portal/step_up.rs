@@ -1,4 +1,4 @@
-//! Confirming with a passkey for one action in one app (GW-17, rulings R-11). What is noted is a fact with an age; the
+//! Confirming with a passkey for one action in one app (GW-17, R-11). What is noted is a fact with an age; the
 //! request itself is judged afresh at the door (PO-7).
 
 use bytes::Bytes;

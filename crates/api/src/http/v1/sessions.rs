@@ -1,4 +1,4 @@
-//! Sessions and withdrawals (gateway.md §3.1).
+//! Sessions and withdrawals.
 
 use std::sync::Arc;
 

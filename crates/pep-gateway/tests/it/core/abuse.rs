@@ -1,4 +1,4 @@
-//! Attacks on the way to a verdict, each named as in gateway.md §4.
+//! Attacks on the way to a verdict, each named as in
 
 use std::collections::BTreeSet;
 

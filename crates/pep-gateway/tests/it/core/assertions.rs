@@ -1,4 +1,4 @@
-//! What the app is told about who asks (GW-28 to GW-31, gateway.md §3.4).
+//! What the app is told about who asks (GW-28 to GW-31).
 
 use std::collections::BTreeSet;
 use std::time::Duration;

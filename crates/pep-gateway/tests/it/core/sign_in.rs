@@ -1,4 +1,4 @@
-//! The way to the auth host and back (GW-11, GW-12; rulings R-14).
+//! The way to the auth host and back (GW-11, GW-12; R-14).
 
 use model::{Clock, TokenHash};
 use pki::return_ticket::{RETURN_TICKET_LIFE, ReturnTarget, ReturnTicket, TicketError};

@@ -1,5 +1,5 @@
 //! The gate's attack table on a real socket: what a row lets through is what the upstream sees, and nothing else
-//! (gateway.md §4, ATK-1 to ATK-9, ATK-13 to ATK-18, ATK-20 to ATK-23).
+//! (ATK-1 to ATK-9, ATK-13 to ATK-18, ATK-20 to ATK-23).
 
 use std::collections::BTreeMap;
 

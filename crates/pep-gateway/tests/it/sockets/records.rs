@@ -1,4 +1,4 @@
-//! What is kept of an access, column by column, and the ids it is found by (GW-34, GW-82, AUD-6, AUD-8; rulings R-2).
+//! What is kept of an access, column by column, and the ids it is found by (GW-34, GW-82, AUD-6, AUD-8; R-2).
 
 use std::sync::Arc;
 use std::time::Duration;
