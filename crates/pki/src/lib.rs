@@ -15,6 +15,7 @@ pub mod private_file;
 pub mod return_ticket;
 pub mod seal;
 pub mod secret;
+pub mod step_up_ticket;
 pub mod tls;
 
 pub use ca::{Issued, LocalCa};
