@@ -83,6 +83,10 @@ pub struct StepUp {
     pub window_text: String,
     /// Who is signed in.
     pub identity: String,
+    /// A ceremony is part of it.
+    pub asks_person: bool,
+    /// What else has to be done, that this page cannot do.
+    pub advice: Vec<String>,
     /// Where the script fetches options.
     pub begin_url: String,
     /// Where the script posts the credential.
@@ -292,6 +296,8 @@ mod tests {
                 action_text: text(),
                 window_text: text(),
                 identity: text(),
+                asks_person: true,
+                advice: vec![text()],
                 begin_url: text(),
                 finish_url: text(),
                 transaction: text(),

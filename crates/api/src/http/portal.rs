@@ -21,7 +21,7 @@ use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
 use model::record::RecordType;
 use model::seams::ReservedContext;
-use model::{Action, AppName, SessionId, Timestamp, TokenHash, UserId};
+use model::{SessionId, Timestamp, TokenHash, UserId};
 use pip_identity::links::Links;
 use pip_identity::passkeys::Passkeys;
 use pki::return_ticket::ReturnTicket;
@@ -89,7 +89,7 @@ struct Transaction {
     /// Where to go afterwards; `None`: the launchpad.
     ticket: Option<ReturnTicket>,
     /// What is being confirmed, and in which session; `None`: a sign-in.
-    step_up: Option<(SessionId, AppName, Action)>,
+    step_up: Option<step_up::Confirmation>,
     /// The browser it began in, by its binding cookie on the auth host.
     browser: TokenHash,
 }

@@ -5,8 +5,13 @@
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 
 mod authorisation;
+// The software authenticator of the passkey tests.
+#[allow(dead_code, unreachable_pub, reason = "the passkey tests use more of it")]
+#[path = "../../../pip-identity/tests/it/device.rs"]
+mod device;
 mod examples;
 mod failures;
 mod journeys;
 mod records;
+mod step_up;
 mod world;

@@ -36,6 +36,8 @@ use testkit::{FakeRecorder, FakeSessionControl, FakeSessions, SeqIds, SimClock};
 use tower::ServiceExt;
 use uuid::Uuid;
 
+use crate::device::Device;
+
 pub(crate) const AUTH: &str = "auth.test";
 pub(crate) const ALICE: UserId = UserId(Uuid::from_u128(0xA11CE));
 pub(crate) const CAROL: UserId = UserId(Uuid::from_u128(0xCA201));
@@ -68,6 +70,8 @@ pub(crate) struct World {
     pub(crate) endpoints: Arc<ReservedEndpoints>,
     pub(crate) local: Router,
     pub(crate) return_sealer: Arc<Sealer>,
+    pub(crate) passkeys: Arc<Passkeys>,
+    pub(crate) people: Arc<People>,
     _folder: tempfile::TempDir,
 }
 
@@ -161,10 +165,11 @@ impl World {
         let ring =
             |owner| Arc::new(ArcSwap::from_pointee(KeyRing::new(SigningKey::generate(owner).unwrap(), clock.now())));
         let rp = RelyingParty::new(AUTH, "Countersign", &[format!("https://{AUTH}")]).unwrap();
+        let passkeys = Arc::new(Passkeys::new(Arc::clone(&people), Arc::new(Throttle::new()), rp));
         let portal = Arc::new(Portal::new(PortalParts {
             control: Arc::clone(&control),
-            passkeys: Arc::new(Passkeys::new(Arc::clone(&people), Arc::new(Throttle::new()), rp)),
-            links: Links::new(people),
+            passkeys: Arc::clone(&passkeys),
+            links: Links::new(Arc::clone(&people)),
             return_sealer: Arc::clone(&return_sealer),
             form_sealer: kek.sealer("form-token").unwrap(),
             assertion_keys: ring("assertion"),
@@ -184,6 +189,8 @@ impl World {
             endpoints,
             local,
             return_sealer,
+            passkeys,
+            people,
             _folder: folder,
         }
     }
@@ -193,6 +200,41 @@ impl World {
         let session = testkit::session(SessionId(Uuid::from_u128(n)), user, self.clock.now());
         self.sessions.open(session.clone());
         Arc::new(session)
+    }
+
+    /// A device with a passkey of the person behind `session`, whose sign-in is fresh.
+    pub(crate) async fn device(&self, session: &Session) -> Device {
+        let mut device = Device::at(&format!("https://{AUTH}"));
+        let options = self.passkeys.start_registration(session).await.unwrap();
+        let answer = device.create(&options).await;
+        self.passkeys.finish_registration(session, &answer.json(), "Test key").await.unwrap();
+        device
+    }
+
+    /// A script's step on the auth host in browser 9.
+    pub(crate) async fn script(&self, session: Option<&Arc<Session>>, path: &str, body: &Value) -> Answer {
+        let request =
+            Request::post(path).header("content-type", "application/json").header("origin", format!("https://{AUTH}"));
+        self.call(self.context(AUTH, session, Some(9)), request, &body.to_string()).await
+    }
+
+    /// A form of the auth host's own pages, sent in browser 9.
+    pub(crate) async fn form(&self, session: Option<&Arc<Session>>, path: &str, fields: &[(&str, &str)]) -> Answer {
+        let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
+        let request = Request::post(path)
+            .header("content-type", "application/x-www-form-urlencoded")
+            .header("origin", format!("https://{AUTH}"));
+        self.call(self.context(AUTH, session, Some(9)), request, &body).await
+    }
+
+    /// A page of the auth host in browser 9.
+    pub(crate) async fn page(&self, session: Option<&Arc<Session>>, path: &str) -> Answer {
+        self.get(self.context(AUTH, session, Some(9)), path).await
+    }
+
+    /// The session as it is now.
+    pub(crate) fn now(&self, session: &Session) -> Arc<Session> {
+        self.sessions.session(session.id, self.clock.now()).unwrap()
     }
 
     /// What a door says about a request on `host`; an app host when it serves one of the apps.
@@ -289,6 +331,19 @@ impl Answer {
             sets_session: cookies.any(|cookie| cookie.as_bytes().starts_with(b"__Host-countersign=")),
             body: String::from_utf8_lossy(response.body()).into_owned(),
         }
+    }
+
+    /// The value of the first `name="…"` of the page.
+    pub(crate) fn attribute(&self, name: &str) -> String {
+        let found = self.body.split(&format!("{name}=\"")).nth(1).and_then(|rest| rest.split('"').next());
+        found.unwrap_or_else(|| panic!("no `{name}` in {}", self.body)).to_owned()
+    }
+
+    /// The value of the hidden field or input `name` of the page.
+    pub(crate) fn field(&self, name: &str) -> String {
+        let rest = self.body.split(&format!("name=\"{name}\"")).nth(1);
+        let value = rest.and_then(|rest| rest.split("value=\"").nth(1)).and_then(|rest| rest.split('"').next());
+        value.unwrap_or_else(|| panic!("no field `{name}` in {}", self.body)).to_owned()
     }
 
     pub(crate) fn json(&self) -> Value {

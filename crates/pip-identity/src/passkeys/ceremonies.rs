@@ -30,8 +30,20 @@ pub(super) enum Binding {
     Login(TokenHash),
     /// The hash of a link's secret.
     Link(TokenHash),
+    /// One page of a session: a step-up is answered where it was asked (GW-17).
+    Page(SessionId, TokenHash),
     /// A session.
     Session(SessionId),
+}
+
+impl Binding {
+    /// Whose ceremonies are counted together: the pages of a session are one owner.
+    fn owner(self) -> Self {
+        match self {
+            Binding::Page(session, _) => Binding::Session(session),
+            other => other,
+        }
+    }
 }
 
 /// A question that waits for its answer.
@@ -97,7 +109,7 @@ impl Ceremonies {
         let mut pools = self.pools();
         let (pool, limit) = match binding {
             Binding::Login(_) => (&mut pools.sign_ins, MAX_SIGN_INS),
-            Binding::Link(_) | Binding::Session(_) => (&mut pools.bound, MAX_BOUND),
+            Binding::Link(_) | Binding::Page(..) | Binding::Session(_) => (&mut pools.bound, MAX_BOUND),
         };
         pool.make_room(binding, limit, now);
         let key = TokenHash::of(challenge);
@@ -117,7 +129,7 @@ impl Ceremonies {
         let mut pools = self.pools();
         let pool = match binding {
             Binding::Login(_) => &mut pools.sign_ins,
-            Binding::Link(_) | Binding::Session(_) => &mut pools.bound,
+            Binding::Link(_) | Binding::Page(..) | Binding::Session(_) => &mut pools.bound,
         };
         let key = TokenHash::of(challenge);
         let waiting = pool.by_challenge.get(&key).ok_or(PasskeyRefusal::CeremonyUnknown)?;
@@ -155,7 +167,7 @@ impl Pool {
         let mine: Vec<TokenHash> = self
             .order
             .iter()
-            .filter(|(key, owner)| *owner == binding && self.by_challenge.contains_key(key))
+            .filter(|(key, owner)| owner.owner() == binding.owner() && self.by_challenge.contains_key(key))
             .map(|(key, _)| *key)
             .collect();
         if mine.len() >= MAX_PER_BINDING {

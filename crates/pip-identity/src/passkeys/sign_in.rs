@@ -48,11 +48,12 @@ impl Passkeys {
         self.finish(user, &answer, &state, from, now).await
     }
 
-    /// Options for a step-up: only passkeys of the person who is signed in.
+    /// Options for a step-up: only passkeys of the person who is signed in. `page` is the hash of the transaction of the
+    /// page that asks; the answer must come from the same page of the same session (GW-17).
     ///
     /// # Errors
     /// They have no passkey.
-    pub async fn start_step_up(&self, session: &Session) -> Result<Value, Refusal> {
+    pub async fn start_step_up(&self, session: &Session, page: TokenHash) -> Result<Value, Refusal> {
         let rows = self.people.store().passkeys_of(session.user).await?;
         if rows.is_empty() {
             return Err(PasskeyRefusal::NoSuchPasskey.into());
@@ -60,19 +61,25 @@ impl Passkeys {
         let allowed = rows.iter().map(credential::from_row).collect::<Result<Vec<_>, _>>()?;
         let (options, state) = self.challenge(allowed)?;
         let question = Question::StepUp { state: Box::new(state), user: session.user };
-        self.put(&options, Binding::Session(session.id), question)
+        self.put(&options, Binding::Page(session.id, page), question)
     }
 
-    /// Verifies the answer. It must come from the session that asked, with a passkey of its person.
+    /// Verifies the answer. It must come from the session and page that asked, with a passkey of its person.
     ///
     /// # Errors
     /// Any check of the ceremony; too many failed attempts; the account is not active.
-    pub async fn finish_step_up(&self, session: &Session, answer: &[u8], from: IpAddr) -> Result<SignedIn, Refusal> {
+    pub async fn finish_step_up(
+        &self,
+        session: &Session,
+        page: TokenHash,
+        answer: &[u8],
+        from: IpAddr,
+    ) -> Result<SignedIn, Refusal> {
         let now = self.people.now();
         self.throttle.begin_address(from, now)?;
         let answer = read_assertion(answer)?;
         let client = ClientData::parse(&answer.response.client_data_json)?;
-        let binding = Binding::Session(session.id);
+        let binding = Binding::Page(session.id, page);
         let question = self.ceremonies.take(&client.challenge()?, Kind::StepUp, binding, now)?;
         let Question::StepUp { state, user } = question else { return Err(PasskeyRefusal::WrongType.into()) };
         client.check("webauthn.get", &self.rp)?;

@@ -47,17 +47,28 @@ impl UserValidationMethod for Willing {
 }
 
 /// A device with room for one passkey.
-#[derive(Default)]
 pub struct Device {
+    origin: url::Url,
     passkey: Option<Passkey>,
 }
 
+impl Default for Device {
+    fn default() -> Self {
+        Self::at(ORIGIN)
+    }
+}
+
 impl Device {
+    /// With a browser at `origin`.
+    pub fn at(origin: &str) -> Self {
+        Self { origin: origin.parse().unwrap(), passkey: None }
+    }
+
     /// `navigator.credentials.create()`.
     pub async fn create(&mut self, options: &Value) -> Answer {
         let mut browser = Client::new(self.authenticator()).allows_insecure_localhost(true);
         let request = serde_json::from_value(options.clone()).unwrap();
-        let created = browser.register(&origin(), request, DefaultClientData).await.unwrap();
+        let created = browser.register(&self.origin, request, DefaultClientData).await.unwrap();
         self.passkey.clone_from(browser.authenticator().store());
         Answer(serde_json::to_value(created).unwrap())
     }
@@ -66,7 +77,7 @@ impl Device {
     pub async fn get(&mut self, options: &Value) -> Answer {
         let mut browser = Client::new(self.authenticator()).allows_insecure_localhost(true);
         let request = serde_json::from_value(options.clone()).unwrap();
-        let got = browser.authenticate(&origin(), request, DefaultClientData).await.unwrap();
+        let got = browser.authenticate(&self.origin, request, DefaultClientData).await.unwrap();
         self.passkey.clone_from(browser.authenticator().store());
         Answer(serde_json::to_value(got).unwrap())
     }
@@ -86,10 +97,6 @@ impl Device {
         authenticator.set_make_credentials_with_signature_counter(true);
         authenticator
     }
-}
-
-fn origin() -> url::Url {
-    ORIGIN.parse().unwrap()
 }
 
 /// What the browser sends.

@@ -9,7 +9,7 @@ use pip_identity::throttle::{FREE_ADDRESS_FAILURES, Throttled};
 use serde_json::{Value, json};
 
 use crate::device::{Answer, BE, BS, Device, UP, UV, set_counter, set_flags, set_rp_id};
-use crate::world::{HOME, World, login};
+use crate::world::{HOME, World, login, page};
 
 async fn refused(change: impl Fn(&mut Answer)) -> PasskeyRefusal {
     let (world, mut device, _) = World::with_admin().await;
@@ -236,22 +236,22 @@ async fn a_step_up_with_the_passkey_of_somebody_else_is_refused() {
     let (world, mut carols, enrolled) = World::with_admin().await;
     let (_, mut bobs) = world.add_enrolled("bob@corp.example").await;
     let session = world.session(enrolled.signed_in.user);
-    let mut options = world.passkeys.start_step_up(&session).await.unwrap();
+    let mut options = world.passkeys.start_step_up(&session, page()).await.unwrap();
     options["publicKey"]["allowCredentials"] = json!([]);
     let mut answer = bobs.get(&options).await;
-    let refusal = world.passkeys.finish_step_up(&session, &answer.json(), HOME).await.unwrap_err();
+    let refusal = world.passkeys.finish_step_up(&session, page(), &answer.json(), HOME).await.unwrap_err();
     assert_eq!(refusal.why, PasskeyRefusal::NotYours);
 
     // The same with the handle left out or borrowed: the credential itself is somebody else's.
     for handle in [None, Some(carols.get(&options).await.bytes("userHandle"))] {
-        let mut options = world.passkeys.start_step_up(&session).await.unwrap();
+        let mut options = world.passkeys.start_step_up(&session, page()).await.unwrap();
         options["publicKey"]["allowCredentials"] = json!([]);
         answer = bobs.get(&options).await;
         match handle {
             None => answer.0["response"]["userHandle"] = Value::Null,
             Some(handle) => answer.set("userHandle", &handle),
         }
-        let refusal = world.passkeys.finish_step_up(&session, &answer.json(), HOME).await.unwrap_err();
+        let refusal = world.passkeys.finish_step_up(&session, page(), &answer.json(), HOME).await.unwrap_err();
         assert_eq!(refusal.why, PasskeyRefusal::NotYours);
     }
 }
@@ -262,7 +262,7 @@ async fn the_answer_of_a_sign_in_is_no_step_up() {
     let session = world.session(enrolled.signed_in.user);
     let options = world.passkeys.start_sign_in(login(1)).unwrap();
     let answer = device.get(&options).await;
-    let refusal = world.passkeys.finish_step_up(&session, &answer.json(), HOME).await.unwrap_err();
+    let refusal = world.passkeys.finish_step_up(&session, page(), &answer.json(), HOME).await.unwrap_err();
     assert_eq!(refusal.why, PasskeyRefusal::CeremonyUnknown);
 }
 
@@ -272,10 +272,22 @@ async fn a_step_up_begun_in_another_session_is_refused() {
     let session = world.session(enrolled.signed_in.user);
     let mut other = session.clone();
     other.id = model::SessionId(uuid::Uuid::from_u128(2));
-    let options = world.passkeys.start_step_up(&session).await.unwrap();
+    let options = world.passkeys.start_step_up(&session, page()).await.unwrap();
     let answer = device.get(&options).await;
-    let refusal = world.passkeys.finish_step_up(&other, &answer.json(), HOME).await.unwrap_err();
+    let refusal = world.passkeys.finish_step_up(&other, page(), &answer.json(), HOME).await.unwrap_err();
     assert_eq!(refusal.why, PasskeyRefusal::CeremonyOfAnother);
+}
+
+#[tokio::test]
+async fn a_step_up_answered_on_another_page_of_the_same_session_is_refused() {
+    let (world, mut device, enrolled) = World::with_admin().await;
+    let session = world.session(enrolled.signed_in.user);
+    let options = world.passkeys.start_step_up(&session, page()).await.unwrap();
+    let answer = device.get(&options).await;
+    let elsewhere = model::TokenHash::of(b"another page");
+    let refusal = world.passkeys.finish_step_up(&session, elsewhere, &answer.json(), HOME).await.unwrap_err();
+    assert_eq!(refusal.why, PasskeyRefusal::CeremonyOfAnother);
+    world.passkeys.finish_step_up(&session, page(), &answer.json(), HOME).await.unwrap();
 }
 
 #[tokio::test]
@@ -483,7 +495,7 @@ async fn a_flood_of_bad_answers_from_one_address_is_slowed_down_and_one_from_els
 async fn a_flood_of_begun_ceremonies_pushes_out_its_own_and_nobody_elses() {
     let (world, mut device, enrolled) = World::with_admin().await;
     let session = world.session(enrolled.signed_in.user);
-    let step_up = world.passkeys.start_step_up(&session).await.unwrap();
+    let step_up = world.passkeys.start_step_up(&session, page()).await.unwrap();
     let mine = world.passkeys.start_sign_in(login(1)).unwrap();
     let first = world.passkeys.start_sign_in(login(2)).unwrap();
     for _ in 0..MAX_PER_BINDING {
@@ -494,7 +506,7 @@ async fn a_flood_of_begun_ceremonies_pushes_out_its_own_and_nobody_elses() {
     assert_eq!(refusal.why, PasskeyRefusal::CeremonyUnknown);
     world.finish(&device.get(&mine).await).await.unwrap();
     let answer = device.get(&step_up).await;
-    world.passkeys.finish_step_up(&session, &answer.json(), HOME).await.unwrap();
+    world.passkeys.finish_step_up(&session, page(), &answer.json(), HOME).await.unwrap();
 }
 
 async fn replace(world: &World, row: PasskeyRow) {

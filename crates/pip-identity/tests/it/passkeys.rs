@@ -7,7 +7,7 @@ use pip_identity::store::{DirectoryChange, DirectoryStore};
 use serde_json::json;
 
 use crate::device::{BE, BS, Device, UP, UV, set_counter, set_flags};
-use crate::world::{HOME, World, login};
+use crate::world::{HOME, World, login, page};
 
 #[tokio::test]
 async fn the_set_up_link_makes_the_first_administrator_with_passkey_and_codes() {
@@ -64,10 +64,10 @@ async fn sign_in_options_name_no_credential_and_no_person() {
 async fn a_step_up_proves_the_person_of_the_session() {
     let (world, mut device, enrolled) = World::with_admin().await;
     let session = world.session(enrolled.signed_in.user);
-    let options = world.passkeys.start_step_up(&session).await.unwrap();
+    let options = world.passkeys.start_step_up(&session, page()).await.unwrap();
     assert_eq!(options["publicKey"]["allowCredentials"].as_array().unwrap().len(), 1);
     let answer = device.get(&options).await;
-    let proof = world.passkeys.finish_step_up(&session, &answer.json(), HOME).await.unwrap();
+    let proof = world.passkeys.finish_step_up(&session, page(), &answer.json(), HOME).await.unwrap();
     assert_eq!(proof.user, session.user);
 }
 

@@ -130,6 +130,11 @@ impl World {
     }
 }
 
+/// The hash of the transaction of the page a step-up is asked on.
+pub fn page() -> TokenHash {
+    TokenHash::of(b"page")
+}
+
 /// The hash of the login-binding cookie of browser `n`.
 pub fn login(n: u8) -> TokenHash {
     TokenHash::of(&[n])

@@ -5,8 +5,9 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 use http::{Response, StatusCode};
 use model::app::{HostPattern, Route};
+use model::decision::{DrivenFixes, Fix, FixKind, StepUpContext};
 use model::seams::ReservedContext;
-use model::{AccessRequest, Action, App, Effect, Facts, ResourceRef, Session};
+use model::{AccessRequest, Action, App, Decision, Effect, Facts, ResourceRef, Session};
 
 use super::Portal;
 use super::answers::{page, see_other};
@@ -40,9 +41,10 @@ impl Portal {
             return None;
         };
         let route = app.routes.iter().find(|route| route.path_prefix == "/").or_else(|| app.routes.last())?;
-        let hint = match self.effect(context, session, (app, route, host), Action::HttpGet) {
+        let decision = self.decision(context, session, (app, route, host), Action::HttpGet);
+        let hint = match decision.effect {
             Effect::Allow => None,
-            Effect::StepUp => Some("Will ask for your passkey".to_owned()),
+            Effect::StepUp => Some(tile_hint(&decision.fix)),
             Effect::Deny => return None,
         };
         let port = self.control().settings.public_port;
@@ -57,19 +59,19 @@ impl Portal {
         let is_open = |route: &Route| {
             [action, Action::HttpGet]
                 .iter()
-                .any(|action| self.effect(context, session, (app, route, &host), *action) != Effect::Deny)
+                .any(|action| self.decision(context, session, (app, route, &host), *action).effect != Effect::Deny)
         };
         app.routes.iter().any(is_open)
     }
 
     /// The engine's answer about the front of a route, as the person is now.
-    fn effect(
+    pub(super) fn decision(
         &self,
         context: &ReservedContext,
         session: &Session,
         (app, route, host): (&App, &Route, &str),
         action: Action,
-    ) -> Effect {
+    ) -> Decision {
         let mut facts = Facts::unknown();
         facts.auth = session.auth_facts(&app.name, action, context.now);
         facts.session = session.session_facts(context.now);
@@ -89,10 +91,24 @@ impl Portal {
             facts,
             is_public_path: false,
             session_ends: Some(session.ends_at()),
-            step_up: model::decision::StepUpContext::default(),
+            step_up: StepUpContext {
+                drives: DrivenFixes::ALL,
+                completed_rounds: session.completed_rounds(&app.name, action, context.now),
+                only_fix: None,
+            },
         };
-        self.control().published().pdp.decide(&question, context.now).effect
+        self.control().published().pdp.decide(&question, context.now)
     }
+}
+
+/// What a tile says when opening it will ask for something (UI-3).
+fn tile_hint(fix: &[Fix]) -> String {
+    let asks = |kind| fix.iter().any(|fix| fix.remedy.kind() == kind);
+    if asks(FixKind::Auth) && !asks(FixKind::Device) && !asks(FixKind::Grant) {
+        return "Will ask you to confirm that it is you".to_owned();
+    }
+    let texts: Vec<&str> = fix.iter().map(|fix| fix.remedy.text()).collect();
+    format!("First: {}", texts.join(", ").to_lowercase())
 }
 
 fn segments(path: &str) -> BTreeSet<String> {

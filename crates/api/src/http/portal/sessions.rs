@@ -12,6 +12,7 @@ use model::{Principal, Session, SessionId};
 use pip_identity::passkeys::{Notice, SignedIn};
 
 use super::Portal;
+use super::step_up::proof_of;
 use crate::failure::Failure;
 use crate::http::cookies;
 
@@ -34,16 +35,17 @@ impl Portal {
     ) -> Result<Opened, Failure> {
         let control = self.control();
         let now = control.now();
+        let proof = proof_of(signed_in);
         let session = Session {
             id: SessionId(control.ids.uuid_v7(now)),
             user: signed_in.user,
             idp: "local".to_owned(),
-            acr: signed_in.acr.clone(),
-            amr: signed_in.amr.clone(),
-            is_mfa: true,
-            is_phishing_resistant: true,
-            is_passkey_synced: signed_in.is_synced,
-            credential: signed_in.credential.clone(),
+            acr: proof.acr,
+            amr: proof.amr,
+            is_mfa: proof.is_mfa,
+            is_phishing_resistant: proof.is_phishing_resistant,
+            is_passkey_synced: proof.is_passkey_synced,
+            credential: proof.credential,
             auth_time: now,
             created: now,
             last_active: now,

@@ -1,50 +1,111 @@
-//! Confirming with a passkey for one action in one app (GW-17, R-11). What is noted is a fact with an age; the
-//! request itself is judged afresh at the door (PO-7).
+//! Confirming for one action in one app (GW-17). What is noted is a fact with an age; the request itself is
+//! judged afresh at the door (PO-7).
+//!
+//! Invariants: what is asked for comes sealed from the door or afresh from the engine, never from a parameter; a
+//! ceremony belongs to one page of one session; its proof is held against the demand before anything is noted.
+
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
+use model::app::HostPattern;
+use model::decision::{Fix, FixKind, Remedy};
 use model::record::RecordType;
 use model::seams::ReservedContext;
-use model::session::StepUp;
-use model::{Action, ActionClass, App};
+use model::session::{Proof, StepUp};
+use model::{Action, ActionClass, App, AppName, Session, SessionId, TokenHash};
+use pip_identity::passkeys::{ACR_PASSKEY, SignedIn};
+use pki::return_ticket::{ReturnTarget, ReturnTicket};
+use pki::step_up_ticket::StepUpTicket;
 
-use super::answers::{json, page, parameter, see_other, unavailable, with_cookie};
+use super::answers::{json, page, parameter, problem, see_other, unavailable, with_cookie};
 use super::login::{Begin, Finish, is_served_at, refused, sign_in_first, start_over};
 use super::{Portal, Transaction, bind_browser};
 
+/// After how many completed rounds of the same set a page says what is missing instead of asking again (PO-9).
+const MAX_ROUNDS_OF_A_SET: usize = 2;
+/// The parameter a door puts its sealed demand into.
+const DEMAND: &str = "demand";
+/// The level of a passkey bound to one device (ID-13).
+const ACR_HARDWARE: &str = "phrh";
+
+/// What a page asks its session to confirm.
+#[derive(Clone)]
+pub(super) struct Confirmation {
+    /// Which session read the page.
+    pub(super) session: SessionId,
+    /// For which app.
+    pub(super) app: AppName,
+    /// For which action.
+    pub(super) action: Action,
+    /// What would open it; empty when nothing asked and the person confirms of their own accord.
+    pub(super) fix: Vec<Fix>,
+    /// A page of ours to go back to; `None`: the ticket says where.
+    pub(super) then: Option<String>,
+}
+
+impl Confirmation {
+    /// What of the demand `proof` does not meet.
+    fn unmet(&self, proof: &Proof) -> Vec<&Fix> {
+        let is_met = |fix: &&Fix| {
+            let by_level = match fix.acr_values.as_str() {
+                ACR_HARDWARE => proof.is_phishing_resistant && !proof.is_passkey_synced,
+                ACR_PASSKEY => proof.is_phishing_resistant,
+                _ => true,
+            };
+            let by_remedy = match fix.remedy {
+                Remedy::Passkey => proof.is_phishing_resistant,
+                Remedy::Mfa => proof.is_mfa,
+                _ => true,
+            };
+            by_level && by_remedy
+        };
+        self.fix.iter().filter(|fix| fix.remedy.kind() == FixKind::Auth).filter(|fix| !is_met(fix)).collect()
+    }
+
+    /// The remedies alone, sorted: how the loop guard knows a set.
+    fn remedies(&self) -> Vec<Remedy> {
+        let mut remedies: Vec<Remedy> = self.fix.iter().map(|fix| fix.remedy).collect();
+        remedies.sort_unstable();
+        remedies.dedup();
+        remedies
+    }
+}
+
 impl Portal {
     pub(super) fn step_up_page(&self, context: &ReservedContext, request: &Request<Bytes>) -> Response<Bytes> {
-        let query = request.uri().query().unwrap_or_default();
+        let query = request.uri().query().unwrap_or_default().as_bytes();
         let Some(session) = &context.session else {
             // Sign in first, with the same way back; the door asks for the step-up again.
-            let ticket = parameter(query.as_bytes(), "rt").filter(|rt| self.open_ticket(rt, context.now).is_some());
+            let ticket = parameter(query, "rt").filter(|rt| self.open_ticket(rt, context.now).is_some());
             return see_other(&ticket.map_or("/login".to_owned(), |rt| format!("/login?rt={rt}")));
         };
-        let app = parameter(query.as_bytes(), "app").and_then(|name| self.app(&name));
-        let action: Option<Action> = parameter(query.as_bytes(), "action").and_then(|action| action.parse().ok());
-        let (Some(app), Some(action)) = (app, action.filter(|action| action.class() != ActionClass::Portal)) else {
+        let ticket = parameter(query, "rt").and_then(|rt| self.open_ticket(&rt, context.now));
+        let Some((app, confirmation, ticket)) = self.demand(context, session, query, ticket) else {
             return see_other("/");
         };
-        // A ticket of another app would lead there with a confirmation meant for this one.
-        let ticket = parameter(query.as_bytes(), "rt").and_then(|rt| self.open_ticket(&rt, context.now));
-        let ticket = ticket.filter(|ticket| is_served_at(&app, &ticket.authority));
-        if ticket.is_none() && !self.may_know(context, session, &app, action) {
-            return see_other("/");
+        let rounds = session.completed_rounds(&app.name, confirmation.action, context.now);
+        let remedies = confirmation.remedies();
+        if rounds.iter().filter(|round| **round == remedies).count() >= MAX_ROUNDS_OF_A_SET {
+            return self.what_is_missing(context, &app, &confirmation, ticket.as_ref());
         }
         let cancel_url = ticket.as_ref().map_or("/".to_owned(), |ticket| format!("https://{}/", ticket.authority));
         let (browser, cookie) = bind_browser(self, context);
-        let transaction = Transaction { ticket, step_up: Some((session.id, app.name.clone(), action)), browser };
-        let transaction = self.begin_transaction(transaction, context.now);
-        let directory = &self.control().published().directory;
-        let identity = directory.users.get(&session.user).map_or_else(String::new, |user| user.email.clone());
+        let advice = confirmation.fix.iter().filter(|fix| fix.remedy.kind() != FixKind::Auth);
+        let advice: Vec<String> = advice.map(|fix| fix.remedy.text().to_owned()).collect();
+        let asks_person = confirmation.fix.is_empty() || advice.len() < confirmation.fix.len();
+        let action_text = action_text(confirmation.action).to_owned();
+        let transaction = Transaction { ticket, step_up: Some(confirmation), browser };
         let step_up = pages::StepUp {
             app_title: app.title.clone(),
-            action_text: action_text(action).to_owned(),
+            action_text,
             window_text: window_text(&app),
-            identity,
+            identity: self.identity(session),
+            asks_person,
+            advice,
             begin_url: "/step-up/begin".to_owned(),
             finish_url: "/step-up/finish".to_owned(),
-            transaction,
+            transaction: self.begin_transaction(transaction, context.now),
             cancel_url,
         };
         let response = page(StatusCode::OK, step_up.render());
@@ -54,12 +115,86 @@ impl Portal {
         }
     }
 
+    /// What a page is to ask: sealed by the door, or, for links inside apps, what the engine asks for now.
+    fn demand(
+        &self,
+        context: &ReservedContext,
+        session: &Session,
+        query: &[u8],
+        ticket: Option<ReturnTicket>,
+    ) -> Option<(Arc<App>, Confirmation, Option<ReturnTicket>)> {
+        let open = |text: String| StepUpTicket::open(&text, &self.return_sealer, session.id, context.now).ok();
+        let sealed = parameter(query, DEMAND).and_then(open);
+        let (app, action) = match &sealed {
+            Some(demand) => (self.app(demand.app.as_str())?, demand.action),
+            None => {
+                let app = parameter(query, "app").and_then(|name| self.app(&name))?;
+                (app, parameter(query, "action")?.parse().ok()?)
+            }
+        };
+        if action.class() == ActionClass::Portal {
+            return None;
+        }
+        // A ticket of another app would lead there with a confirmation meant for this one.
+        let ticket = ticket.filter(|ticket| is_served_at(&app, &ticket.authority));
+        if ticket.is_none() && !self.may_know(context, session, &app, action) {
+            return None;
+        }
+        let fix = match sealed {
+            Some(StepUpTicket { fix, .. }) => fix,
+            None => self.asked_now(context, session, &app, action),
+        };
+        let confirmation = Confirmation { session: session.id, app: app.name.clone(), action, fix, then: None };
+        Some((app, confirmation, ticket))
+    }
+
+    /// What the engine would ask for at the front of the app.
+    fn asked_now(&self, context: &ReservedContext, session: &Session, app: &App, action: Action) -> Vec<Fix> {
+        let host = app.hosts.first().map_or_else(String::new, HostPattern::to_string);
+        let route = app.routes.iter().find(|route| route.path_prefix == "/").or_else(|| app.routes.last());
+        let decision = route.map(|route| self.decision(context, session, (app, route, &host), action));
+        decision.map(|decision| decision.fix).unwrap_or_default()
+    }
+
+    /// After two rounds without success (PO-9): no third prompt, but what is still missing.
+    fn what_is_missing(
+        &self,
+        context: &ReservedContext,
+        app: &App,
+        confirmation: &Confirmation,
+        ticket: Option<&ReturnTicket>,
+    ) -> Response<Bytes> {
+        let texts: Vec<&str> = confirmation.fix.iter().map(|fix| fix.remedy.text()).collect();
+        let notice = pages::Notice {
+            heading: "Confirming again will not help".to_owned(),
+            paragraphs: vec![
+                format!(
+                    "You confirmed twice, and {} still refuses to let you {}.",
+                    app.title,
+                    action_text(confirmation.action)
+                ),
+                format!("What it asks for: {}.", texts.join(", ").to_lowercase()),
+                "Ask the owner of the app, and give them the request id below.".to_owned(),
+            ],
+            command: None,
+            links: vec![
+                pages::Link {
+                    text: format!("Back to {}", app.title),
+                    url: ticket.map_or("/".to_owned(), |ticket| format!("https://{}/", ticket.authority)),
+                },
+                pages::Link { text: "Your apps".to_owned(), url: "/".to_owned() },
+            ],
+            request_id: Some(context.access_id.to_string()),
+        };
+        page(StatusCode::FORBIDDEN, notice.render())
+    }
+
     pub(super) async fn step_up_begin(&self, context: &ReservedContext, request: &Request<Bytes>) -> Response<Bytes> {
         let Some(session) = &context.session else { return sign_in_first() };
-        if self.transaction_of::<Begin>(context, request, |body| &body.transaction).is_none() {
+        let Some((_, body)) = self.transaction_of::<Begin>(context, request, |body| &body.transaction) else {
             return start_over();
-        }
-        match self.passkeys.start_step_up(session).await {
+        };
+        match self.passkeys.start_step_up(session, page_of(&body.transaction)).await {
             Ok(options) => json(StatusCode::OK, &serde_json::json!({ "options": options })),
             Err(refusal) => refused(&refusal),
         }
@@ -71,46 +206,74 @@ impl Portal {
             return start_over();
         };
         let answer = body.credential.get().as_bytes();
-        if let Err(refusal) = self.passkeys.finish_step_up(session, answer, context.client.ip()).await {
-            self.record_failed(context, &refusal, "step-up").await;
-            return refused(&refusal);
-        }
-        let Some(transaction) = self.transactions.take(&body.transaction, context.now) else { return start_over() };
-        // What was confirmed was confirmed by the session that read the page.
-        let Some((_, app, action)) = transaction.step_up.filter(|(of, ..)| *of == session.id) else {
-            return start_over();
-        };
-        match self.note_step_up(context, session.id, StepUp { app, action, at: context.now, fix: Vec::new() }).await {
-            Ok(cookie) => {
-                let next = self.next_url(session.id, transaction.ticket, context.now);
-                with_cookie(json(StatusCode::OK, &serde_json::json!({ "next": next })), &cookie)
+        let page_of = page_of(&body.transaction);
+        let proof = match self.passkeys.finish_step_up(session, page_of, answer, context.client.ip()).await {
+            Ok(signed_in) => proof_of(&signed_in),
+            Err(refusal) => {
+                self.record_failed(context, &refusal, "step-up").await;
+                return refused(&refusal);
             }
-            Err(failure) => unavailable(&failure),
+        };
+        match self.confirmed(context, session, &body.transaction, proof).await {
+            Ok((next, cookie)) => with_cookie(json(StatusCode::OK, &serde_json::json!({ "next": next })), &cookie),
+            Err(response) => response,
         }
+    }
+
+    /// Notes what `proof` confirms; where to go and the new cookie of this host.
+    pub(super) async fn confirmed(
+        &self,
+        context: &ReservedContext,
+        session: &Session,
+        transaction: &str,
+        proof: Proof,
+    ) -> Result<(String, String), Response<Bytes>> {
+        let asked = self.transactions.peek(&transaction.to_owned(), context.now);
+        // What was confirmed was confirmed by the session that read the page.
+        let asked = asked.and_then(|asked| asked.step_up).filter(|asked| asked.session == session.id);
+        let asked = asked.ok_or_else(start_over)?;
+        if let Some(fix) = asked.unmet(&proof).first() {
+            return Err(not_enough(fix));
+        }
+        let Some(transaction) = self.transactions.take(&transaction.to_owned(), context.now) else {
+            return Err(start_over());
+        };
+        let step_up = StepUp { app: asked.app.clone(), action: asked.action, at: context.now, fix: asked.remedies() };
+        let cookie = self.note_step_up(context, session.id, step_up, proof).await.map_err(|why| unavailable(&why))?;
+        let next = asked.then.unwrap_or_else(|| self.next_url(session.id, transaction.ticket, context.now));
+        Ok((next, cookie))
     }
 
     /// Durable and recorded before anything relies on it; the cookie of the auth host is rotated (ID-55).
     async fn note_step_up(
         &self,
         context: &ReservedContext,
-        session: model::SessionId,
+        session: SessionId,
         step_up: StepUp,
+        proof: Proof,
     ) -> Result<String, crate::Failure> {
         let control = self.control();
         let mut record = control.actor_record(&self.actor(context), RecordType::AuthStepUp);
-        record.what.app = Some(std::sync::Arc::from(step_up.app.as_str()));
+        record.what.app = Some(Arc::from(step_up.app.as_str()));
         record.what.action = Some(step_up.action.as_str());
         record.change.object_kind = Some("session");
-        record.change.object_id = Some(std::sync::Arc::from(session.to_string()));
-        record.change.change = Some(std::sync::Arc::from("confirmed with a passkey"));
-        control.sessions.step_up(session, step_up, None).await?;
+        record.change.object_id = Some(Arc::from(session.to_string()));
+        let with = if proof.is_phishing_resistant { "a passkey" } else { "password and code" };
+        record.change.change = Some(Arc::from(format!("confirmed with {with}")));
+        control.sessions.step_up(session, step_up, Some(proof)).await?;
         let cookie = self.bind(session, &context.host).await?;
         control.record(record).await?;
         Ok(cookie)
     }
 
-    pub(super) fn app(&self, name: &str) -> Option<std::sync::Arc<App>> {
+    pub(super) fn app(&self, name: &str) -> Option<Arc<App>> {
         self.control().published().apps.iter().find(|app| app.name.as_str() == name).cloned()
+    }
+
+    /// The address of the person who is signed in.
+    pub(super) fn identity(&self, session: &Session) -> String {
+        let directory = &self.control().published().directory;
+        directory.users.get(&session.user).map_or_else(String::new, |user| user.email.clone())
     }
 
     /// `/.countersign/step-up?action=…` on an app host: the way to the page above, for links inside apps.
@@ -119,9 +282,9 @@ impl Portal {
         let action: Option<Action> = parameter(query.as_bytes(), "action").and_then(|action| action.parse().ok());
         let (Some(app), Some(action)) = (&context.app, action) else { return see_other("/") };
         let (browser, cookie) = bind_browser(self, context);
-        let ticket = pki::return_ticket::ReturnTicket {
+        let ticket = ReturnTicket {
             authority: context.authority.clone(),
-            target: pki::return_ticket::ReturnTarget::Inline("/".to_owned()),
+            target: ReturnTarget::Inline("/".to_owned()),
             binding: browser,
             created: context.now,
         };
@@ -133,6 +296,33 @@ impl Portal {
             None => response,
         }
     }
+}
+
+/// The page a ceremony belongs to, by its transaction.
+pub(super) fn page_of(transaction: &str) -> TokenHash {
+    TokenHash::of(transaction.as_bytes())
+}
+
+/// What a ceremony proved, as facts of a session.
+pub(super) fn proof_of(signed_in: &SignedIn) -> Proof {
+    let is_passkey = signed_in.acr == ACR_PASSKEY;
+    Proof {
+        acr: signed_in.acr.clone(),
+        amr: signed_in.amr.clone(),
+        is_mfa: true,
+        is_phishing_resistant: is_passkey,
+        is_passkey_synced: is_passkey && signed_in.is_synced,
+        credential: signed_in.credential.clone(),
+    }
+}
+
+/// The person proved who they are, but not as strongly as was asked.
+fn not_enough(fix: &Fix) -> Response<Bytes> {
+    let detail = match fix.acr_values.as_str() {
+        ACR_HARDWARE => "This asks for a passkey that stays on one device, such as a security key. Use that one.",
+        _ => "This asks for a passkey. Use one.",
+    };
+    problem(StatusCode::FORBIDDEN, "not_enough", detail)
 }
 
 /// The action in a person's words.
