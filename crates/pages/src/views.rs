@@ -127,14 +127,20 @@ pub struct Denied {
     pub sentence: String,
     /// The facts that failed.
     pub facts: Vec<Fact>,
-    /// What mends it.
+    /// What stands in front of [`Self::steps`].
+    pub steps_lead: &'static str,
+    /// What has to be done; all of it.
+    pub steps: Vec<String>,
+    /// Where it can be done, or begun.
     pub fixes: Vec<FixLink>,
     /// Who is signed in.
     pub identity: Option<String>,
-    /// Where to sign out.
+    /// Where to sign out, also to come back as somebody else.
     pub sign_out_url: String,
     /// The access id that finds the record (AUD-4).
     pub request_id: String,
+    /// The decision id, which apps and other records name.
+    pub decision_id: String,
 }
 
 /// The small page inside an iframe that lost its session (GW-8).
@@ -250,10 +256,13 @@ mod tests {
                 app_title: Some(text()),
                 sentence: text(),
                 facts: vec![Fact { name: text(), value: text() }],
+                steps_lead: "To do",
+                steps: vec![text()],
                 fixes: vec![FixLink { text: text(), url: text() }],
                 identity: Some(text()),
                 sign_out_url: text(),
                 request_id: text(),
+                decision_id: text(),
             }
             .render(),
         );

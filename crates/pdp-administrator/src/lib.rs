@@ -2,7 +2,8 @@
 //!
 //! [`Administrator`] is a state machine: it takes [`Input`]s with the time and answers [`Output`]s. It owns no
 //! clock, task, file or socket; the control loop in the binary feeds it, keeps its changes and carries its orders.
-//! [`SessionTable`] is what doors read: it applies the same changes and knows nothing of the machine.
+//! [`SessionTable`] is what doors read: it applies the same changes and knows nothing of the machine. [`FixCounts`] bounds
+//! how often a person is told how to mend a refusal.
 //!
 //! The loop around it, in this order for every input:
 //! 1. [`Administrator::handle`];
@@ -19,6 +20,7 @@
 
 #![forbid(unsafe_code)]
 
+mod fix_budget;
 mod machine;
 mod messages;
 mod receipt;
@@ -26,6 +28,7 @@ mod roster;
 mod table;
 mod withdrawals;
 
+pub use fix_budget::{FixCounts, MAX_ENTRIES as MAX_FIX_COUNTS, MAX_PER_MINUTE as MAX_FIXES_PER_MINUTE};
 pub use machine::{Administrator, changes};
 pub use messages::{Input, Output, Refusal, StaleDoor};
 pub use receipt::Receipt;

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use model::seams::Durability;
+use model::seams::{Durability, FixBudget};
 use model::{AccessId, Clock, DecisionId, Ids, LiveStreams, Recorder, ReservedService, SessionView, Timestamp};
 use pki::jose::KeyRing;
 use pki::seal::Sealer;
@@ -43,6 +43,8 @@ pub struct GatewayParts {
     pub return_sealer: Arc<Sealer>,
     /// Signs assertions; a rotation stores a new ring here (GW-29).
     pub assertion_keys: Arc<ArcSwap<KeyRing>>,
+    /// Bounds how often a person is told how to mend a refusal (PO-11).
+    pub fixes: Arc<dyn FixBudget>,
 }
 
 /// The policy enforcement point for people (SP 800-207 §3). Shared by all doors of the process.
@@ -56,6 +58,7 @@ pub struct Gateway {
     pub(crate) ids: Arc<dyn Ids>,
     pub(crate) return_sealer: Arc<Sealer>,
     pub(crate) assertions: Assertions,
+    pub(crate) fixes: Arc<dyn FixBudget>,
     pub(crate) streams: Arc<StreamTable>,
     /// Completion records on their way to the log.
     pub(crate) completions: TaskTracker,
@@ -76,6 +79,7 @@ impl Gateway {
             ids: parts.ids,
             return_sealer: parts.return_sealer,
             assertions: Assertions::new(parts.assertion_keys),
+            fixes: parts.fixes,
             streams,
             completions: TaskTracker::new(),
         })

@@ -5,12 +5,19 @@
 //! app lists its origin.
 
 use bytes::Bytes;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, LOCATION, SET_COOKIE, VARY, WWW_AUTHENTICATE};
+use http::header::{CACHE_CONTROL, LOCATION, SET_COOKIE, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use http_gate::GateRefusal;
 use model::app::Explain;
+use model::decision::FixKind;
 use model::{AccessId, DecisionId, Fix, Reason};
-use serde::Serialize;
+
+mod challenge;
+mod failed_facts;
+mod page;
+mod problem;
+
+use problem::Extra;
 
 pub(crate) use crate::visit::{Caller, Visit};
 
@@ -18,11 +25,6 @@ pub(crate) use crate::visit::{Caller, Visit};
 const HSTS: &str = "max-age=31536000";
 /// When to come back after 503.
 const RETRY_AFTER_SECS: &str = "5";
-/// JSON answers load nothing.
-const JSON_CSP: &str = "default-src 'none'; frame-ancestors 'none'";
-const PROBLEM_JSON: &str = "application/problem+json";
-const ACCESS_CONTROL_ALLOW_ORIGIN: HeaderName = http::header::ACCESS_CONTROL_ALLOW_ORIGIN;
-const ACCESS_CONTROL_ALLOW_CREDENTIALS: HeaderName = http::header::ACCESS_CONTROL_ALLOW_CREDENTIALS;
 /// The request id header, to app and client (GW-34).
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// The decision id header, to app and client (GW-34).
@@ -43,39 +45,20 @@ pub(crate) struct WayBack {
     pub(crate) set_cookie: Option<HeaderValue>,
 }
 
-/// What a refused person may read beside the sentence.
+/// What a refused person may read beside the sentence (GW-16, PO-11).
 #[derive(Clone, Default)]
 pub(crate) struct Detail {
     /// Replaces the reason's own sentence.
     pub(crate) sentence: Option<String>,
     /// Policies, for administrators of an app with `explain: full`.
     pub(crate) policies: Vec<String>,
+    /// What would mend it.
+    pub(crate) fix: Vec<Fix>,
+    /// The facts those remedies would change, as they are now.
+    pub(crate) facts: Vec<FailedFact>,
 }
 
-/// RFC 9457 with our members.
-#[derive(Serialize)]
-struct Problem<'a> {
-    r#type: String,
-    title: &'a str,
-    status: u16,
-    code: &'a str,
-    detail: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    login_url: Option<&'a str>,
-    request: String,
-    decision: String,
-    trace: &'a str,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    fix: Vec<FixMember<'a>>,
-}
-
-#[derive(Serialize)]
-struct FixMember<'a> {
-    kind: &'static str,
-    acr_values: Vec<&'a str>,
-    max_age: i64,
-    url: &'a str,
-}
+pub(crate) use failed_facts::{FailedFact, failed_facts};
 
 impl Refusal {
     /// The response to send, as it is.
@@ -128,20 +111,11 @@ impl Visit {
     pub(crate) fn login(&self, reason: Reason, way: &WayBack) -> Refusal {
         let mut refusal = match self.caller {
             Caller::Navigation => self.redirect(reason, way),
-            Caller::Frame => {
-                let page = pages::Frame { login_url: way.url.clone(), request_id: self.access.to_string() };
-                let mut refusal = self.page(StatusCode::UNAUTHORIZED, reason, page.render());
-                // This page is made to be framed; it holds one link and nothing that can be clicked by mistake.
-                let csp = pages::CSP.replace("frame-ancestors 'none'; ", "");
-                put(&mut refusal.response, http::header::CONTENT_SECURITY_POLICY, &csp);
-                refusal
-            }
-            Caller::Form => {
-                let fix = pages::FixLink { text: "Sign in".to_owned(), url: way.url.clone() };
-                self.denied_page(StatusCode::UNAUTHORIZED, reason, &Detail::default(), vec![fix])
-            }
+            Caller::Frame => self.framed_login(reason, way),
+            Caller::Form => self.login_page(reason, way),
             Caller::Code | Caller::WebSocket => {
-                let mut refusal = self.problem(StatusCode::UNAUTHORIZED, reason, None, Some(&way.url), Vec::new());
+                let extra = Extra { login_url: Some(&way.url), ..Extra::default() };
+                let mut refusal = self.problem(StatusCode::UNAUTHORIZED, reason, extra);
                 put(&mut refusal.response, WWW_AUTHENTICATE, "Countersign");
                 refusal
             }
@@ -153,56 +127,85 @@ impl Visit {
     /// An answer that no sign-in would change.
     pub(crate) fn denied(&self, reason: Reason, detail: &Detail) -> Refusal {
         let status = status_of(reason);
+        if self.tells_only_no(reason) {
+            return Refusal { reason, ..self.bare() };
+        }
         match self.caller {
             Caller::Code | Caller::WebSocket => {
-                self.problem(status, reason, detail.sentence.as_deref(), None, Vec::new())
+                let sentence = detail.sentence.as_deref();
+                self.problem(status, reason, Extra { sentence, detail: Some(detail), ..Extra::default() })
             }
-            Caller::Form | Caller::Frame | Caller::Navigation => self.denied_page(status, reason, detail, Vec::new()),
+            Caller::Form | Caller::Frame | Caller::Navigation => self.denied_page(status, reason, detail),
         }
     }
 
-    /// Allowed once the person confirms (RFC 9470 §3 for code).
-    pub(crate) fn step_up(&self, reason: Reason, fixes: &[Fix], detail: &Detail, way: &WayBack) -> Refusal {
+    /// Allowed once the person has done the whole set. What a sign-in page can drive is 401 with its challenge for code
+    /// (RFC 9470 §3); a set without such a part is 403 (GW-18).
+    pub(crate) fn step_up(&self, reason: Reason, detail: &Detail, way: &WayBack) -> Refusal {
+        let has_ceremony = detail.fix.iter().any(|fix| fix.remedy.kind() == FixKind::Auth);
         let mut refusal = match self.caller {
-            Caller::Code | Caller::WebSocket => self.step_up_problem(reason, fixes, detail, way),
-            Caller::Form | Caller::Frame | Caller::Navigation => {
-                let link = |fix: &Fix| pages::FixLink { text: fix.remedy.text().to_owned(), url: way.url.clone() };
-                let links = fixes.iter().map(link).collect();
-                self.denied_page(StatusCode::FORBIDDEN, reason, detail, links)
+            Caller::Code | Caller::WebSocket => {
+                let status = if has_ceremony { StatusCode::UNAUTHORIZED } else { StatusCode::FORBIDDEN };
+                let extra = Extra { detail: Some(detail), fix_url: Some(&way.url), ..Extra::default() };
+                let mut refusal = self.problem(status, reason, extra);
+                if let Some(challenge) = challenge::insufficient_user_authentication(reason, &detail.fix) {
+                    put(&mut refusal.response, WWW_AUTHENTICATE, &challenge);
+                }
+                refusal
             }
+            Caller::Form | Caller::Frame | Caller::Navigation => self.step_up_page(reason, detail, &way.url),
         };
-        self.set_cookie(&mut refusal, way);
+        if has_ceremony {
+            self.set_cookie(&mut refusal, way);
+        }
         refusal
     }
 
     /// Nothing is served under this name. The name is not repeated (GW-3).
     pub(crate) fn misdirected(&self) -> Refusal {
-        self.problem(StatusCode::MISDIRECTED_REQUEST, Reason::UnknownHost, None, None, Vec::new())
+        self.problem(StatusCode::MISDIRECTED_REQUEST, Reason::UnknownHost, Extra::default())
     }
 
     /// No route, or no such endpoint of ours.
     pub(crate) fn not_found(&self) -> Refusal {
-        let (status, reason, sentence) =
-            (StatusCode::NOT_FOUND, Reason::NotPermitted, "Nothing is served at this address.");
+        let (status, sentence) = (StatusCode::NOT_FOUND, "Nothing is served at this address.");
         match self.caller {
-            Caller::Code | Caller::WebSocket => self.problem(status, reason, Some(sentence), None, Vec::new()),
-            Caller::Form | Caller::Frame | Caller::Navigation => {
-                let page = pages::Notice {
-                    heading: "Nothing here".to_owned(),
-                    paragraphs: vec![sentence.to_owned()],
-                    command: None,
-                    links: Vec::new(),
-                    request_id: Some(self.access.to_string()),
-                };
-                self.page(status, reason, page.render())
+            Caller::Code | Caller::WebSocket => {
+                self.problem(status, Reason::NotPermitted, Extra { sentence: Some(sentence), ..Extra::default() })
             }
+            Caller::Form | Caller::Frame | Caller::Navigation => self.not_found_page(status, sentence),
         }
     }
 
     /// The upstream or a limit failed after the decision.
     pub(crate) fn failed(&self, reason: Reason, what: &str) -> Refusal {
         let sentence = format!("{} ({what})", reason.sentence());
-        self.denied(reason, &Detail { sentence: Some(sentence), policies: Vec::new() })
+        self.denied(reason, &Detail { sentence: Some(sentence), ..Detail::default() })
+    }
+
+    /// Whether the answer says no and nothing more: an app that explains nothing, to somebody no remedy was offered to
+    /// (GW-16, PO-11). What is not about the person, such as an upstream that is down, is always said.
+    fn tells_only_no(&self, reason: Reason) -> bool {
+        let explains = self.app.as_ref().is_some_and(|app| app.explain != Explain::None);
+        let was_offered = matches!(
+            reason,
+            Reason::GrantRequired
+                | Reason::StepUpDevice
+                | Reason::StepUpLoop
+                | Reason::StepUpMfa
+                | Reason::StepUpRequired
+        );
+        !explains && !was_offered && status_of(reason) == StatusCode::FORBIDDEN
+    }
+
+    /// No, and nothing more: the same bytes whether there is something or not, the ids of the record apart.
+    pub(crate) fn bare(&self) -> Refusal {
+        match self.caller {
+            Caller::Code | Caller::WebSocket => {
+                self.problem(StatusCode::FORBIDDEN, Reason::NotPermitted, Extra { is_bare: true, ..Extra::default() })
+            }
+            Caller::Form | Caller::Frame | Caller::Navigation => self.bare_page(),
+        }
     }
 
     fn redirect(&self, reason: Reason, way: &WayBack) -> Refusal {
@@ -211,124 +214,6 @@ impl Visit {
         put(&mut response, LOCATION, &way.url);
         put(&mut response, http::header::REFERRER_POLICY, "no-referrer");
         self.finish(response, reason)
-    }
-
-    fn denied_page(&self, status: StatusCode, reason: Reason, detail: &Detail, fixes: Vec<pages::FixLink>) -> Refusal {
-        let explain = self.app.as_ref().map_or(Explain::None, |app| app.explain);
-        let is_bare = explain == Explain::None && fixes.is_empty();
-        let facts = if detail.policies.is_empty() {
-            Vec::new()
-        } else {
-            vec![pages::Fact { name: "Policies".to_owned(), value: detail.policies.join(", ") }]
-        };
-        let sentence = if is_bare { "You cannot open this." } else { self.sentence(reason, detail) };
-        let heading = match (status, fixes.is_empty()) {
-            (StatusCode::UNAUTHORIZED, _) => "Please sign in",
-            (_, false) => "One more step",
-            (status, true) if status.is_server_error() => "Not available right now",
-            (_, true) => "You cannot open this",
-        };
-        let page = pages::Denied {
-            heading: heading.to_owned(),
-            app_title: self.app.as_ref().filter(|_| !is_bare).map(|app| app.title.clone()),
-            sentence: sentence.to_owned(),
-            facts,
-            fixes,
-            identity: self.identity.as_deref().map(str::to_owned),
-            sign_out_url: format!("{}/logout", crate::routing::RESERVED_PREFIX),
-            request_id: self.access.to_string(),
-        };
-        self.page(status, reason, page.render())
-    }
-
-    fn sentence<'a>(&self, reason: Reason, detail: &'a Detail) -> &'a str {
-        match &detail.sentence {
-            Some(sentence) => sentence,
-            None => reason.sentence(),
-        }
-    }
-
-    fn page(&self, status: StatusCode, reason: Reason, html: String) -> Refusal {
-        let mut response = Response::new(Bytes::from(html));
-        *response.status_mut() = status;
-        put(&mut response, CONTENT_TYPE, pages::HTML);
-        for (name, value) in pages::PAGE_HEADERS {
-            response.headers_mut().insert(HeaderName::from_static(name), HeaderValue::from_static(value));
-        }
-        self.finish(response, reason)
-    }
-
-    fn step_up_problem(&self, reason: Reason, fixes: &[Fix], detail: &Detail, way: &WayBack) -> Refusal {
-        let members = fixes
-            .iter()
-            .map(|fix| FixMember {
-                kind: "auth",
-                acr_values: fix.acr_values.split(' ').filter(|acr| !acr.is_empty()).collect(),
-                max_age: fix.max_age_secs,
-                url: &way.url,
-            })
-            .collect();
-        let status = StatusCode::UNAUTHORIZED;
-        let mut refusal = self.problem(status, reason, detail.sentence.as_deref(), None, members);
-        if let Some(fix) = fixes.first() {
-            let acr = fix.acr_values.replace(['"', '\\'], "");
-            let challenge = format!(
-                "Bearer error=\"insufficient_user_authentication\", error_description=\"{}\", acr_values=\"{acr}\", \
-                 max_age=\"{}\"",
-                reason.sentence(),
-                fix.max_age_secs,
-            );
-            put(&mut refusal.response, WWW_AUTHENTICATE, &challenge);
-        }
-        refusal
-    }
-
-    fn problem(
-        &self,
-        status: StatusCode,
-        reason: Reason,
-        detail: Option<&str>,
-        login_url: Option<&str>,
-        fix: Vec<FixMember<'_>>,
-    ) -> Refusal {
-        let code = reason.problem_code();
-        let is_bare =
-            status == StatusCode::FORBIDDEN && self.app.as_ref().is_none_or(|app| app.explain == Explain::None);
-        let (code, sentence) = if is_bare { ("denied", "You cannot do this.") } else { (code, reason.sentence()) };
-        let problem = Problem {
-            r#type: format!("urn:countersign:problem:{code}"),
-            title: sentence,
-            status: status.as_u16(),
-            code,
-            detail: detail.filter(|_| !is_bare).unwrap_or(sentence),
-            login_url,
-            request: self.access.to_string(),
-            decision: self.decision.to_string(),
-            trace: &self.trace_id,
-            fix,
-        };
-        // Strings and numbers always have a JSON form; without one the answer is only less helpful.
-        let body = serde_json::to_vec(&problem).unwrap_or_default();
-        let mut response = Response::new(Bytes::from(body));
-        *response.status_mut() = status;
-        put(&mut response, CONTENT_TYPE, PROBLEM_JSON);
-        put(&mut response, http::header::CONTENT_SECURITY_POLICY, JSON_CSP);
-        if status == StatusCode::UNAUTHORIZED {
-            self.let_scripts_read(&mut response);
-        }
-        self.finish(response, reason)
-    }
-
-    /// GW-9: a 401 that a script of a listed origin can read.
-    fn let_scripts_read(&self, response: &mut Response<Bytes>) {
-        let Some(app) = self.app.as_ref().filter(|app| !app.cors_origins.is_empty()) else {
-            return;
-        };
-        put(response, VARY, "Origin");
-        if let Some(origin) = self.origin.as_deref().filter(|origin| app.cors_origins.contains(*origin)) {
-            put(response, ACCESS_CONTROL_ALLOW_ORIGIN, origin);
-            put(response, ACCESS_CONTROL_ALLOW_CREDENTIALS, "true");
-        }
     }
 
     fn set_cookie(&self, refusal: &mut Refusal, way: &WayBack) {

@@ -6,9 +6,10 @@
 use http::HeaderValue;
 use http_gate::cookies::LOGIN_COOKIE;
 use http_gate::{CanonicalRequest, Presented};
-use model::{Action, App, Timestamp, TokenHash};
+use model::{Action, App, Fix, SessionId, Timestamp, TokenHash};
 use pki::return_ticket::{MAX_INLINE_TARGET_BYTES, ReturnTarget, ReturnTicket, is_local_target};
 use pki::secret::random_token;
+use pki::step_up_ticket::StepUpTicket;
 
 use crate::gateway::Gateway;
 use crate::refusal::WayBack;
@@ -20,9 +21,28 @@ pub(crate) fn to_login(gateway: &Gateway, asked: &Asked<'_>) -> WayBack {
     with_ticket(gateway, asked, url)
 }
 
-/// The way to the page where a person confirms `action`.
-pub(crate) fn to_step_up(gateway: &Gateway, asked: &Asked<'_>, action: Action) -> WayBack {
-    let url = format!("{}/step-up?app={}&action={action}", gateway.settings.auth_url, asked.app.name);
+/// The way to the page where a person does what `fix` asks for, for `action` in this app alone. The demand goes
+/// sealed: what the page asks for and what it notes as done is not read from the address (GW-17).
+pub(crate) fn to_step_up(
+    gateway: &Gateway,
+    asked: &Asked<'_>,
+    session: SessionId,
+    action: Action,
+    fix: &[Fix],
+) -> WayBack {
+    let mut url = format!("{}/step-up?app={}&action={action}", gateway.settings.auth_url, asked.app.name);
+    let bare = |fix: &Fix| Fix { facts: Vec::new(), ..fix.clone() };
+    let demand = StepUpTicket {
+        session,
+        app: asked.app.name.clone(),
+        action,
+        fix: fix.iter().map(bare).collect(),
+        created: asked.now,
+    };
+    if let Ok(sealed) = demand.seal(&gateway.return_sealer, gateway.ids.as_ref()) {
+        url.push_str("&demand=");
+        url.push_str(&sealed);
+    }
     with_ticket(gateway, asked, url)
 }
 

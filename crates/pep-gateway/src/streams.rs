@@ -16,10 +16,11 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use model::decision::StepUpContext;
 use model::record::{AuditRecord, CompletionColumns, RecordType};
 use model::seams::{Cause, CutReport, CutStream, Scope};
 use model::{
-    AccessId, AccessRequest, AppName, BoxFuture, Clock, Effect, LiveStreams, Principal, ResourceRef, SessionId,
+    AccessId, AccessRequest, AppName, BoxFuture, Clock, Effect, LiveStreams, Principal, Remedy, ResourceRef, SessionId,
     SessionView, StreamId, Timestamp, UserState,
 };
 use tokio::time::Instant;
@@ -47,6 +48,7 @@ pub struct StreamTable {
     snapshot: Arc<ArcSwap<GatewaySnapshot>>,
     sessions: Arc<dyn SessionView>,
     clock: Arc<dyn Clock>,
+    no_fix: Arc<[Remedy]>,
 }
 
 /// What is known of a stream when it opens.
@@ -103,6 +105,7 @@ impl StreamTable {
             snapshot,
             sessions,
             clock,
+            no_fix: Arc::from([]),
         })
     }
 
@@ -208,7 +211,9 @@ impl StreamTable {
         question.is_public_path = routing::is_public(&routed.app, method, &opening.routed_path);
         question.resource = ResourceRef { app: routed.app.name.clone(), route: Some(routed.route.name.clone()) };
         routed.route.name.as_str().clone_into(&mut question.facts.request.route);
-        let question = fact_builder::refresh(question, session.as_deref(), now);
+        let mut question = fact_builder::refresh(question, session.as_deref(), now);
+        // Nobody waits at a stream to be told what would mend it.
+        question.step_up = StepUpContext { only_fix: Some(Arc::clone(&self.no_fix)), ..StepUpContext::default() };
         let decision = snapshot.pdp.decide(&question, now);
         (decision.effect == Effect::Allow).then_some(decision.hold_until)
     }

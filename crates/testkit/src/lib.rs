@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod ca;
+mod fixes;
 mod ids;
 mod pdp;
 mod recorder;
@@ -15,6 +16,7 @@ mod sessions;
 mod streams;
 
 pub use ca::TestCa;
+pub use fixes::FakeFixBudget;
 pub use ids::{SeqIds, SimClock};
 pub use pdp::{FakePdp, decision};
 pub use recorder::FakeRecorder;

@@ -20,7 +20,7 @@ use config::server::ListenerConfig;
 use model::record::RecordType;
 use model::seams::Durability;
 use model::{AccessId, Clock, Ids, Recorder, SessionControl, SessionView, UserId};
-use pdp_administrator::{Administrator, SessionTable};
+use pdp_administrator::{Administrator, FixCounts, SessionTable};
 use pep_gateway::{Gateway, GatewayParts, GatewaySettings, listener};
 use pip_identity::People;
 use pip_identity::links::Links;
@@ -265,6 +265,7 @@ impl Opened {
             ids: Arc::clone(&self.ids),
             return_sealer: Arc::clone(&return_sealer),
             assertion_keys: Arc::clone(&assertion_keys),
+            fixes: Arc::new(FixCounts::default()),
         });
         let (controller, _loop) = control_loop::start(ControlLoopParts {
             administrator,

@@ -7,10 +7,12 @@ use std::sync::Arc;
 use http_gate::client_address::client_address;
 use http_gate::{CanonicalRequest, GateSettings, RawRequest};
 use model::app::CONTROL_APP;
+use model::decision::{DrivenFixes, StepUpContext};
 use model::record::{AuditRecord, RecordType};
 use model::seams::Durability;
 use model::{
-    AccessRequest, Action, App, AppName, Effect, Principal, Reason, ResourceRef, Session, Timestamp, Upstream,
+    AccessRequest, Action, App, AppName, Decision, Effect, Principal, Reason, Remedy, ResourceRef, Session, Timestamp,
+    Upstream,
 };
 
 use super::Judged;
@@ -184,21 +186,9 @@ impl<'a> Case<'a> {
 
     fn ask(mut self, request: CanonicalRequest, goal: Goal, server: Server<'_>, standing: Standing) -> Judged {
         let question = self.question(&request, &goal, &standing);
-        let pdp = &self.snapshot.pdp;
-        let Ok(mut decision) = catch_unwind(AssertUnwindSafe(|| pdp.decide(&question, self.now))) else {
-            tracing::error!(request = %self.visit.access, "the policy engine panicked; the request is refused");
+        let Some(decision) = self.decide(&question, goal.action) else {
             return self.internal();
         };
-        decision.eval_ns = u64::try_from(self.gateway.now().since(self.now).as_nanos()).unwrap_or(u64::MAX);
-        if decision.reason == Reason::PolicyError {
-            // Every request it covers is refused until the policy is mended (PO-3).
-            let policies: Vec<&str> = decision.policies.iter().map(|policy| &*policy.id).collect();
-            tracing::error!(request = %self.visit.access, policy = ?policies, "a policy cannot be evaluated; the request is refused");
-        }
-        record::add_decision(&mut self.record, &decision, self.snapshot.version);
-        if decision.is_audit_strict || is_always_strict(goal.action) {
-            self.durability = Durability::Strict;
-        }
         match (decision.effect, server) {
             (Effect::Allow, Server::Upstream(routed, upstream)) => {
                 self.forward(request, &goal, (routed, upstream), &standing, question, &decision)
@@ -210,7 +200,38 @@ impl<'a> Case<'a> {
         }
     }
 
-    fn question(&self, request: &CanonicalRequest, goal: &Goal, standing: &Standing) -> AccessRequest {
+    /// The engine's answer, into the record; `None` when the engine failed.
+    pub(super) fn decide(&mut self, question: &AccessRequest, action: Action) -> Option<Decision> {
+        let pdp = &self.snapshot.pdp;
+        let Ok(mut decision) = catch_unwind(AssertUnwindSafe(|| pdp.decide(question, self.now))) else {
+            tracing::error!(request = %self.visit.access, "the policy engine panicked; the request is refused");
+            return None;
+        };
+        decision.eval_ns = u64::try_from(self.gateway.now().since(self.now).as_nanos()).unwrap_or(u64::MAX);
+        if decision.reason == Reason::PolicyError {
+            // Every request it covers is refused until the policy is mended (PO-3).
+            let policies: Vec<&str> = decision.policies.iter().map(|policy| &*policy.id).collect();
+            tracing::error!(request = %self.visit.access, policy = ?policies, "a policy cannot be evaluated; the request is refused");
+        }
+        self.count_fix(question, &decision);
+        record::add_decision(&mut self.record, &decision, self.snapshot.version);
+        if decision.is_audit_strict || is_always_strict(action) {
+            self.durability = Durability::Strict;
+        }
+        Some(decision)
+    }
+
+    /// A refusal of a person had its fixes computed, unless the last set was repeated (PO-11).
+    fn count_fix(&self, question: &AccessRequest, decision: &Decision) {
+        let is_person = matches!(question.principal, Principal::User(_));
+        if decision.effect == Effect::Allow || !is_person || question.step_up.only_fix.is_some() {
+            return;
+        }
+        let fix: Vec<Remedy> = decision.fix.iter().map(|fix| fix.remedy).collect();
+        self.gateway.fixes.computed(&question.principal, &question.resource.app, &fix, self.now);
+    }
+
+    pub(super) fn question(&self, request: &CanonicalRequest, goal: &Goal, standing: &Standing) -> AccessRequest {
         let view = RequestView {
             method: request.method(),
             host: request.host().name(),
@@ -233,7 +254,19 @@ impl<'a> Case<'a> {
             facts: fact_builder::build(view, self.connection, signed_in, self.now),
             is_public_path: goal.is_public,
             session_ends: session.map(Session::ends_at),
-            step_up: model::decision::StepUpContext::default(),
+            step_up: self.step_up(standing, goal),
+        }
+    }
+
+    /// What bounds a STEP_UP. Whoever comes over HTTP can be told everything, in a page or in JSON (PO-12); who is not
+    /// signed in is sent to sign in and told nothing.
+    fn step_up(&self, standing: &Standing, goal: &Goal) -> StepUpContext {
+        let Standing::Person { session, user } = standing else { return StepUpContext::default() };
+        let (app, principal) = (&goal.resource.app, Principal::User(user.id));
+        StepUpContext {
+            drives: DrivenFixes::ALL,
+            completed_rounds: session.completed_rounds(app, goal.action, self.now),
+            only_fix: self.gateway.fixes.exhausted(&principal, app, self.now),
         }
     }
 }

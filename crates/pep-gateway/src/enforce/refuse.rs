@@ -4,14 +4,15 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use http_gate::{CanonicalRequest, GateRefusal};
 use model::app::Explain;
+use model::decision::PolicyPart;
 use model::directory::ADMINS_GROUP;
-use model::{AccessRequest, ActionClass, App, Decision, Effect, Explanation, Reason, UserEntry};
+use model::{AccessRequest, Action, ActionClass, App, Decision, Effect, Fix, Reason, Remedy, ResourceRef, UserEntry};
 
 use super::case::{Case, Goal};
 use super::standing::Standing;
 use super::{Judged, Outcome};
 use crate::record;
-use crate::refusal::{self, Detail, Refusal};
+use crate::refusal::{self, Caller, Detail, Refusal, failed_facts};
 use crate::routing::{self, Reserved};
 use crate::sign_in::{self, Asked};
 
@@ -35,52 +36,82 @@ impl Case<'_> {
             Standing::Nobody(_) => None,
             Standing::Person { user, .. } => Some(user),
         };
-        let detail = user.map(|user| self.detail(&goal.app, user, question)).unwrap_or_default();
-        let refusal = match decision.effect {
-            Effect::StepUp => {
-                let way = sign_in::to_step_up(self.gateway, &asked, goal.action);
-                self.visit.step_up(decision.reason, &decision.fix, &detail, &way)
+        let detail = user.map(|user| self.detail(&goal.app, user, question, decision)).unwrap_or_default();
+        let refusal = match (decision.effect, standing) {
+            (Effect::StepUp, Standing::Person { session, .. }) => {
+                let way = sign_in::to_step_up(self.gateway, &asked, session.id, goal.action, &detail.fix);
+                self.visit.step_up(decision.reason, &detail, &way)
             }
-            Effect::Allow | Effect::Deny => self.visit.denied(decision.reason, &detail),
+            (Effect::Allow | Effect::Deny | Effect::StepUp, _) => self.visit.denied(decision.reason, &detail),
         };
         self.refused(decision.effect, decision.reason, refusal)
     }
 
-    /// What this person may read about the refusal (GW-16, R-12).
-    fn detail(&self, app: &App, user: &UserEntry, question: &AccessRequest) -> Detail {
-        if app.explain == Explain::None {
-            return Detail::default();
+    /// What this person may read about the refusal (GW-16, PO-11, R-12). Whether it may be read at all is for
+    /// [`crate::refusal`] to say.
+    fn detail(&self, app: &App, user: &UserEntry, question: &AccessRequest, decision: &Decision) -> Detail {
+        let mut fix = decision.fix.clone();
+        if fix.is_empty() && decision.reason == Reason::StepUpLoop {
+            fix = last_round(question);
+        }
+        Detail {
+            sentence: None,
+            policies: self.policies_for(app, user, question),
+            facts: failed_facts(&question.facts, &fix),
+            fix,
+        }
+    }
+
+    /// The policies that decided, for administrators, on a page, of an app that explains in full.
+    fn policies_for(&self, app: &App, user: &UserEntry, question: &AccessRequest) -> Vec<String> {
+        let is_admin = user.groups.iter().any(|group| group.as_str() == ADMINS_GROUP);
+        let is_page = matches!(self.visit.caller, Caller::Form | Caller::Frame | Caller::Navigation);
+        if app.explain != Explain::Full || !is_admin || !is_page {
+            return Vec::new();
         }
         let pdp = &self.snapshot.pdp;
         let explained = catch_unwind(AssertUnwindSafe(|| pdp.explain(question, self.now)));
-        let Ok(Explanation { user_text, policies, .. }) = explained else {
-            return Detail::default();
+        let policies = explained.map(|explanation| explanation.policies).unwrap_or_default();
+        let name = |policy: PolicyPart| match policy.title {
+            Some(title) => format!("{} ({title})", policy.id),
+            None => policy.id.to_string(),
         };
-        let is_admin = user.groups.iter().any(|group| group.as_str() == ADMINS_GROUP);
-        let shows_policies = app.explain == Explain::Full && is_admin;
-        Detail {
-            sentence: Some(user_text).filter(|text| !text.is_empty()),
-            policies: policies
-                .iter()
-                .filter(|policy| shows_policies && policy.is_determining)
-                .map(|policy| policy.id.to_string())
-                .collect(),
-        }
+        policies.into_iter().filter(|policy| policy.is_determining).map(name).collect()
     }
 
     fn asked<'b>(&'b self, app: &'b App, request: &'b CanonicalRequest) -> Asked<'b> {
         Asked { app, request, authority: &self.authority, caller: self.visit.caller, now: self.now }
     }
 
-    /// Nothing is there. Who is not signed in learns only that they have to be.
-    pub(super) fn not_found(self, standing: &Standing, request: &CanonicalRequest) -> Judged {
-        if let (Standing::Nobody(reason), Some(app), Reserved::No) =
-            (standing, &self.visit.app, routing::reserved(request.match_path()))
-        {
-            let way = sign_in::to_login(self.gateway, &self.asked(app, request));
+    /// Nothing is there. Who is not signed in learns only that they have to be; who may not enter the app is refused as
+    /// if something was there (GW-16, PO-11).
+    pub(super) fn not_found(mut self, standing: &Standing, request: &CanonicalRequest) -> Judged {
+        let is_ours = routing::reserved(request.match_path()) != Reserved::No;
+        let Some(app) = self.visit.app.clone().filter(|_| !is_ours) else {
+            return self.nothing_here();
+        };
+        if let Standing::Nobody(reason) = standing {
+            let way = sign_in::to_login(self.gateway, &self.asked(&app, request));
             let refusal = self.visit.login(*reason, &way);
             return self.refused(Effect::Deny, *reason, refusal);
         }
+        let goal = Goal {
+            resource: ResourceRef { app: app.name.clone(), route: None },
+            action: Action::of_http_method(request.method()),
+            is_public: false,
+            routed_path: request.match_path().to_owned(),
+            app,
+        };
+        record::add_resource(&mut self.record, &goal.app, &goal.resource, goal.action);
+        let question = self.question(request, &goal, standing);
+        match self.decide(&question, goal.action) {
+            Some(decision) if decision.effect == Effect::Allow => self.nothing_here(),
+            Some(decision) => self.explain(request, &goal, standing, &question, &decision),
+            None => self.internal(),
+        }
+    }
+
+    fn nothing_here(self) -> Judged {
         let refusal = self.visit.not_found();
         self.refused(Effect::Deny, Reason::NotPermitted, refusal)
     }
@@ -106,4 +137,10 @@ impl Case<'_> {
     pub(super) fn closed(self, verdict: Outcome) -> Judged {
         Judged { record: self.record, durability: self.durability, visit: self.visit, verdict }
     }
+}
+
+/// What the last round was for: still missing, when it did not help.
+fn last_round(question: &AccessRequest) -> Vec<Fix> {
+    let fix = |remedy: &Remedy| Fix { remedy: *remedy, acr_values: String::new(), max_age_secs: 0, facts: Vec::new() };
+    question.step_up.completed_rounds.last().map(|round| round.iter().map(fix).collect()).unwrap_or_default()
 }

@@ -7,4 +7,5 @@ mod record;
 mod refusals;
 mod routing;
 mod sign_in;
+mod step_up;
 pub(crate) mod world;

@@ -105,12 +105,21 @@ impl Portal {
             return not_here();
         }
         let reason: Option<model::Reason> = text(audit::Column::Reason).and_then(|code| code.parse().ok());
+        let effect = text(audit::Column::Effect);
+        // What the door kept to itself is not told here either (GW-16).
+        let app = text(audit::Column::App).and_then(|name| self.app(&name));
+        let explains = app.is_some_and(|app| app.explain != model::app::Explain::None);
+        let is_denied = effect.as_deref() == Some(model::Effect::Deny.as_str());
+        let (sentence, fix) = match explains || !is_denied {
+            true => (reason.map(model::Reason::sentence), text(audit::Column::StepUp)),
+            false => (Some("You cannot do this."), None),
+        };
         let body = serde_json::json!({
             "request": id,
             "time": record.time(),
-            "effect": text(audit::Column::Effect),
-            "sentence": reason.map(model::Reason::sentence),
-            "fix": text(audit::Column::StepUp),
+            "effect": effect,
+            "sentence": sentence,
+            "fix": fix,
         });
         json(StatusCode::OK, &body)
     }

@@ -159,6 +159,7 @@ async fn a_panic_anywhere_while_judging_is_a_recorded_refusal() {
         ids: Arc::new(testkit::SeqIds::default()),
         return_sealer: Arc::clone(&world.sealer),
         assertion_keys: Arc::clone(&world.keys),
+        fixes: Arc::clone(&world.fixes) as _,
     });
     let long = format!("GET /{} wiki.localhost:8443\nAccept: text/html", "a".repeat(4000));
     let outcome = broken.enforce(super::world::raw(&long), &super::world::connection()).await;

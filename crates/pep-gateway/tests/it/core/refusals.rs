@@ -124,7 +124,7 @@ async fn an_app_that_explains_nothing_says_only_no() {
         let (_, cookie) = world.sign_in(BOB, "wiki.localhost");
         let refusal = world.refused(&format!("GET / wiki.localhost:8443\nCookie: {cookie}\n{NAVIGATION}")).await;
         assert_eq!(body(&refusal).contains("Project Tern"), names_app, "{explain:?}");
-        assert_eq!(body(&refusal).contains("fake decision point"), names_app, "{explain:?}");
+        assert_eq!(body(&refusal).contains(Reason::NotPermitted.sentence()), names_app, "{explain:?}");
     }
 }
 
@@ -145,7 +145,9 @@ async fn a_step_up_is_told_as_rfc_9470_and_as_a_button() {
     assert_eq!(problem["fix"][0]["kind"], "auth");
     assert_eq!(problem["fix"][0]["acr_values"][0], "phr");
     assert_eq!(problem["fix"][0]["max_age"], 300);
-    assert_eq!(problem["fix"][0]["url"], "https://localhost:8443/step-up?app=payroll&action=http.delete");
+    let url = problem["fix"][0]["url"].as_str().unwrap();
+    assert!(url.starts_with("https://localhost:8443/step-up?app=payroll&action=http.delete&demand="), "{url}");
+    assert_eq!(problem["explain"], format!("/.countersign/decision/{}", code.access_id()));
     assert_eq!(world.last_record().decision.effect, Some(Effect::StepUp));
     assert_eq!(world.last_record().decision.step_up, ["passkey"]);
 
@@ -154,7 +156,7 @@ async fn a_step_up_is_told_as_rfc_9470_and_as_a_button() {
     assert_eq!(page.status().as_u16(), 403);
     assert!(body(&page).contains("Confirm with your passkey"), "{}", body(&page));
     assert!(
-        body(&page).contains("https://localhost:8443/step-up?app=payroll&#38;action=http.delete&#38;rt="),
+        body(&page).contains("https://localhost:8443/step-up?app=payroll&#38;action=http.delete&#38;demand="),
         "{}",
         body(&page)
     );
@@ -230,7 +232,7 @@ impl model::PolicyDecisionPoint for Talkative {
             set: model::decision::PolicySet::HardForbid,
             declared_at: "house.cedar:1".to_owned(),
             version: String::new(),
-            title: None,
+            title: Some("No <b>Fridays</b>".to_owned()),
             is_determining,
             failing_conditions: Vec::new(),
             facts: Vec::new(),
@@ -266,7 +268,7 @@ async fn policy_names_are_for_administrators_of_apps_that_explain_in_full() {
         let (_, cookie) = world.sign_in(user, "wiki.localhost");
         let page = body(&world.refused(&format!("GET / wiki.localhost:8443\nCookie: {cookie}\n{NAVIGATION}")).await);
         assert_eq!(page.contains("house/no-friday"), shows_policy, "{explain:?} {user}");
-        assert_eq!(page.contains("Not today."), explain != Explain::None, "{explain:?} {user}");
+        assert_eq!(page.contains("No &#60;b&#62;Fridays&#60;/b&#62;"), shows_policy, "{explain:?} {user}: {page}");
         assert!(!page.contains("house/nearest"), "{explain:?} {user}");
     }
 }

@@ -25,7 +25,7 @@ use pep_gateway::{
 };
 use pki::jose::{KeyRing, SigningKey};
 use pki::seal::{Kek, Sealer};
-use testkit::{FakePdp, FakeRecorder, FakeReserved, FakeSessions, SeqIds, SimClock};
+use testkit::{FakeFixBudget, FakePdp, FakeRecorder, FakeReserved, FakeSessions, SeqIds, SimClock};
 use uuid::Uuid;
 
 pub(crate) const AUTH_URL: &str = "https://localhost:8443";
@@ -43,6 +43,7 @@ pub(crate) struct World {
     pub(crate) clock: Arc<SimClock>,
     pub(crate) keys: Arc<ArcSwap<KeyRing>>,
     pub(crate) sealer: Arc<Sealer>,
+    pub(crate) fixes: Arc<FakeFixBudget>,
 }
 
 impl World {
@@ -71,6 +72,7 @@ impl World {
         let reserved = Arc::new(FakeReserved::saying("ours"));
         let keys = Arc::new(ArcSwap::from_pointee(KeyRing::new(SigningKey::generate("gw1").unwrap(), clock.now())));
         let sealer = || Arc::new(Kek::from_bytes(&[7; 32]).unwrap().sealer(pki::return_ticket::PURPOSE).unwrap());
+        let fixes = Arc::new(FakeFixBudget::default());
         let directory = Arc::new(directory());
         let pdp = Arc::new(rules(&directory));
         let gateway = Gateway::new(GatewayParts {
@@ -83,8 +85,9 @@ impl World {
             ids: Arc::new(SeqIds::default()),
             return_sealer: sealer(),
             assertion_keys: Arc::clone(&keys),
+            fixes: Arc::clone(&fixes) as _,
         });
-        Self { gateway, sessions, recorder, reserved, clock, keys, sealer: sealer() }
+        Self { gateway, sessions, recorder, reserved, clock, keys, sealer: sealer(), fixes }
     }
 
     /// Signs `user` in and gives the `Cookie` value good on `host`.
