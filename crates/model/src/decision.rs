@@ -83,6 +83,13 @@ pub struct StepUpContext {
     pub only_fix: Option<Arc<[Remedy]>>,
 }
 
+impl StepUpContext {
+    /// A browser or a client of the API, which can be sent anywhere; nothing was tried yet.
+    pub fn browser() -> Self {
+        Self { drives: DrivenFixes::ALL, ..Self::default() }
+    }
+}
+
 /// The three answers.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Effect {
@@ -407,6 +414,9 @@ pub struct Explanation {
     pub failed_stages: Vec<&'static str>,
     /// Determining policies first, then the nearest permits.
     pub policies: Vec<PolicyPart>,
+    /// The facts that would have to change for an ALLOW, as they are now: those of the fix, and for a workload, which
+    /// gets none, what it lacks (PO-10).
+    pub unmet: Vec<FactRead>,
     /// One sentence for the person; no thresholds, lists or other people's groups.
     pub user_text: String,
 }

@@ -12,11 +12,10 @@ use model::decision::{DeterminingPolicy, EntitySlice, Pins, PolicySet};
 use model::ids::Digest32;
 use model::{
     AccessRequest, Action, App, AppName, Decision, Directory, Effect, Explanation, Facts, Fix, PolicyDecisionPoint,
-    Principal, Reason, Remedy, ResourceRef, Timestamp, UserState,
+    Principal, Reason, ResourceRef, Timestamp, UserState,
 };
 use papaya::Equivalent;
 
-use crate::analysis::TimeUse;
 use crate::cache::{Cache, MAX_ENTRIES};
 use crate::canonical::{context_bytes, entity_bytes};
 use crate::compile::{CompiledPolicies, CompiledPolicy};
@@ -28,8 +27,6 @@ use crate::findings;
 use crate::hold::hold_until;
 use crate::kernel::Asked;
 use crate::problem::Finding;
-use crate::remedy::remedied;
-use crate::schema::Offer;
 use crate::slice::{Slice, SliceKey};
 
 /// What the pins of a decision name: the evaluator, as pinned in Cargo.toml.
@@ -132,18 +129,10 @@ impl Engine {
 
     /// Judges a question; the answer with all that explains it.
     pub(crate) fn judge(&self, request: &AccessRequest, now: Timestamp) -> Judgement {
-        let refusal = |reason| Judgement::refusal(reason, None);
-        if request.is_public_path {
-            let slot = self.slot(request, now).filter(|_| self.apps.knows(&request.resource));
-            return Judgement { effect: Effect::Allow, ..Judgement::refusal(Reason::AllowPublic, slot) };
-        }
-        if !self.apps.knows(&request.resource) {
-            return refusal(Reason::UnknownType);
-        }
-        if !self.may_ask(&request.principal) {
-            return refusal(Reason::UserDisabled);
-        }
-        let Some(slot) = self.slot(request, now) else { return refusal(Reason::Internal) };
+        let slot = match self.admit(request, now) {
+            Ok(slot) => slot,
+            Err(settled) => return *settled,
+        };
         let facts = settled(request);
         let Some(question) = self.question(request.action, &slot, &facts) else {
             return Judgement::refusal(Reason::Internal, Some(slot));
@@ -153,13 +142,28 @@ impl Engine {
         let judged = match outcome.verdict {
             Verdict::Allow => Judgement::decided(Effect::Allow, Reason::Allow, outcome),
             Verdict::Error => Judgement::decided(Effect::Deny, Reason::PolicyError, outcome),
-            Verdict::HardForbid => {
-                let reason = first_reason(&outcome.determining);
-                Judgement::decided(Effect::Deny, reason, outcome)
+            Verdict::HardForbid | Verdict::NotPermitted | Verdict::SoftForbid => {
+                self.refuse(request, &facts, &slot, outcome)
             }
-            Verdict::NotPermitted | Verdict::SoftForbid => self.remediable(request, &facts, &slot, outcome),
         };
         Judgement { would, slot: Some(slot), ..judged }
+    }
+
+    /// What policies are to judge; otherwise the answer that needs none.
+    fn admit(&self, request: &AccessRequest, now: Timestamp) -> Result<Arc<Slot>, Box<Judgement>> {
+        let refusal = |reason| Err(Box::new(Judgement::refusal(reason, None)));
+        if request.is_public_path {
+            let slot = self.slot(request, now).filter(|_| self.apps.knows(&request.resource));
+            let allowed = Judgement { effect: Effect::Allow, ..Judgement::refusal(Reason::AllowPublic, slot) };
+            return Err(Box::new(allowed));
+        }
+        if !self.apps.knows(&request.resource) {
+            return refusal(Reason::UnknownType);
+        }
+        if !self.may_ask(&request.principal) {
+            return refusal(Reason::UserDisabled);
+        }
+        self.slot(request, now).map_or_else(|| refusal(Reason::Internal), Ok)
     }
 
     /// Neither disabled nor deleted. Nobody and workloads have no directory entry to be disabled in.
@@ -170,56 +174,14 @@ impl Engine {
         }
     }
 
-    /// A refusal that is not for good: would exactly one remedy, cheapest first, turn it into ALLOW?
-    fn remediable(&self, request: &AccessRequest, facts: &Facts, slot: &Arc<Slot>, outcome: Outcome) -> Judgement {
-        if request.principal == Principal::Anonymous {
-            return Judgement::decided(Effect::Deny, Reason::LoginRequired, outcome);
-        }
-        for offer in self.policies.schema.remedies.iter().filter(|offer| slot.slice.may_answer_to(offer)) {
-            let Some(question) = self.question(request.action, slot, &remedied(facts, &offer.changes)) else {
-                return Judgement::decided(Effect::Deny, Reason::Internal, outcome);
-            };
-            let probe = evaluate(&slot.slice, &question, &slot.store.entities);
-            match probe.verdict {
-                Verdict::Error => return Judgement::decided(Effect::Deny, Reason::PolicyError, probe),
-                Verdict::Allow if matches!(request.principal, Principal::User(_)) => {
-                    let fix = self.fix(offer, request, facts, &outcome, &probe);
-                    let judged = Judgement::decided(Effect::StepUp, Reason::StepUpRequired, outcome);
-                    return Judgement { fix: vec![fix], ..judged };
-                }
-                Verdict::Allow => return Judgement::decided(Effect::Deny, Reason::StepUpImpossible, outcome),
-                Verdict::HardForbid | Verdict::NotPermitted | Verdict::SoftForbid => {}
-            }
-        }
-        let reason = match outcome.verdict {
-            Verdict::SoftForbid => first_reason(&outcome.determining),
-            _ if self.unreachable.contains(&request.resource.app) => Reason::NoRule,
-            _ => Reason::NotPermitted,
-        };
-        Judgement::decided(Effect::Deny, reason, outcome)
+    /// The app of this name.
+    pub(crate) fn app(&self, name: &AppName) -> Option<&Arc<App>> {
+        self.apps.find(name)
     }
 
-    /// What the door must ask for: the smallest age the policies concerned compare with, else what the resource's
-    /// sensitivity asks for (PO-8).
-    fn fix(&self, offer: &Offer, request: &AccessRequest, facts: &Facts, outcome: &Outcome, probe: &Outcome) -> Fix {
-        let concerned = outcome.determining.iter().chain(&probe.determining);
-        let is_changed =
-            |fact: &str| offer.changes.iter().any(|change| fact.strip_prefix("context.") == Some(change.fact.as_str()));
-        let literals = concerned.flat_map(|policy| &policy.reads.time).filter_map(|time| match time {
-            TimeUse::Literal { fact, literal, .. } if is_changed(fact) => Some(*literal),
-            TimeUse::Literal { .. } | TimeUse::Opaque => None,
-        });
-        let app = self.apps.find(&request.resource.app);
-        let sensitivity = app.map_or(model::Sensitivity::Critical, |app| app.effective_sensitivity());
-        let freshness = i64::try_from(sensitivity.step_up_freshness().as_secs()).unwrap_or(0);
-        let acr_values = match offer.remedy {
-            Remedy::Passkey => "phr".to_owned(),
-            Remedy::Mfa => "urn:countersign:acr:mfa".to_owned(),
-            Remedy::Reauth => facts.auth.acr.clone(),
-            _ => String::new(),
-        };
-        let facts = offer.changes.iter().map(|change| Arc::from(format!("context.{}", change.fact))).collect();
-        Fix { remedy: offer.remedy, acr_values, max_age_secs: literals.min().unwrap_or(freshness).max(0), facts }
+    /// Whether no permit can ever apply to the app.
+    pub(crate) fn is_unreachable(&self, app: &AppName) -> bool {
+        self.unreachable.contains(app)
     }
 
     /// The question as Cedar takes it; `None` if it does not fit the schema, which the types of [`Facts`] rule out. Debug
@@ -305,7 +267,10 @@ impl PolicyDecisionPoint for Engine {
     }
 
     fn ways_in(&self, request: &AccessRequest, now: Timestamp) -> Vec<Vec<Fix>> {
-        Some(self.judge(request, now).fix).filter(|fix| !fix.is_empty()).into_iter().collect()
+        match (&request.principal, self.admit(request, now)) {
+            (Principal::User(_), Ok(slot)) => self.all_ways(request, &settled(request), &slot),
+            _ => Vec::new(),
+        }
     }
 }
 
@@ -324,8 +289,14 @@ pub(crate) struct Judgement {
     pub(crate) reason: Reason,
     /// Sorted by id.
     pub(crate) determining: Vec<Arc<CompiledPolicy>>,
+    /// Soft forbids that hold but did not decide.
+    pub(crate) pending: Vec<Arc<CompiledPolicy>>,
+    /// Policies were evaluated and no permit holds.
+    pub(crate) lacks_permit: bool,
     pub(crate) would: Vec<Arc<str>>,
     pub(crate) fix: Vec<Fix>,
+    /// The facts that a fix would change, also where none is given.
+    pub(crate) unmet: BTreeSet<Arc<str>>,
     pub(crate) errors: Vec<(Arc<str>, String)>,
     pub(crate) slot: Option<Arc<Slot>>,
 }
@@ -336,16 +307,20 @@ impl Judgement {
             effect: Effect::Deny,
             reason,
             determining: Vec::new(),
+            pending: Vec::new(),
+            lacks_permit: false,
             would: Vec::new(),
             fix: Vec::new(),
+            unmet: BTreeSet::new(),
             errors: Vec::new(),
             slot,
         }
     }
 
-    fn decided(effect: Effect, reason: Reason, outcome: Outcome) -> Self {
-        let Outcome { determining, errors, .. } = outcome;
-        Self { effect, determining, errors, ..Self::refusal(reason, None) }
+    pub(crate) fn decided(effect: Effect, reason: Reason, outcome: Outcome) -> Self {
+        let Outcome { verdict, determining, pending, permits_hold, errors } = outcome;
+        let lacks_permit = verdict != Verdict::Error && !permits_hold;
+        Self { effect, determining, pending, lacks_permit, errors, ..Self::refusal(reason, None) }
     }
 }
 
@@ -358,7 +333,7 @@ pub(crate) fn settled(request: &AccessRequest) -> Cow<'_, Facts> {
 }
 
 /// The reason of the earliest stage, then the first id, that gives one.
-fn first_reason(forbids: &[Arc<CompiledPolicy>]) -> Reason {
+pub(crate) fn first_reason(forbids: &[Arc<CompiledPolicy>]) -> Reason {
     let first = forbids.iter().filter(|policy| policy.set != PolicySet::Permit).min_by_key(|policy| policy.stage);
     first.and_then(|policy| policy.reason).unwrap_or(Reason::Forbidden)
 }

@@ -31,6 +31,10 @@ pub(crate) enum Verdict {
 pub(crate) struct Outcome {
     pub(crate) verdict: Verdict,
     pub(crate) determining: Vec<Arc<CompiledPolicy>>,
+    /// Soft forbids that hold but did not decide, because something before them did.
+    pub(crate) pending: Vec<Arc<CompiledPolicy>>,
+    /// Whether a permit holds, whatever forbids.
+    pub(crate) permits_hold: bool,
     /// Policy id and cause.
     pub(crate) errors: Vec<(Arc<str>, String)>,
 }
@@ -54,14 +58,15 @@ pub(crate) fn evaluate(slice: &Slice, asked: &Asked, entities: &Entities) -> Out
             }
         }
     }
-    let (verdict, determining) = match () {
-        () if !errors.is_empty() => (Verdict::Error, failed),
-        () if !hard.is_empty() => (Verdict::HardForbid, hard),
-        () if permits.is_empty() => (Verdict::NotPermitted, Vec::new()),
-        () if !soft.is_empty() => (Verdict::SoftForbid, soft),
-        () => (Verdict::Allow, permits),
+    let permits_hold = !permits.is_empty();
+    let (verdict, determining, pending) = match () {
+        () if !errors.is_empty() => (Verdict::Error, failed, Vec::new()),
+        () if !hard.is_empty() => (Verdict::HardForbid, hard, soft),
+        () if !permits_hold => (Verdict::NotPermitted, Vec::new(), soft),
+        () if !soft.is_empty() => (Verdict::SoftForbid, soft, Vec::new()),
+        () => (Verdict::Allow, permits, Vec::new()),
     };
-    Outcome { verdict, determining, errors }
+    Outcome { verdict, determining, pending, permits_hold, errors }
 }
 
 /// Ids of shadow policies that would have refused, sorted: forbids that hold, and policies that raise an error. A shadow

@@ -22,6 +22,9 @@ use crate::kernel::Parsed;
 /// The most nearest permits named.
 pub(crate) const MAX_NEAREST: usize = 16;
 
+/// How much of the policy hash names a version to people: `sha256:` and twelve digits.
+const VERSION_CHARS: usize = 19;
+
 /// Explains `decision`, which came of `judged`.
 pub(crate) fn explanation(
     engine: &Engine,
@@ -30,31 +33,58 @@ pub(crate) fn explanation(
     decision: Decision,
 ) -> Explanation {
     let facts = settled(request);
-    let mut policies: Vec<PolicyPart> = judged.determining.iter().map(|policy| part(policy, &facts, &judged)).collect();
+    let mut policies: Vec<PolicyPart> =
+        judged.determining.iter().map(|policy| part(engine, policy, &facts, &judged)).collect();
     if let (Some(slot), true) = (&judged.slot, names_nearest(&decision)) {
         policies.extend(nearest_permits(engine, request, slot, &facts, &judged));
     }
-    Explanation { failed_stages: failed_stages(&judged), policies, user_text: user_text(&decision), decision }
+    Explanation {
+        failed_stages: failed_stages(&judged),
+        policies,
+        unmet: unmet(&judged, &facts),
+        user_text: user_text(&decision),
+        decision,
+    }
+}
+
+/// The facts that stand in the way, as they are.
+fn unmet(judged: &Judgement, facts: &Facts) -> Vec<FactRead> {
+    let mut all = context_facts(facts);
+    all.retain(|fact| judged.unmet.iter().any(|path| is_at_or_below(&fact.path, path)));
+    all.sort_by(|a, b| a.path.cmp(&b.path));
+    all
+}
+
+fn is_at_or_below(path: &str, outer: &str) -> bool {
+    path.strip_prefix(outer).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }
 
 fn names_nearest(decision: &Decision) -> bool {
     decision.effect != Effect::Allow && decision.reason != Reason::PolicyError
 }
 
-/// One sentence, then what the person can do.
+/// One sentence, then what the person can do, or what is still missing although they did it.
 fn user_text(decision: &Decision) -> String {
     let mut text = decision.reason.sentence().to_owned();
+    if decision.reason == Reason::StepUpLoop {
+        text.push_str(" Still missing:");
+    }
     for fix in &decision.fix {
         text.push_str(&format!(" {}.", fix.remedy.text()));
     }
     text
 }
 
+/// Every stage that stands in the way, the first one first: forbids that hold, decisive or not, and a missing permit.
 fn failed_stages(judged: &Judgement) -> Vec<&'static str> {
     if judged.effect == Effect::Allow {
         return Vec::new();
     }
-    let mut stages: BTreeSet<Stage> = judged.determining.iter().map(|policy| policy.stage).collect();
+    let forbids = judged.determining.iter().chain(&judged.pending);
+    let mut stages: BTreeSet<Stage> = forbids.map(|policy| policy.stage).collect();
+    if judged.lacks_permit {
+        stages.insert(Stage::Permission);
+    }
     if stages.is_empty() {
         stages.insert(match judged.reason {
             Reason::LoginRequired | Reason::UserDisabled => Stage::Identity,
@@ -64,12 +94,12 @@ fn failed_stages(judged: &Judgement) -> Vec<&'static str> {
     stages.into_iter().map(Stage::as_str).collect()
 }
 
-fn part(policy: &CompiledPolicy, facts: &Facts, judged: &Judgement) -> PolicyPart {
+fn part(engine: &Engine, policy: &CompiledPolicy, facts: &Facts, judged: &Judgement) -> PolicyPart {
     PolicyPart {
         id: policy.id.clone(),
         set: policy.set,
         declared_at: policy.declared_at.clone(),
-        version: String::new(),
+        version: engine.policies().policy_hash().to_string().chars().take(VERSION_CHARS).collect(),
         title: policy.title.clone(),
         is_determining: true,
         failing_conditions: Vec::new(),
@@ -94,7 +124,7 @@ fn nearest_permits(
         .map(|policy| PolicyPart {
             is_determining: false,
             failing_conditions: failing_conditions(policy, &question, &slot.store.entities),
-            ..part(policy, facts, judged)
+            ..part(engine, policy, facts, judged)
         })
         .filter(|part| !part.failing_conditions.is_empty())
         .collect();
@@ -188,6 +218,8 @@ fn push_posture(all: &mut Vec<FactRead>, path: &str, fact: &PostureFact, source:
     for (name, value) in attributes {
         push(all, &format!("{path}.{name}"), value, source, Some(fact.age_secs));
     }
+    let own = all.len().saturating_sub(3);
+    all.iter_mut().skip(own).for_each(|read| read.level = Some(fact.level));
 }
 
 /// The room that brings a record.

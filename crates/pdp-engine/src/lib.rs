@@ -1,4 +1,4 @@
-//! The policy engine: pure decisions over Cedar (PO-1 to PO-4, PO-13 to PO-15, PO-23 to PO-30).
+//! The policy engine: pure decisions over Cedar (PO-1 to PO-15, PO-23 to PO-30).
 //!
 //! The only crate that knows `cedar-policy`. It is not a store, a cache of answers or a session keeper: it turns policy
 //! text into [`CompiledPolicies`] and, with apps and directory, into an [`Engine`], one immutable version that
@@ -27,8 +27,10 @@ mod hold;
 mod index;
 mod kernel;
 mod problem;
+mod refusal;
 mod remedy;
 mod schema;
+mod search;
 mod slice;
 mod source;
 mod validation;

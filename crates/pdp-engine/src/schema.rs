@@ -1,4 +1,4 @@
-//! The built-in schema and the remedies its annotations offer (PO-6; R-33).
+//! The built-in schema and the remedies its annotations offer (PO-6).
 //!
 //! Invariant: every `@remedy_…` annotation names a known remedy and a value that its fact can take, or the schema is
 //! refused; a fact without annotation is never flipped.
@@ -15,6 +15,7 @@ use serde_json::Value;
 
 use crate::context::Needs;
 use crate::kernel::Name;
+use crate::remedy::Change;
 
 /// The schema as text.
 pub(crate) const SCHEMA_TEXT: &str = include_str!("../assets/schema.cedarschema");
@@ -32,22 +33,24 @@ pub(crate) enum SchemaError {
     NoAction(String),
 }
 
-/// What a remedy makes of a fact.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub(crate) struct Change {
-    /// `auth.step_up_age_secs`
-    pub(crate) fact: String,
-    /// `0`
-    pub(crate) value: String,
-}
-
 /// A remedy and what it changes.
 pub(crate) struct Offer {
     pub(crate) remedy: Remedy,
-    /// Sorted.
+    /// Sorted by fact.
     pub(crate) changes: Vec<Change>,
     /// The attributes `changes` touch: policies that read none of them answer the same with and without it.
     pub(crate) touches: Needs,
+}
+
+impl Offer {
+    /// Whether it makes the time-derived fact at this path new.
+    pub(crate) fn renews(&self, path: &str) -> bool {
+        let fact = path.strip_prefix("context.").unwrap_or_default();
+        let is_at_or_below = |change: &Change| {
+            fact.strip_prefix(&change.fact).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        };
+        self.changes.iter().any(is_at_or_below)
+    }
 }
 
 /// An action as Cedar names it.
@@ -146,13 +149,9 @@ fn remedies(schema: &Value) -> Result<Vec<Offer>, SchemaError> {
             let Some(annotations) = declaration.get("annotations").and_then(Value::as_object) else { continue };
             for (name, value) in annotations {
                 let Some(id) = name.strip_prefix("remedy_") else { continue };
-                let change = Change {
-                    fact: format!("{}.{attribute}", type_name.to_ascii_lowercase()),
-                    value: value.as_str().unwrap_or_default().to_owned(),
-                };
-                if crate::remedy::assign(&mut model::Facts::unknown(), &change).is_none() {
-                    return Err(SchemaError::UnfitValue(change.fact));
-                }
+                let fact = format!("{}.{attribute}", type_name.to_ascii_lowercase());
+                let change = Change::parse(&fact, value.as_str().unwrap_or_default());
+                let change = change.ok_or(SchemaError::UnfitValue(fact))?;
                 let remedy = all.iter_mut().find(|(remedy, _)| remedy.as_str() == id);
                 remedy.ok_or_else(|| SchemaError::UnknownRemedy(id.to_owned()))?.1.push(change);
             }
@@ -166,7 +165,7 @@ fn remedies(schema: &Value) -> Result<Vec<Offer>, SchemaError> {
 }
 
 fn offer(remedy: Remedy, mut changes: Vec<Change>) -> Offer {
-    changes.sort();
+    changes.sort_by(|a, b| a.fact.cmp(&b.fact));
     let paths: Vec<String> = changes.iter().map(|change| format!("context.{}", change.fact)).collect();
     Offer { remedy, touches: Needs::of(paths.iter()), changes }
 }
@@ -183,17 +182,54 @@ mod tests {
             .iter()
             .map(|offer| (offer.remedy, offer.changes.iter().map(|change| change.fact.as_str()).collect()))
             .collect();
-        let reauth = vec!["auth.auth_age_secs", "auth.step_up_age_secs"];
-        let passkey = vec!["auth.auth_age_secs", "auth.mfa", "auth.phishing_resistant", "auth.step_up_age_secs"];
-        assert_eq!(offered, [(Remedy::Reauth, reauth), (Remedy::Passkey, passkey)]);
+        let times = ["auth.auth_age_secs", "auth.step_up_age_secs"];
+        let mfa = ["auth.auth_age_secs", "auth.mfa", "auth.step_up_age_secs"];
+        let passkey = ["auth.auth_age_secs", "auth.mfa", "auth.phishing_resistant", "auth.step_up_age_secs"];
+        let postures = ["compliant", "edr", "encrypted", "firewall", "managed", "os_patched", "screen_lock"];
+        let postures = postures.map(|posture| format!("device.{posture}"));
+        let expected = [
+            (Remedy::Reauth, times.to_vec()),
+            (Remedy::Mfa, mfa.to_vec()),
+            (Remedy::Recheck, postures.iter().map(String::as_str).collect()),
+            (Remedy::Passkey, passkey.to_vec()),
+            (Remedy::Patch, vec!["device.os_patched"]),
+            (Remedy::Comply, vec!["device.compliant"]),
+            (Remedy::Encrypt, vec!["device.encrypted"]),
+            (Remedy::Enrol, vec!["device.known", "device.managed"]),
+            (Remedy::Grant, vec!["session.granted"]),
+        ];
+        assert_eq!(offered, expected);
+    }
+
+    #[test]
+    fn remedies_agree_on_what_they_make_of_a_fact() {
+        // Otherwise the order in which a person does two things would change the answer.
+        let schema = BuiltinSchema::load().unwrap();
+        let together = |order: &mut dyn Iterator<Item = &Offer>| {
+            let mut facts = model::Facts::unknown();
+            order.flat_map(|offer| &offer.changes).for_each(|change| change.apply(&mut facts));
+            facts
+        };
+        let straight = together(&mut schema.remedies.iter());
+        assert_eq!(straight, together(&mut schema.remedies.iter().rev()));
     }
 
     #[test]
     fn an_unknown_remedy_or_an_unfit_value_refuses_the_schema() {
-        let unknown = SCHEMA_TEXT.replace("@remedy_reauth(\"0\") step_up", "@remedy_prayer(\"0\") step_up");
-        assert!(matches!(BuiltinSchema::from_text(&unknown), Err(SchemaError::UnknownRemedy(id)) if id == "prayer"));
-        let unfit = SCHEMA_TEXT.replace("@remedy_passkey(\"true\") mfa", "@remedy_passkey(\"yes\") mfa");
-        assert!(matches!(BuiltinSchema::from_text(&unfit), Err(SchemaError::UnfitValue(fact)) if fact == "auth.mfa"));
+        let load = |from: &str, to: &str| {
+            assert!(SCHEMA_TEXT.contains(from), "{from}");
+            BuiltinSchema::from_text(&SCHEMA_TEXT.replacen(from, to, 1)).map(|_| ())
+        };
+        let prayer = load("@remedy_reauth(\"0\") step_up", "@remedy_prayer(\"0\") step_up");
+        assert!(matches!(prayer, Err(SchemaError::UnknownRemedy(id)) if id == "prayer"));
+        let unfit = |from: &str, to: &str, expected: &str| {
+            let refused = load(from, to);
+            assert!(matches!(refused, Err(SchemaError::UnfitValue(fact)) if fact == expected), "{to}");
+        };
+        unfit("@remedy_passkey(\"true\") mfa", "@remedy_passkey(\"yes\") mfa", "auth.mfa");
+        unfit("@remedy_patch(\"ok=true,", "@remedy_patch(\"ok=maybe,", "device.os_patched");
+        unfit("  tor: Bool", "  @remedy_reauth(\"false\") tor: Bool", "net.tor");
+        unfit("points: Long", "@remedy_reauth(\"0\") points: Long", "risk.points");
     }
 
     #[test]

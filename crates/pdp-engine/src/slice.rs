@@ -67,4 +67,10 @@ impl Slice {
     pub(crate) fn may_answer_to(&self, offer: &Offer) -> bool {
         self.has_permits && self.needs.meets(&offer.touches)
     }
+
+    /// Whether an enforced policy reads the fact at `path`, a part of it, or a record it is in.
+    pub(crate) fn reads(&self, path: &str) -> bool {
+        let is_below = |inner: &str, outer: &str| inner.strip_prefix(outer).is_some_and(|rest| rest.starts_with('.'));
+        self.read_set.iter().any(|read| **read == *path || is_below(read, path) || is_below(path, read))
+    }
 }

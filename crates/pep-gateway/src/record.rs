@@ -140,7 +140,9 @@ pub(crate) fn add_decision(record: &mut AuditRecord, decision: &Decision, config
     columns.reason = Some(decision.reason);
     columns.policies = decision.policies.iter().map(|policy| Arc::clone(&policy.id)).collect();
     columns.would = decision.would.clone();
-    columns.step_up = decision.fix.iter().map(|fix| fix.remedy.as_str()).collect();
+    // Beside a DENY the fix is advice: nobody was asked to step up.
+    let asked = decision.fix.iter().filter(|_| decision.effect == Effect::StepUp);
+    columns.step_up = asked.map(|fix| fix.remedy.as_str()).collect();
     columns.valid_until = (decision.effect == Effect::Allow).then_some(decision.hold_until);
     columns.cached = Some(false);
     record.pins = PinColumns {

@@ -46,7 +46,7 @@ impl PolicyDecisionPoint for FakePdp {
     fn explain(&self, request: &AccessRequest, now: Timestamp) -> Explanation {
         let decision = self.decide(request, now);
         let user_text = format!("{} by the fake decision point", decision.effect);
-        Explanation { decision, failed_stages: Vec::new(), policies: Vec::new(), user_text }
+        Explanation { decision, failed_stages: Vec::new(), policies: Vec::new(), unmet: Vec::new(), user_text }
     }
 
     fn ways_in(&self, request: &AccessRequest, now: Timestamp) -> Vec<Vec<Fix>> {

@@ -104,7 +104,7 @@ fn question(control: &ControlPlane, actor: &Actor, request: &Request) -> (Access
         facts,
         is_public_path: false,
         session_ends: None,
-        step_up: model::decision::StepUpContext::default(),
+        step_up: model::decision::StepUpContext::browser(),
     };
     (question, record)
 }

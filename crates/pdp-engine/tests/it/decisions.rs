@@ -133,14 +133,14 @@ fn a_permit_that_misses_a_passkey_asks_for_one() {
     let mut request = ask(user(ALICE), Action::HttpGet, "payroll/records");
     request.facts.auth.phishing_resistant = false;
     let decision = decide(&engine, &request);
-    assert_eq!(short(&decision), "STEP_UP step_up.reauth");
+    assert_eq!(short(&decision), "STEP_UP step_up.mfa");
     let [fix] = decision.fix.as_slice() else { panic!("{:?}", decision.fix) };
     // No literal is compared, so the sensitivity `high` says how fresh.
     assert_eq!((fix.remedy, fix.acr_values.as_str(), fix.max_age_secs), (Remedy::Passkey, "phr", 900));
 }
 
 #[test]
-fn two_remedies_that_are_both_needed_are_not_offered_one_by_one() {
+fn remedies_that_are_all_needed_are_asked_for_at_once() {
     let engine = engine(
         r#"@id("staff") permit (principal, action, resource in App::"payroll");
            @id("device") @class("step_up") forbid (principal, action, resource) unless { context.device.known };
@@ -148,8 +148,8 @@ fn two_remedies_that_are_both_needed_are_not_offered_one_by_one() {
            when { context.auth.step_up_age_secs > 5 };"#,
     );
     let decision = decide(&engine, &ask(user(ALICE), Action::HttpGet, "payroll/records"));
-    assert_eq!(short(&decision), "DENY deny.policy t/device,t/fresh");
-    assert!(decision.fix.is_empty());
+    assert_eq!(short(&decision), "STEP_UP step_up.reauth t/device,t/fresh");
+    assert_eq!(fixes(&decision), "enrol+reauth");
 }
 
 #[test]
@@ -173,6 +173,7 @@ fn a_stranger_is_never_offered_a_step_up_that_would_not_help() {
 #[test]
 fn the_annotated_reason_of_the_earliest_stage_wins() {
     let text = r#"
+        @id("all") permit (principal, action, resource);
         @id("a") @stage("4") @reason("risk") forbid (principal, action, resource);
         @id("b") @stage("3") @reason("network") forbid (principal, action, resource);"#;
     check(text, user(ALICE), Action::HttpGet, "wiki", "DENY deny.network t/a,t/b");

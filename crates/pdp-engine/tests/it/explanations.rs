@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::sync::Arc;
 
-use model::{AccessRequest, Action, Explanation, PolicyDecisionPoint, Principal, Reason};
+use model::decision::{DrivenFixes, FactRead};
+use model::{AccessRequest, Action, Explanation, PolicyDecisionPoint, Principal, Reason, Remedy};
 
 use crate::support::*;
 
@@ -26,10 +27,21 @@ forbid (principal, action == Action::"http.patch", resource) unless { context.de
 forbid (principal, action == Action::"http.options", resource) when { context.risk.points >= 100 };
 @id("stale") @stage("4") @reason("facts_stale")
 forbid (principal, action == Action::"http.head", resource) when { context.risk.age_secs > 60 };
-@id("closed") forbid (principal in Group::"contractors", action, resource in App::"payroll");
+@id("closed") forbid (principal in Group::"contractors", action == Action::"http.delete", resource in App::"payroll");
+@id("frozen") forbid (principal, action == Action::"http.delete", resource in App::"wiki");
+@id("encrypted") @class("step_up") @stage("2")
+forbid (principal, action == Action::"http.options", resource in App::"wiki")
+unless { context.device.encrypted.ok && context.device.encrypted.age_secs <= 86400 };
+@id("granted") permit (principal, action == Action::"http.get", resource in App::"payroll") when { context.session.granted };
 @id("overflow") forbid (principal, action == Action::"http.other", resource)
 when { context.risk.points + 9223372036854775807 > 5 };
 "#;
+
+fn read(fact: &FactRead) -> String {
+    let age = fact.age_secs.map(|age| format!(", {age} s old")).unwrap_or_default();
+    let level = fact.level.map(|level| format!(", level {level}")).unwrap_or_default();
+    format!("{} = {} ({}{age}{level})", fact.path, fact.value, fact.source)
+}
 
 fn render(request: &AccessRequest, told: &Explanation) -> String {
     let mut text = String::new();
@@ -43,14 +55,15 @@ fn render(request: &AccessRequest, told: &Explanation) -> String {
         part.title.iter().for_each(|title| writeln!(text, "    title: {title}").unwrap());
         part.failing_conditions.iter().for_each(|condition| writeln!(text, "    false: {condition}").unwrap());
         for fact in &part.facts {
-            let age = fact.age_secs.map(|age| format!(", {age} s old")).unwrap_or_default();
-            writeln!(text, "    {} = {} ({}{age})", fact.path, fact.value, fact.source).unwrap();
+            writeln!(text, "    {}", read(fact)).unwrap();
         }
         part.error.iter().for_each(|error| writeln!(text, "    error: {error}").unwrap());
     }
     for fix in &decision.fix {
-        writeln!(text, "  fix: {} {} {} s", fix.remedy.as_str(), fix.acr_values, fix.max_age_secs).unwrap();
+        let (name, facts) = (fix.remedy.as_str(), fix.facts.join(", "));
+        writeln!(text, "  fix: {name} {} {} s: {facts}", fix.acr_values, fix.max_age_secs).unwrap();
     }
+    told.unmet.iter().for_each(|fact| writeln!(text, "  unmet: {}", read(fact)).unwrap());
     writeln!(text, "  user: {}", told.user_text).unwrap();
     text
 }
@@ -58,29 +71,40 @@ fn render(request: &AccessRequest, told: &Explanation) -> String {
 fn questions() -> Vec<AccessRequest> {
     let mut public = ask(Principal::Anonymous, Action::HttpGet, "wiki/pages");
     public.is_public_path = true;
-    let mut tor = ask(user(ALICE), Action::HttpPut, "wiki/pages");
-    tor.facts.net.tor = true;
-    let mut safe = ask(user(ALICE), Action::HttpGet, "wiki/pages");
-    safe.facts.risk.points = 0;
+    let with = |request: AccessRequest, change: &dyn Fn(&mut AccessRequest)| {
+        let mut request = request;
+        request.facts.risk.points = 0;
+        change(&mut request);
+        request
+    };
+    let alice = |action, path| ask(user(ALICE), action, path);
     let batch = Principal::Workload(Arc::from("spiffe://corp.test/batch"));
+    let tried = |request: &mut AccessRequest| request.step_up.completed_rounds = vec![vec![Remedy::Reauth]; 2];
+    let packets = |request: &mut AccessRequest| request.step_up.drives = DrivenFixes::NONE;
     vec![
         public,
-        safe,
-        ask(user(ALICE), Action::HttpGet, "wiki/pages"),
+        with(alice(Action::HttpGet, "wiki/pages"), &|_| {}),
+        alice(Action::HttpGet, "wiki/pages"),
+        with(alice(Action::HttpGet, "wiki/pages"), &|request| request.facts.auth.mfa = false),
         ask(user(BOB), Action::HttpGet, "wiki/pages"),
         ask(user(BOB), Action::HttpGet, "payroll/records"),
-        ask(user(ALICE), Action::HttpDelete, "payroll/records"),
+        ask(user(BOB), Action::HttpDelete, "payroll/records"),
+        alice(Action::HttpDelete, "payroll/records"),
+        with(alice(Action::HttpDelete, "payroll/records"), &tried),
+        with(alice(Action::HttpDelete, "payroll/records"), &packets),
         ask(batch, Action::HttpDelete, "payroll/records"),
         ask(Principal::Anonymous, Action::HttpGet, "wiki/pages"),
-        ask(user(ALICE), Action::HttpGet, "typo/all"),
-        ask(user(ALICE), Action::HttpGet, "nowhere"),
+        alice(Action::HttpGet, "typo/all"),
+        alice(Action::HttpGet, "nowhere"),
         ask(user(DAVE_DISABLED), Action::HttpGet, "wiki"),
-        tor,
-        ask(user(ALICE), Action::HttpPost, "payroll"),
-        ask(user(ALICE), Action::HttpPatch, "payroll"),
-        ask(user(ALICE), Action::HttpOptions, "payroll"),
-        ask(user(ALICE), Action::HttpHead, "payroll"),
-        ask(user(ALICE), Action::HttpOther, "payroll"),
+        with(alice(Action::HttpPut, "payroll/records"), &|request| request.facts.net.tor = true),
+        with(alice(Action::HttpDelete, "wiki/pages"), &|_| {}),
+        with(alice(Action::HttpOptions, "wiki/pages"), &|_| {}),
+        alice(Action::HttpPost, "payroll"),
+        alice(Action::HttpPatch, "payroll"),
+        alice(Action::HttpOptions, "payroll"),
+        alice(Action::HttpHead, "payroll"),
+        alice(Action::HttpOther, "payroll"),
     ]
 }
 
@@ -102,13 +126,17 @@ fn every_reason_is_explained_to_both_readers() {
         Reason::DeviceUnknown,
         Reason::FactsStale,
         Reason::Forbidden,
+        Reason::GrantRequired,
         Reason::LoginRequired,
         Reason::Network,
         Reason::NoRule,
         Reason::NotPermitted,
         Reason::PolicyError,
         Reason::Risk,
+        Reason::StepUpDevice,
         Reason::StepUpImpossible,
+        Reason::StepUpLoop,
+        Reason::StepUpMfa,
         Reason::StepUpRequired,
         Reason::UnknownType,
         Reason::UserDisabled,

@@ -15,4 +15,6 @@ mod metamorphic;
 #[cfg(test)]
 mod oracle;
 #[cfg(test)]
+mod reference;
+#[cfg(test)]
 mod support;

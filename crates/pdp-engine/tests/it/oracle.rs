@@ -1,9 +1,11 @@
 //! A second way to the answer, sharing nothing with the engine but Cedar and the schema text: facts and entities as JSON,
-//! every policy evaluated one by one.
+//! every policy evaluated by Cedar's own authorizer.
 
 use std::str::FromStr;
 
-use cedar_policy::{Authorizer, Context, Entities, EntityUid, Policy, PolicySet, Request, Schema};
+use cedar_policy::{
+    AuthorizationError, Authorizer, Context, Entities, EntityUid, Policy, PolicyId, PolicySet, Request, Schema,
+};
 use model::decision::PolicySet as Set;
 use model::facts::PostureFact;
 use model::{AccessRequest, App, Directory, Facts, Principal};
@@ -12,51 +14,45 @@ use serde_json::{Value, json};
 
 pub(crate) struct Oracle {
     schema: Schema,
-    policies: Vec<(String, Set, PolicySet)>,
+    hard: PolicySet,
+    permits: PolicySet,
+    soft: PolicySet,
 }
 
-#[derive(Debug, PartialEq, Eq)]
+/// A question but for its facts.
+pub(crate) struct Posed<'a> {
+    oracle: &'a Oracle,
+    principal: EntityUid,
+    action: EntityUid,
+    resource: EntityUid,
+    entities: Entities,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Answer {
     Allow(Vec<String>),
     Error(Vec<String>),
     Hard(Vec<String>),
-    NotPermitted,
+    /// No policy decides: always empty.
+    NotPermitted(Vec<String>),
     Soft(Vec<String>),
 }
 
 impl Oracle {
     pub(crate) fn new(policies: &CompiledPolicies) -> Self {
         let (schema, _) = Schema::from_cedarschema_str(include_str!("../../assets/schema.cedarschema")).unwrap();
-        let policies = policies.policies().into_iter().filter(|policy| !policy.is_shadow);
-        let parse = |cedar: &str| PolicySet::from_policies([Policy::parse(None, cedar).unwrap()]).unwrap();
-        Self { schema, policies: policies.map(|p| (p.id.to_string(), p.set, parse(&p.cedar))).collect() }
+        let set = |wanted: Set| {
+            let chosen = policies.policies().into_iter().filter(|policy| !policy.is_shadow && policy.set == wanted);
+            let parsed = chosen.map(|policy| Policy::parse(Some(PolicyId::new(&*policy.id)), policy.cedar).unwrap());
+            PolicySet::from_policies(parsed).unwrap()
+        };
+        Self { schema, hard: set(Set::HardForbid), permits: set(Set::Permit), soft: set(Set::SoftForbid) }
     }
 
-    pub(crate) fn answer(&self, request: &AccessRequest, facts: &Facts, apps: &[App], directory: &Directory) -> Answer {
+    pub(crate) fn pose(&self, request: &AccessRequest, apps: &[App], directory: &Directory) -> Posed<'_> {
         let (principal, resource, entities) = self.entities(request, apps, directory);
         let action = EntityUid::from_str(&format!("Action::\"{}\"", request.action.as_str())).unwrap();
-        let context = Context::from_json_value(context(facts), Some((&self.schema, &action))).unwrap();
-        let question = Request::new(principal, action, resource, context, Some(&self.schema)).unwrap();
-        let (mut errors, mut hard, mut soft, mut permits) = (vec![], vec![], vec![], vec![]);
-        for (id, set, policy) in &self.policies {
-            let response = Authorizer::new().is_authorized(&question, policy, &entities);
-            if response.diagnostics().errors().count() > 0 {
-                errors.push(id.clone());
-            } else if response.diagnostics().reason().count() > 0 {
-                match set {
-                    Set::HardForbid => hard.push(id.clone()),
-                    Set::Permit => permits.push(id.clone()),
-                    Set::SoftForbid => soft.push(id.clone()),
-                }
-            }
-        }
-        match () {
-            () if !errors.is_empty() => Answer::Error(errors),
-            () if !hard.is_empty() => Answer::Hard(hard),
-            () if permits.is_empty() => Answer::NotPermitted,
-            () if !soft.is_empty() => Answer::Soft(soft),
-            () => Answer::Allow(permits),
-        }
+        Posed { oracle: self, principal, action, resource, entities }
     }
 
     fn entities(
@@ -104,6 +100,34 @@ impl Oracle {
         let kind = if request.resource.route.is_some() { "Route" } else { "App" };
         let resource = EntityUid::from_str(&format!("{kind}::\"{}\"", request.resource)).unwrap();
         (principal, resource, Entities::from_json_value(Value::Array(all), Some(&self.schema)).unwrap())
+    }
+}
+
+impl Posed<'_> {
+    pub(crate) fn answer(&self, facts: &Facts) -> Answer {
+        let Oracle { schema, hard, permits, soft } = self.oracle;
+        let context = Context::from_json_value(context(facts), Some((schema, &self.action))).unwrap();
+        let (principal, action, resource) = (self.principal.clone(), self.action.clone(), self.resource.clone());
+        let question = Request::new(principal, action, resource, context, Some(schema)).unwrap();
+        let mut errors = Vec::new();
+        // A set of one kind alone: Cedar names every policy of it that holds.
+        let mut holding = |set: &PolicySet| -> Vec<String> {
+            let response = Authorizer::new().is_authorized(&question, set, &self.entities);
+            let said = response.diagnostics();
+            errors.extend(said.errors().map(|AuthorizationError::PolicyEvaluationError(e)| e.policy_id().to_string()));
+            let mut ids: Vec<String> = said.reason().map(ToString::to_string).collect();
+            ids.sort();
+            ids
+        };
+        let (hard, permits, soft) = (holding(hard), holding(permits), holding(soft));
+        errors.sort();
+        match () {
+            () if !errors.is_empty() => Answer::Error(errors),
+            () if !hard.is_empty() => Answer::Hard(hard),
+            () if permits.is_empty() => Answer::NotPermitted(vec![]),
+            () if !soft.is_empty() => Answer::Soft(soft),
+            () => Answer::Allow(permits),
+        }
     }
 }
 

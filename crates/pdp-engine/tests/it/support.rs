@@ -110,10 +110,15 @@ pub(crate) fn app(name: &str, sensitivity: Option<Sensitivity>, routes: &[&str])
     })
 }
 
+fn requestable(mut app: Arc<App>) -> Arc<App> {
+    Arc::make_mut(&mut app).is_requestable = true;
+    app
+}
+
 pub(crate) fn apps() -> Vec<Arc<App>> {
     vec![
         app(CONTROL_APP, Some(Sensitivity::Critical), &["console", "portal"]),
-        app("payroll", Some(Sensitivity::High), &["records"]),
+        requestable(app("payroll", Some(Sensitivity::High), &["records"])),
         app("typo", None, &["all"]),
         app("wiki", Some(Sensitivity::Low), &["pages"]),
     ]
@@ -168,7 +173,7 @@ pub(crate) fn ask(principal: Principal, action: Action, path: &str) -> AccessReq
         resource: resource(path),
         is_public_path: false,
         session_ends: None,
-        step_up: model::decision::StepUpContext::default(),
+        step_up: model::decision::StepUpContext::browser(),
     }
 }
 
@@ -180,6 +185,11 @@ pub(crate) fn decide(engine: &Engine, request: &AccessRequest) -> Decision {
 pub(crate) fn short(decision: &Decision) -> String {
     let ids: Vec<&str> = decision.policies.iter().map(|policy| &*policy.id).collect();
     format!("{} {} {}", decision.effect, decision.reason, ids.join(",")).trim_end().to_owned()
+}
+
+/// `enrol+reauth`
+pub(crate) fn fixes(decision: &Decision) -> String {
+    decision.fix.iter().map(|fix| fix.remedy.as_str()).collect::<Vec<_>>().join("+")
 }
 
 pub(crate) fn is_allowed(engine: &Engine, request: &AccessRequest) -> bool {

@@ -131,7 +131,7 @@ pub(crate) async fn explain(
         facts,
         is_public_path: false,
         session_ends: None,
-        step_up: model::decision::StepUpContext::default(),
+        step_up: model::decision::StepUpContext::browser(),
     };
     let explanation = control.published().pdp.explain(&question, now);
     Ok(Answer(view_explanation(&explanation)))

@@ -242,6 +242,7 @@ impl model::PolicyDecisionPoint for Talkative {
             decision: self.decide(request, now),
             failed_stages: Vec::new(),
             policies: vec![part("house/no-friday", true), part("house/nearest", false)],
+            unmet: Vec::new(),
             user_text: "Not today.".to_owned(),
         }
     }
