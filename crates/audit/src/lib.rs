@@ -1,14 +1,15 @@
 //! The record: an append-only, tree-hashed log of everything that was decided and changed, and the questions one asks it.
 //!
 //! [`AuditLog`] takes records (it is the [`model::Recorder`] of the product) and answers [`Query`], explain and tail.
-//! Not here: checkpoints, proofs, sinks, the cold tier (AUD-18 to AUD-39), and who may ask what: callers ask the
+//! Not here: proofs, network sinks and the cold tier (AUD-20, AUD-22 to AUD-39), and who may ask what: callers ask the
 //! policy decision point first and record that they asked (AUD-5).
 //!
-//! Follows AUD-1 to AUD-11, AUD-14 to AUD-17, AUD-32, AUD-40.
+//! Requirements AUD-1 to AUD-19, AUD-21, AUD-32, AUD-40.
 //! Invariants: a record that was answered `Ok` is in the log after a crash of the process, and after loss of power if it
 //! was strict; nothing in the log is ever rewritten; a caller is never kept waiting longer than a named constant.
 #![forbid(unsafe_code)]
 
+pub mod alerts;
 pub mod entry;
 pub mod explain;
 mod index;
@@ -20,9 +21,10 @@ pub mod render;
 pub mod tail;
 pub mod verify;
 
+pub use alerts::{Alert, AlertKind, Alerts};
 pub use entry::{Column, Sealed, SealedAccess, StoredRecord, Value};
 pub use explain::{ExplainError, Story};
 pub use keyring::{DailyKeyStore, Day, KeyStoreError, SealKey, SubjectKeys};
-pub use log::{AuditLog, LogConfig, LogSeams, OpenError, OpenReport};
+pub use log::{AuditLog, Health, LogConfig, LogSeams, OnFailure, OpenError, OpenReport, Rung, SpaceMarks, Unkept};
 pub use query::{Answer, Coverage, Query, QueryError};
 pub use tail::{Tail, TailItem};

@@ -1,15 +1,19 @@
 //! The log: takes records from everybody, gives each a sequence number, and keeps them in segments (AUD-15 to
 //! AUD-17; ).
 //!
-//! Not here: what a record looks like ([`crate::entry`]) and how it is found again ([`crate::query`]). Two threads belong
-//! to a log: the committer, which alone writes records, and the keeper, which lays in blank segments and daily keys. Both
-//! end when the log is dropped.
+//! Not here: what a record looks like ([`crate::entry`]) and how it is found again ([`crate::query`]). Three threads belong
+//! to a log: the committer, which alone writes records, the keeper, which lays in blank segments and daily keys, and the
+//! watch, which looks after the files. They end when the log is dropped.
 //!
 //! Invariants: a sequence number is given once, also across damage; one process at a time holds a directory; after
 //! [`ANSWER_TIMEOUT`] every caller has an answer.
 
 mod committer;
 pub mod disk;
+pub mod faults;
+mod intake;
+mod ladder;
+mod mend;
 mod own_records;
 mod queue;
 pub(crate) mod reader;
@@ -18,12 +22,14 @@ mod reserve;
 pub(crate) mod segment;
 pub(crate) mod tree;
 pub(crate) mod walk;
+mod watch;
 mod writer;
 
+use std::collections::BTreeMap;
 use std::fs::{File, TryLockError};
 use std::io;
 use std::path::PathBuf;
-use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -31,23 +37,32 @@ use std::time::Duration;
 use model::record::AuditRecord;
 use model::seams::{Durability, RecordError, Recorded};
 use model::{AccessId, BoxFuture, Clock, Ids, Recorder};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch as channel;
 
-use crate::entry::{MAX_ORIGIN_BYTES, prepare};
+use crate::alerts::{Alert, AlertKind, Alerts};
+use crate::entry::MAX_ORIGIN_BYTES;
 use crate::index::HotIndex;
 use crate::keyring::{DailyKeyStore, KeyStoreError, Keyring, SubjectKeys};
-use crate::mask::{PathMask, mask_path};
+use crate::mask::PathMask;
 use committer::Committer;
 pub use committer::SYNC_INTERVAL;
-use disk::Disk;
+use disk::{Disk, OsDisk};
+use faults::{Faults, FaultyDisk};
+pub use intake::CLOCK_UNSYNCHRONISED;
+use intake::Intake;
+use ladder::Ladder;
+pub use ladder::{OnFailure, Rung, STUCK_AFTER, Unkept};
+use mend::Mended;
 pub use own_records::{LOG_DOOR, least_durability};
 use own_records::{abandoned_accesses, gap_record};
-use queue::{Answer, Job, Queue};
+use queue::Queue;
 pub use queue::{MAX_QUEUE_BYTES, ROOM_TIMEOUT};
 use reader::Segment;
 use reserve::Reserves;
 pub use segment::MIN_SEGMENT_BYTES;
 pub use walk::Hole;
+pub use watch::{CHECK_INTERVAL, SpaceMarks};
+use watch::{Reread, Stop, Watch};
 use writer::{Writer, Written};
 
 /// How long a caller waits for its answer once the record is queued.
@@ -73,6 +88,10 @@ pub struct LogConfig {
     pub hot_rows: usize,
     /// Parts of paths that are never recorded, whichever door they come from (AUD-10).
     pub masks: Arc<[PathMask]>,
+    /// What becomes of standard accesses while the log cannot write (AUD-18).
+    pub on_failure: OnFailure,
+    /// When free space is an alert.
+    pub space_marks: SpaceMarks,
 }
 
 impl LogConfig {
@@ -86,6 +105,8 @@ impl LogConfig {
             queue_records: 4_096,
             hot_rows: 100_000,
             masks: Arc::new([]),
+            on_failure: OnFailure::Deny,
+            space_marks: SpaceMarks::default(),
         }
     }
 }
@@ -155,8 +176,8 @@ pub(crate) struct Shared {
     pub(crate) keys: Keyring,
     pub(crate) index: HotIndex,
     pub(crate) segments: RwLock<Vec<Arc<Segment>>>,
-    pub(crate) holes: Vec<Hole>,
-    pub(crate) growth: watch::Sender<Growth>,
+    pub(crate) holes: RwLock<Vec<Hole>>,
+    pub(crate) growth: channel::Sender<Growth>,
 }
 
 /// How far the log has come.
@@ -177,15 +198,39 @@ impl Shared {
             self.growth.send_modify(|growth| growth.next_seq = next);
         }
     }
+
+    fn note_mended(&self, mended: &Mended) {
+        if let Some(segment) = &mended.begun {
+            self.segments.write().unwrap_or_else(PoisonError::into_inner).push(segment.clone());
+        }
+        self.holes.write().unwrap_or_else(PoisonError::into_inner).extend(mended.holes.iter().cloned());
+    }
+}
+
+/// How the log is.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Health {
+    /// Whether records are kept, and what becomes of accesses if not.
+    pub rung: Rung,
+    /// Free space in percent; `None` when the system does not say.
+    pub free_percent: Option<u8>,
+    /// Blank segments ready, and wanted.
+    pub reserves: (usize, usize),
+    /// What was not kept and is not recorded yet.
+    pub unkept: Unkept,
+    /// Everything that was wrong since the process started, what is wrong now first.
+    pub alerts: Vec<Alert>,
 }
 
 /// An open log.
 pub struct AuditLog {
     pub(crate) shared: Arc<Shared>,
-    queue: Arc<Queue>,
+    intake: Arc<Intake>,
     reserves: Arc<Reserves>,
+    stop: Arc<Stop>,
+    watch: Mutex<Option<JoinHandle<()>>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
-    masks: Arc<[PathMask]>,
+    faults: Arc<Faults>,
     /// Held until the log is closed; the system lets go of it when the process dies.
     lock: Mutex<Option<File>>,
 }
@@ -198,8 +243,11 @@ impl AuditLog {
     pub fn open(config: &LogConfig, seams: LogSeams) -> Result<(Self, OpenReport), OpenError> {
         let disk_error = |source| OpenError::Disk { dir: config.dir.clone(), source };
         std::fs::create_dir_all(&config.dir).map_err(disk_error)?;
-        let disk = Arc::new(disk::OsDisk::new(&config.dir));
-        Self::open_on(disk, config, seams)
+        let faults = Arc::new(Faults::default());
+        let disk = Arc::new(FaultyDisk::new(OsDisk::new(&config.dir), Arc::clone(&faults)));
+        let (mut log, report) = Self::open_on(disk, config, seams)?;
+        log.faults = faults;
+        Ok((log, report))
     }
 
     /// As [`Self::open`], on a disk of the caller's. The lock file is still taken in `config.dir`, which must exist.
@@ -222,20 +270,39 @@ impl AuditLog {
             keys,
             index: HotIndex::new(config.hot_rows, found.rows, found.is_whole),
             segments: RwLock::new(found.segments),
-            holes: found.holes,
-            growth: watch::Sender::new(Growth { next_seq: found.end.next_seq, is_closed: false }),
+            holes: RwLock::new(found.holes),
+            growth: channel::Sender::new(Growth { next_seq: found.end.next_seq, is_closed: false }),
         });
         let queue = Arc::new(Queue::new(config.queue_records));
+        let alerts = Arc::new(Alerts::new(seams.clock.clone()));
+        let ladder = Arc::new(Ladder::new(alerts, config.on_failure));
         let writer = Writer::new(disk, reserves.clone(), config.segment_bytes, found.end);
-        let committer = Committer::new(queue.clone(), shared.clone(), writer);
-        let masks = config.masks.clone();
-        let log = Self { shared, queue, reserves, threads: Mutex::default(), masks, lock: Mutex::new(Some(lock)) };
-        log.start(committer, seams.clock.clone()).map_err(disk_error)?;
+        let intake = Arc::new(Intake {
+            shared: shared.clone(),
+            queue,
+            ladder,
+            masks: config.masks.clone(),
+            clock: seams.clock.clone(),
+            ids: seams.ids.clone(),
+            is_unsure_of_time: AtomicBool::new(false),
+        });
+        let log = Self {
+            shared,
+            intake,
+            reserves,
+            stop: Arc::default(),
+            watch: Mutex::default(),
+            threads: Mutex::default(),
+            faults: Arc::default(),
+            lock: Mutex::new(Some(lock)),
+        };
+        log.start(writer, config).map_err(disk_error)?;
 
         let now = seams.clock.now();
         for hole in &found.unrecorded {
             let access_id = AccessId(seams.ids.uuid_v7(now));
             log.append_blocking(gap_record(hole, access_id, now), Durability::Strict)?;
+            log.intake.ladder.alerts.raise(AlertKind::Gap, &hole.to_string());
         }
         let closed_accesses = abandoned.len();
         for record in abandoned {
@@ -252,19 +319,44 @@ impl AuditLog {
     /// # Errors
     /// When the record may not be kept; the caller must refuse what it was about to do.
     pub fn append_blocking(&self, record: AuditRecord, durability: Durability) -> Result<Recorded, RecordError> {
-        let (sender, answer) = mpsc::sync_channel(1);
-        self.queue.push_blocking(self.job(record, durability, Answer::Thread(sender))?)?;
-        match answer.recv_timeout(ANSWER_TIMEOUT) {
-            Ok(answer) => answer,
-            Err(RecvTimeoutError::Timeout) => Err(unanswered()),
-            Err(RecvTimeoutError::Disconnected) => Err(stopped()),
+        self.intake.append_blocking(record, durability)
+    }
+
+    /// How it is: for `countersign status` and the console.
+    pub fn health(&self) -> Health {
+        Health {
+            rung: self.intake.ladder.rung(),
+            free_percent: self.shared.disk.space().ok().map(|space| space.free_percent()),
+            reserves: self.reserves.count(),
+            unkept: self.intake.ladder.unkept(),
+            alerts: self.alerts().list(),
         }
+    }
+
+    /// What is wrong; others who look after the record raise theirs here.
+    pub fn alerts(&self) -> &Alerts {
+        &self.intake.ladder.alerts
+    }
+
+    /// Whether the kernel vouches for the time; records say so when it does not (AUD-13).
+    pub fn trust_time(&self, is_trusted: bool) {
+        self.intake.is_unsure_of_time.store(!is_trusted, Ordering::Relaxed);
+    }
+
+    /// Makes its disk fail: for the drill (AUD-21) and for tests.
+    pub fn faults(&self) -> &Arc<Faults> {
+        &self.faults
     }
 
     /// Takes no more records, writes and syncs what waits, ends the threads and lets go of the directory. What is in the
     /// log can still be asked for.
     pub fn close(&self) {
-        self.queue.close();
+        // The watch first: it may have something to write down.
+        self.stop.ask();
+        let watch = self.watch.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let _ = watch.map(JoinHandle::join);
+        self.intake.ladder.close();
+        self.intake.queue.close();
         self.reserves.close();
         let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
         for thread in threads {
@@ -286,28 +378,42 @@ impl AuditLog {
         segments.first().map_or(0, |segment| segment.first_seq)
     }
 
-    fn start(&self, committer: Committer, clock: Arc<dyn Clock>) -> io::Result<()> {
-        let (reserves, shared) = (self.reserves.clone(), self.shared.clone());
+    fn start(&self, writer: Writer, config: &LogConfig) -> io::Result<()> {
+        let intake = self.intake.clone();
+        let tip = writer.tip();
+        let committer = Committer::new(intake.queue.clone(), self.shared.clone(), writer, intake.ladder.clone());
+        let watch = Watch {
+            intake: intake.clone(),
+            reserves: self.reserves.clone(),
+            tip,
+            segment_bytes: config.segment_bytes,
+            marks: config.space_marks,
+            old: BTreeMap::new(),
+            next_old: 0,
+            reread: Reread::default(),
+        };
+        let reserves = self.reserves.clone();
         let keeper = move || {
-            reserves.run(|| {
-                if let Err(error) = shared.keys.tend(clock.now()) {
+            let tend = || {
+                if let Err(error) = intake.shared.keys.tend(intake.clock.now()) {
                     tracing::error!(%error, "the daily keys of the audit log cannot be tended");
                 }
-            });
+            };
+            let told = |laid_in: &io::Result<()>| match laid_in {
+                Ok(()) => intake.ladder.alerts.clear(AlertKind::ReservesShort),
+                Err(error) => intake.ladder.alerts.raise(AlertKind::ReservesShort, &error.to_string()),
+            };
+            reserves.run(tend, told);
         };
+        let stop = self.stop.clone();
+        let thread = |name: &str| std::thread::Builder::new().name(name.to_owned());
         let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
-        threads.push(std::thread::Builder::new().name("audit-commit".into()).spawn(move || committer.run())?);
-        threads.push(std::thread::Builder::new().name("audit-keeper".into()).spawn(keeper)?);
+        threads.push(thread("audit-commit").spawn(move || committer.run())?);
+        threads.push(thread("audit-keeper").spawn(keeper)?);
+        drop(threads);
+        let watch = thread("audit-watch").spawn(move || watch.run(&stop))?;
+        *self.watch.lock().unwrap_or_else(PoisonError::into_inner) = Some(watch);
         Ok(())
-    }
-
-    fn job(&self, mut record: AuditRecord, durability: Durability, answer: Answer) -> Result<Job, RecordError> {
-        let durability = durability.max(least_durability(record.kind));
-        if let Some(path) = record.what.url_path.as_deref().filter(|_| !self.masks.is_empty()) {
-            record.what.url_path = Some(Arc::from(mask_path(path, &self.masks)));
-        }
-        let record = prepare(&record, &self.shared.keys).map_err(|error| RecordError { cause: error.to_string() })?;
-        Ok(Job { record, durability, answer })
     }
 }
 
@@ -320,16 +426,7 @@ impl Drop for AuditLog {
 impl Recorder for AuditLog {
     /// Must be polled on a tokio runtime with its timer on.
     fn append(&self, record: AuditRecord, durability: Durability) -> BoxFuture<'static, Result<Recorded, RecordError>> {
-        let queue = self.queue.clone();
-        let (sender, answer) = oneshot::channel();
-        let job = self.job(record, durability, Answer::Task(sender));
-        Box::pin(async move {
-            queue.push(job?).await?;
-            match tokio::time::timeout(ANSWER_TIMEOUT, answer).await {
-                Ok(answer) => answer.unwrap_or_else(|_| Err(stopped())),
-                Err(_) => Err(unanswered()),
-            }
-        })
+        self.intake.append(record, durability)
     }
 }
 
@@ -353,12 +450,4 @@ fn lock(config: &LogConfig) -> Result<File, OpenError> {
         Err(TryLockError::WouldBlock) => Err(OpenError::InUse(config.dir.clone())),
         Err(TryLockError::Error(source)) => Err(disk_error(source)),
     }
-}
-
-fn stopped() -> RecordError {
-    RecordError { cause: "the log is closed".into() }
-}
-
-fn unanswered() -> RecordError {
-    RecordError { cause: format!("no answer within {} s", ANSWER_TIMEOUT.as_secs()) }
 }

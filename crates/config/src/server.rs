@@ -102,6 +102,12 @@ pub struct AuditConfig {
     pub segment_bytes: u64,
     /// Path patterns whose variable parts are recorded as `***`.
     pub mask: Vec<String>,
+    /// Whether standard accesses go on while the log cannot write; they are counted then (AUD-18).
+    pub allows_marked: bool,
+    /// Free space in percent below which there is an alert.
+    pub low_space: u8,
+    /// The same for the second, louder one.
+    pub critical_space: u8,
 }
 
 #[derive(Deserialize)]
@@ -174,6 +180,9 @@ struct Audit {
     segment: Option<Spanned<String>>,
     #[serde(default)]
     mask: Vec<String>,
+    on_failure: Option<Spanned<String>>,
+    low_space: Option<Spanned<u8>>,
+    critical_space: Option<Spanned<u8>>,
 }
 
 #[derive(Deserialize, Default)]
@@ -182,6 +191,11 @@ struct Admin {
     listen: Option<Spanned<String>>,
 }
 
+/// Percent of free space below which there are alerts, unless said otherwise (AUD-18).
+const LOW_SPACE: u8 = 20;
+const CRITICAL_SPACE: u8 = 10;
+/// The most that can be asked for: a fuller disk than that is no disk for a log.
+const MAX_SPACE_PERCENT: u8 = 90;
 /// Smallest and largest segment.
 const SEGMENT_BYTES: std::ops::RangeInclusive<u64> = (1 << 20)..=(1 << 30);
 /// Activity is known only to the minute (GW-45); a shorter limit would end sessions that are in use.
@@ -405,7 +419,36 @@ impl Reader<'_> {
             Some(origin) => self.parsed(origin, log_origin)?,
             None => "countersign".to_owned(),
         };
-        Some(AuditConfig { origin, segment_bytes, mask: audit.mask })
+        let allows_marked = match &audit.on_failure {
+            None => false,
+            Some(word) => match word.get_ref().as_str() {
+                "deny" => false,
+                "allow_marked" => true,
+                other => {
+                    self.refuse(word, format!("`{other}` is neither `deny` nor `allow_marked`"));
+                    false
+                }
+            },
+        };
+        let low_space = self.percent(audit.low_space.as_ref(), LOW_SPACE);
+        let critical_space = self.percent(audit.critical_space.as_ref(), CRITICAL_SPACE);
+        if let Some(value) = audit.critical_space.as_ref().or(audit.low_space.as_ref())
+            && critical_space > low_space
+        {
+            self.refuse(value, format!("`critical_space` ({critical_space}) is above `low_space` ({low_space})"));
+        }
+        Some(AuditConfig { origin, segment_bytes, mask: audit.mask, allows_marked, low_space, critical_space })
+    }
+
+    fn percent(&mut self, value: Option<&Spanned<u8>>, default: u8) -> u8 {
+        let Some(value) = value else { return default };
+        if *value.get_ref() > MAX_SPACE_PERCENT {
+            self.refuse(
+                value,
+                format!("`{}` is outside 0 to {MAX_SPACE_PERCENT}; 0 switches the alert off", value.get_ref()),
+            );
+        }
+        *value.get_ref()
     }
 }
 
@@ -469,6 +512,26 @@ segment = "4MiB"
         assert!(config.listeners[0].requires_tls13);
         assert_eq!(config.identity.session_idle, Duration::from_secs(1800));
         assert_eq!(config.audit.segment_bytes, 4 << 20);
+    }
+
+    #[test]
+    fn how_the_record_fails_is_said_in_words_and_percent_that_fit() {
+        let config = ServerConfig::parse("server.toml", GOOD).unwrap().audit;
+        assert_eq!((config.allows_marked, config.low_space, config.critical_space), (false, 20, 10));
+        let audit = |line: &str| GOOD.replace("segment = \"4MiB\"", line);
+        let config = ServerConfig::parse(
+            "server.toml",
+            &audit("on_failure = \"allow_marked\"\nlow_space = 0\ncritical_space = 0"),
+        );
+        assert!(config.unwrap().audit.allows_marked);
+        for (line, why) in [
+            ("on_failure = \"allow\"", "`allow` is neither `deny` nor `allow_marked`"),
+            ("low_space = 95", "`95` is outside 0 to 90"),
+            ("critical_space = 30", "`critical_space` (30) is above `low_space` (20)"),
+        ] {
+            let text = problems(&audit(line));
+            assert!(text.contains(why), "{text}");
+        }
     }
 
     #[test]

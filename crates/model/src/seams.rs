@@ -166,8 +166,14 @@ pub enum Durability {
 /// Where a record went.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Recorded {
-    /// Its sequence number in this node's log.
+    /// Its sequence number in this node's log, or [`Recorded::UNKEPT`].
     pub seq: u64,
+}
+
+impl Recorded {
+    /// Not in the log: the operator chose that standard accesses go on while it cannot write. The log counts them and
+    /// says how many when it can again (AUD-18).
+    pub const UNKEPT: u64 = u64::MAX;
 }
 
 /// A record could not be kept; the caller must refuse what it was about to do (AUD-18).

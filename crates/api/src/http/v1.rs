@@ -59,5 +59,6 @@ pub(crate) fn router(control: Arc<ControlPlane>, portal: Arc<Portal>) -> Router 
         .route("/api/v1/audit/records", get(audit::query))
         .route("/api/v1/audit/records/{id}", get(audit::explain))
         .route("/api/v1/audit/tail", get(audit::tail))
+        .route("/api/v1/audit/alerts", get(audit::alerts))
         .with_state(V1 { control, portal })
 }

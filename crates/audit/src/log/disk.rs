@@ -2,8 +2,49 @@
 
 use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+
+/// What the file system says of a file.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct FileFacts {
+    /// Device it is on.
+    pub device: u64,
+    /// Its number there.
+    pub inode: u64,
+    /// Names it has; 0 when it was deleted and is only held open.
+    pub links: u64,
+    /// Bytes.
+    pub len: u64,
+}
+
+impl FileFacts {
+    fn of(meta: &std::fs::Metadata) -> Self {
+        Self { device: meta.dev(), inode: meta.ino(), links: meta.nlink(), len: meta.len() }
+    }
+
+    /// Whether both are one file, whatever its length.
+    pub fn is_same_file(&self, other: &FileFacts) -> bool {
+        (self.device, self.inode) == (other.device, other.inode)
+    }
+}
+
+/// Room on the file system, as an unprivileged writer sees it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Space {
+    /// Bytes that can be written.
+    pub free: u64,
+    /// Bytes there are.
+    pub total: u64,
+}
+
+impl Space {
+    /// Free, in whole percent.
+    pub fn free_percent(&self) -> u8 {
+        let percent = u128::from(self.free).saturating_mul(100).checked_div(u128::from(self.total)).unwrap_or(0);
+        u8::try_from(percent.min(100)).unwrap_or(100)
+    }
+}
 
 /// A directory of segment files.
 pub trait Disk: Send + Sync {
@@ -36,6 +77,18 @@ pub trait Disk: Send + Sync {
     /// # Errors
     /// Whatever the system says.
     fn remove(&self, name: &str) -> io::Result<()>;
+
+    /// What stands under a name.
+    ///
+    /// # Errors
+    /// Whatever the system says; `NotFound` when nothing does.
+    fn facts(&self, name: &str) -> io::Result<FileFacts>;
+
+    /// Room for more.
+    ///
+    /// # Errors
+    /// Whatever the system says.
+    fn space(&self) -> io::Result<Space>;
 }
 
 /// An open file, written and read at offsets.
@@ -69,6 +122,12 @@ pub trait DiskFile: Send + Sync {
     /// # Errors
     /// Whatever the system says.
     fn set_len(&self, len: u64) -> io::Result<()>;
+
+    /// What the file system says of it now.
+    ///
+    /// # Errors
+    /// Whatever the system says.
+    fn facts(&self) -> io::Result<FileFacts>;
 }
 
 /// A directory of the operating system.
@@ -107,6 +166,19 @@ impl Disk for OsDisk {
     fn remove(&self, name: &str) -> io::Result<()> {
         std::fs::remove_file(self.dir.join(name))
     }
+
+    fn facts(&self, name: &str) -> io::Result<FileFacts> {
+        // Not followed: a link put in place of a segment is not the segment.
+        Ok(FileFacts::of(&std::fs::symlink_metadata(self.dir.join(name))?))
+    }
+
+    fn space(&self) -> io::Result<Space> {
+        let found = rustix::fs::statvfs(&self.dir)?;
+        let bytes = |blocks: u64| blocks.saturating_mul(found.f_frsize);
+        // What only root may use is no room for us.
+        let usable = found.f_blocks.saturating_sub(found.f_bfree.saturating_sub(found.f_bavail));
+        Ok(Space { free: bytes(found.f_bavail), total: bytes(usable) })
+    }
 }
 
 struct OsFile(File);
@@ -140,6 +212,10 @@ impl DiskFile for OsFile {
     fn set_len(&self, len: u64) -> io::Result<()> {
         self.0.set_len(len)
     }
+
+    fn facts(&self) -> io::Result<FileFacts> {
+        Ok(FileFacts::of(&self.0.metadata()?))
+    }
 }
 
 #[cfg(test)]
@@ -154,5 +230,24 @@ mod tests {
         OsDisk::new(folder.path()).create("segment").unwrap();
         let mode = std::fs::metadata(folder.path().join("segment")).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_deleted_file_has_no_links_and_its_name_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let disk = OsDisk::new(folder.path());
+        let file = disk.create("segment").unwrap();
+        assert!(disk.facts("segment").unwrap().is_same_file(&file.facts().unwrap()));
+        disk.remove("segment").unwrap();
+        assert_eq!(file.facts().unwrap().links, 0);
+        assert_eq!(disk.facts("segment").unwrap_err().kind(), io::ErrorKind::NotFound);
+        assert!(disk.space().unwrap().total > 0);
+    }
+
+    #[test]
+    fn free_space_is_said_in_percent_also_of_nothing() {
+        assert_eq!(Space { free: 199, total: 1_000 }.free_percent(), 19);
+        assert_eq!(Space { free: 0, total: 0 }.free_percent(), 0);
+        assert_eq!(Space { free: u64::MAX, total: 1 }.free_percent(), 100);
     }
 }

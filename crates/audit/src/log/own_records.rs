@@ -7,7 +7,9 @@ use model::record::{AuditRecord, EndCause, RecordType};
 use model::seams::Durability;
 use model::{AccessId, Effect, Timestamp};
 
+use super::ladder::Unkept;
 use super::walk::Hole;
+use crate::alerts::Alert;
 use crate::index::Row;
 
 /// The `door` of records the log itself makes.
@@ -83,6 +85,38 @@ pub(super) fn abandoned_accesses(rows: &[Row]) -> Vec<AuditRecord> {
             record
         })
         .collect()
+}
+
+/// What the log says of trouble with itself.
+pub(super) fn alert_record(alert: &Alert, access_id: AccessId, now: Timestamp) -> AuditRecord {
+    let mut record = AuditRecord::new(RecordType::AuditAlert, access_id, now, LOG_DOOR);
+    record.change.object_kind = Some("log");
+    record.change.object_id = Some(Arc::from(alert.kind.as_str()));
+    let (since, count) = (alert.since, alert.count);
+    record.change.change = Some(Arc::from(format!("{} (since {since}, seen {count} times)", alert.detail)));
+    record
+}
+
+/// What the log says of records it could not keep.
+pub(super) fn unkept_record(unkept: &Unkept, access_id: AccessId, now: Timestamp) -> AuditRecord {
+    let mut record = AuditRecord::new(RecordType::AuditGap, access_id, now, LOG_DOOR);
+    record.change.object_kind = Some("log");
+    record.change.object_id = Some(Arc::from("unkept"));
+    if unkept.allowed > 0 {
+        record.decision.degraded = vec!["audit_marked"];
+    }
+    let (first, last) = unkept.between.unwrap_or((now, now));
+    let text = format!(
+        "{} records could not be kept between {first} and {last}: {} refused, {} accesses allowed without a record, \
+         {} ends of accesses; the log said: {}",
+        unkept.total(),
+        unkept.refused,
+        unkept.allowed,
+        unkept.ends,
+        unkept.cause,
+    );
+    record.change.change = Some(Arc::from(text));
+    record
 }
 
 /// What the log says of a hole.

@@ -58,6 +58,7 @@ struct State {
     jobs: Vec<Job>,
     bytes: usize,
     is_closed: bool,
+    is_called: bool,
 }
 
 impl Queue {
@@ -114,7 +115,7 @@ impl Queue {
     /// Takes everything that waits; with nothing there, waits for `timeout` or for ever.
     pub(crate) fn take(&self, timeout: Option<Duration>) -> Taken {
         let mut state = self.lock();
-        let is_idle = |state: &mut State| state.jobs.is_empty() && !state.is_closed;
+        let is_idle = |state: &mut State| state.jobs.is_empty() && !state.is_closed && !state.is_called;
         let has_to_wait = is_idle(&mut state);
         state = match timeout {
             Some(timeout) => {
@@ -122,6 +123,7 @@ impl Queue {
             }
             None => self.arrived.wait_while(state, is_idle).unwrap_or_else(PoisonError::into_inner),
         };
+        state.is_called = false;
         if state.jobs.is_empty() {
             return if state.is_closed { Taken::Closed } else { Taken::Nothing };
         }
@@ -137,6 +139,12 @@ impl Queue {
         self.room.notify_all();
         self.room_async.notify_waiters();
         Taken::Jobs(jobs)
+    }
+
+    /// Makes [`Self::take`] return also with nothing there.
+    pub(crate) fn call(&self) {
+        self.lock().is_called = true;
+        self.arrived.notify_one();
     }
 
     /// Refuses everything from now on; what waits is still taken.

@@ -111,18 +111,25 @@ fn finish(
     Ok(Recovered { end, segments, rows, is_whole, holes, unrecorded, cut_bytes })
 }
 
-fn begin_epoch(disk: &dyn Disk, reserves: &Reserves, base_origin: &str, epoch: u32, first_seq: u64) -> io::Result<End> {
+pub(super) fn begin_epoch(
+    disk: &dyn Disk,
+    reserves: &Reserves,
+    base_origin: &str,
+    epoch: u32,
+    first_seq: u64,
+) -> io::Result<End> {
     let segment = Segment { epoch, first_seq };
     let header = Header { origin: format!("{base_origin}/{epoch}"), epoch, first_seq, tree: RunningRoot::default() };
     let file = create_segment(disk, reserves, &segment, &header)?;
     Ok(End {
-        origin: header.origin,
+        origin: header.origin.clone(),
         segment: Arc::new(segment),
         file,
         offset: HEADER_BYTES as u64,
         next_seq: first_seq,
-        tree: header.tree,
+        tree: header.tree.clone(),
         slices: HashSet::new(),
+        header,
     })
 }
 
@@ -204,6 +211,7 @@ fn load(disk: &dyn Disk, segment: &Arc<Segment>, newer: Option<&Load>) -> io::Re
         next_seq: walked.next_seq,
         tree,
         slices,
+        header: header.clone(),
     };
     let tail = Tail { next_seq: walked.next_seq, end: Some(end) };
     Ok(Load { segment: segment.clone(), start: Some(header.tree), rows, holes, tail })

@@ -59,8 +59,19 @@ impl Reserves {
         Ok((name, file))
     }
 
-    /// Keeps the wanted number ready until closed; calls `tend` now and then. Runs on a thread of its own.
-    pub(crate) fn run(&self, tend: impl Fn()) {
+    /// Whether a blank file lies ready.
+    pub(crate) fn has_ready(&self) -> bool {
+        !self.lock().ready.is_empty()
+    }
+
+    /// How many lie ready, of how many.
+    pub(crate) fn count(&self) -> (usize, usize) {
+        (self.lock().ready.len(), self.wanted)
+    }
+
+    /// Keeps the wanted number ready until closed; calls `tend` now and then and `told` with what came of laying one in.
+    /// Runs on a thread of its own.
+    pub(crate) fn run(&self, tend: impl Fn(), told: impl Fn(&io::Result<()>)) {
         loop {
             tend();
             let is_short = {
@@ -70,8 +81,12 @@ impl Reserves {
                 }
                 state.ready.len() < self.wanted
             };
-            if is_short && self.lay_in().is_ok() {
-                continue;
+            if is_short {
+                let laid_in = self.lay_in();
+                told(&laid_in);
+                if laid_in.is_ok() {
+                    continue;
+                }
             }
             let state = self.lock();
             if !state.is_closed {

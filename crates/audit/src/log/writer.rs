@@ -1,10 +1,11 @@
 //! The end of the log: the one place that writes. A failed write changes nothing that is kept in memory, so the same
 //! place is simply written again; after a failed sync everything since the last good one is written again before anything
-//! else is accepted, because the system may have dropped it.
+//! else is accepted, because the system may have dropped it. What was written last stays in memory a while longer, so
+//! that a file that was taken away or damaged can be laid down again ([`super::mend`]).
 
 use std::collections::HashSet;
 use std::io;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use model::ids::Digest32;
 
@@ -18,6 +19,8 @@ use crate::index::{Place, Row, RowKeys};
 
 /// Bytes written but not yet synced at which a sync is due (AUD-17).
 pub(crate) const SYNC_BYTES: usize = 1024 * 1024;
+/// Bytes of the newest frames kept in memory at least, once there are so many; at most three times as much.
+pub(crate) const RECENT_BYTES: usize = 1024 * 1024;
 
 /// Where the log goes on.
 pub(crate) struct End {
@@ -28,15 +31,31 @@ pub(crate) struct End {
     pub(crate) next_seq: u64,
     pub(crate) tree: RunningRoot,
     pub(crate) slices: HashSet<Digest32>,
+    /// The header of `segment`.
+    pub(crate) header: Header,
+}
+
+/// What the watch compares with the disk.
+pub(crate) struct Tip {
+    pub(crate) segment: Arc<Segment>,
+    pub(crate) file: Arc<dyn DiskFile>,
+    /// Where the next frame goes.
+    pub(crate) offset: u64,
+    /// The last record's frame: offset and number.
+    pub(crate) last: Option<(u64, u64)>,
 }
 
 pub(crate) struct Writer {
-    disk: Arc<dyn Disk>,
-    reserves: Arc<Reserves>,
-    segment_bytes: u64,
-    end: End,
-    unsynced: Vec<u8>,
-    needs_rewrite: bool,
+    pub(super) disk: Arc<dyn Disk>,
+    pub(super) reserves: Arc<Reserves>,
+    pub(super) segment_bytes: u64,
+    pub(super) end: End,
+    /// The newest bytes of the segment, up to `end.offset`.
+    pub(super) recent: Vec<u8>,
+    /// How many of `recent`, from its end, are not synced.
+    pub(super) unsynced: usize,
+    pub(super) needs_rewrite: bool,
+    tip: Arc<Mutex<Tip>>,
 }
 
 /// What of a batch was written.
@@ -49,15 +68,28 @@ pub(crate) struct Written {
 
 impl Writer {
     pub(crate) fn new(disk: Arc<dyn Disk>, reserves: Arc<Reserves>, segment_bytes: u64, end: End) -> Self {
-        Self { disk, reserves, segment_bytes, end, unsynced: Vec::new(), needs_rewrite: false }
+        let tip = Tip { segment: end.segment.clone(), file: end.file.clone(), offset: end.offset, last: None };
+        let tip = Arc::new(Mutex::new(tip));
+        let (recent, unsynced, needs_rewrite) = (Vec::new(), 0, false);
+        Self { disk, reserves, segment_bytes, end, recent, unsynced, needs_rewrite, tip }
+    }
+
+    /// Where it is, for the watch.
+    pub(crate) fn tip(&self) -> Arc<Mutex<Tip>> {
+        self.tip.clone()
     }
 
     pub(crate) fn is_dirty(&self) -> bool {
-        !self.unsynced.is_empty()
+        self.unsynced > 0
+    }
+
+    /// Whether a blank segment lies ready.
+    pub(crate) fn has_reserve(&self) -> bool {
+        self.reserves.has_ready()
     }
 
     pub(crate) fn is_sync_due(&self) -> bool {
-        self.unsynced.len() >= SYNC_BYTES
+        self.unsynced >= SYNC_BYTES
     }
 
     /// Writes as many of `records` as fit the segment, beginning the next one first when none does. At least one is
@@ -96,21 +128,37 @@ impl Writer {
         self.end.tree = tree;
         self.end.next_seq = seq;
         self.end.slices.extend(new_slices);
-        self.unsynced.extend_from_slice(&buffer);
+        self.recent.extend_from_slice(&buffer);
+        self.unsynced = self.unsynced.saturating_add(buffer.len());
+        self.show_tip(rows.last().map(|row| (u64::from(row.place.offset), row.seq)));
         Ok(Written { rows, begun })
     }
 
     /// Makes everything written durable.
     pub(crate) fn sync(&mut self) -> io::Result<()> {
         if self.needs_rewrite {
-            let start = self.end.offset.saturating_sub(self.unsynced.len() as u64);
-            self.end.file.write_at(&self.unsynced, start)?;
+            let unsynced = self.recent.get(self.recent.len().saturating_sub(self.unsynced)..).unwrap_or_default();
+            let start = self.end.offset.saturating_sub(unsynced.len() as u64);
+            self.end.file.write_at(unsynced, start)?;
         }
         self.needs_rewrite = true;
         self.end.file.sync()?;
         self.needs_rewrite = false;
-        self.unsynced.clear();
+        self.unsynced = 0;
+        if self.recent.len() >= 2 * RECENT_BYTES {
+            self.recent.drain(..self.recent.len() - RECENT_BYTES);
+        }
         Ok(())
+    }
+
+    pub(super) fn show_tip(&self, last: Option<(u64, u64)>) {
+        let mut tip = self.tip.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_same = Arc::ptr_eq(&tip.file, &self.end.file);
+        let last = last.or(tip.last.filter(|_| tip.segment == self.end.segment));
+        if !is_same {
+            (tip.segment, tip.file) = (self.end.segment.clone(), self.end.file.clone());
+        }
+        (tip.offset, tip.last) = (self.end.offset, last);
     }
 
     fn room(&self) -> u64 {
@@ -131,6 +179,9 @@ impl Writer {
         self.end.file = file;
         self.end.offset = HEADER_BYTES as u64;
         self.end.slices.clear();
+        self.end.header = header;
+        self.recent.clear();
+        self.show_tip(None);
         Ok(self.end.segment.clone())
     }
 }

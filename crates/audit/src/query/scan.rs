@@ -133,9 +133,8 @@ impl<'a> Search<'a> {
             let before = oldest.unwrap_or_else(|| self.shared.growth.borrow().next_seq);
             oldest = Some(self.older(before).map_err(read_error)?);
         }
-        let known = self
-            .shared
-            .holes
+        let holes = self.shared.holes.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let known = holes
             .iter()
             .filter(|hole| oldest.is_none_or(|oldest| hole.first_seq.saturating_add(hole.records) >= oldest));
         self.answer.coverage.holes.extend(known.cloned());
@@ -177,7 +176,15 @@ impl<'a> Search<'a> {
         next_first: Option<u64>,
         before: u64,
     ) -> io::Result<Option<Timestamp>> {
-        let file = self.shared.disk.open(&segment.file_name())?;
+        let file = match self.shared.disk.open(&segment.file_name()) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let records = next_first.unwrap_or(before).saturating_sub(segment.first_seq);
+                let (file, first_seq, why) = (segment.file_name(), segment.first_seq, "the file is gone".into());
+                self.answer.coverage.holes.push(Hole { file, first_seq, records, why });
+                return Ok(None);
+            }
+            file => file?,
+        };
         let wanted = self.query.row_limit().saturating_sub(self.answer.rows.len()).saturating_add(1);
         let mut matching: VecDeque<StoredRecord> = VecDeque::new();
         let mut newest: Option<Timestamp> = None;

@@ -161,7 +161,13 @@ impl World {
 }
 
 pub(crate) fn small_config(dir: &Path) -> LogConfig {
-    LogConfig { segment_bytes: MIN_SEGMENT_BYTES, ..LogConfig::new(dir.to_path_buf(), "log.example/node1".into()) }
+    // How full the disk of the machine is must not end up in the log of a test.
+    let space_marks = audit::SpaceMarks { low: 0, critical: 0 };
+    LogConfig {
+        segment_bytes: MIN_SEGMENT_BYTES,
+        space_marks,
+        ..LogConfig::new(dir.to_path_buf(), "log.example/node1".into())
+    }
 }
 
 pub(crate) fn alice() -> UserId {

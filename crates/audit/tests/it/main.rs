@@ -1,15 +1,10 @@
 //! The log as its users and its enemies see it: through the public API and through its files.
-#![expect(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "helpers of tests fail the test"
-)]
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "helpers of tests fail the test")]
 
 mod common;
 mod faults;
 mod kill;
+mod ladder;
 mod questions;
 mod recovery;
 mod sealing;

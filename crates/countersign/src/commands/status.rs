@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::Result;
+use serde_json::Value;
 
 use crate::cli::Global;
 use crate::client::Client;
@@ -26,9 +27,36 @@ pub async fn run(global: &Global) -> Result<ExitCode> {
         ] {
             say!("{name:<14} {}", output::text(&status, member));
         }
-        if status.get("needs_set_up").and_then(serde_json::Value::as_bool) == Some(true) {
+        record(status.get("audit").unwrap_or(&Value::Null));
+        if status.get("needs_set_up").and_then(Value::as_bool) == Some(true) {
             say!("\nThere is no administrator yet: run `countersign admin setup-link`.");
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// How the record is; every alert that is not over with what to do about it.
+pub(crate) fn record(audit: &Value) {
+    let free = output::text(audit, "free_percent");
+    let free = if free.is_empty() { "unknown free".to_owned() } else { format!("{free} % free") };
+    say!(
+        "{:<14} {}, {free}, {} of {} reserve segments",
+        "record",
+        output::text(audit, "state"),
+        output::text(audit, "reserves_ready"),
+        output::text(audit, "reserves_wanted"),
+    );
+    for alert in audit.get("alerts").and_then(Value::as_array).into_iter().flatten() {
+        if alert.get("active").and_then(Value::as_bool) == Some(true) {
+            let text = |member| output::text(alert, member);
+            say!(
+                "\nALERT {}: {} (since {}, seen {} times)",
+                text("kind"),
+                text("detail"),
+                text("since"),
+                text("count")
+            );
+            say!("      {}", text("what_to_do"));
+        }
+    }
 }

@@ -14,7 +14,7 @@ use api::http::{Portal, PortalParts, ReservedEndpoints, local_router};
 use api::{Actor, ApiSettings, ControlPlane, ControlPlaneParts, Failure, Published};
 use arc_swap::ArcSwap;
 use audit::mask::PathMask;
-use audit::{AuditLog, LogConfig, LogSeams};
+use audit::{AuditLog, LogConfig, LogSeams, OnFailure, SpaceMarks};
 use config::ServerConfig;
 use config::server::ListenerConfig;
 use model::record::RecordType;
@@ -170,6 +170,11 @@ impl Server {
             ids: assembled.ids,
             clock: assembled.clock,
         })
+    }
+
+    /// The log, as a drill and tests reach it.
+    pub fn log(&self) -> &Arc<AuditLog> {
+        &self.log
     }
 
     /// Cancel it to end a stop that is under way: whatever still flows is cut, records are kept nevertheless.
@@ -387,6 +392,8 @@ async fn open_log(
         masks: masks(&config.audit.mask)?,
         segment_bytes: config.audit.segment_bytes,
         reserves: options.log_reserves,
+        on_failure: if config.audit.allows_marked { OnFailure::AllowMarked } else { OnFailure::Deny },
+        space_marks: SpaceMarks { low: config.audit.low_space, critical: config.audit.critical_space },
         ..LogConfig::new(config.data_dir.join("audit"), format!("{}/{GATEWAY}", config.audit.origin))
     };
     let seams = LogSeams {

@@ -185,10 +185,14 @@ impl World {
         [self.wiki.bytes(), self.payroll.bytes()].concat()
     }
 
+    pub(crate) fn audit_folder(&self) -> std::path::PathBuf {
+        self.folder.path().join("data/audit")
+    }
+
     /// Every byte of the record on disk.
     pub(crate) fn record_on_disk(&self) -> Vec<u8> {
         let mut all = Vec::new();
-        let mut folders = vec![self.folder.path().join("data/audit")];
+        let mut folders = vec![self.audit_folder()];
         while let Some(folder) = folders.pop() {
             for entry in std::fs::read_dir(folder).unwrap() {
                 let path = entry.unwrap().path();
@@ -273,6 +277,8 @@ domains = ["example.org"]
 [audit]
 origin = "countersign.test"
 segment = "4MiB"
+low_space = 0
+critical_space = 0
 
 [admin]
 listen = "127.0.0.1:0"

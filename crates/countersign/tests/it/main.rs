@@ -15,3 +15,4 @@ mod browser;
 mod drain;
 mod harness;
 mod kill;
+mod record;

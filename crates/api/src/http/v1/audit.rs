@@ -78,6 +78,37 @@ pub(crate) async fn tail(
     Ok(json(format!("{{\"next\":{},\"items\":[{}]}}", tail.next_seq(), items.join(","))))
 }
 
+/// How the record is and what was wrong with it since the process started (AUD-18, AUD-19).
+pub(crate) async fn alerts(State(control): State<Arc<ControlPlane>>) -> Response {
+    json(health(&control).to_string())
+}
+
+/// As [`alerts`]; also a part of the status.
+pub(crate) fn health(control: &ControlPlane) -> serde_json::Value {
+    let health = control.log.health();
+    let alerts: Vec<serde_json::Value> = health.alerts.iter().map(alert).collect();
+    serde_json::json!({
+        "state": health.rung.as_str(),
+        "free_percent": health.free_percent,
+        "reserves_ready": health.reserves.0,
+        "reserves_wanted": health.reserves.1,
+        "unkept": { "refused": health.unkept.refused, "allowed": health.unkept.allowed, "ends": health.unkept.ends },
+        "alerts": alerts,
+    })
+}
+
+fn alert(alert: &audit::Alert) -> serde_json::Value {
+    serde_json::json!({
+        "kind": alert.kind.as_str(),
+        "active": alert.is_active,
+        "since": alert.since.to_string(),
+        "last": alert.last.to_string(),
+        "count": alert.count,
+        "detail": &*alert.detail,
+        "what_to_do": alert.kind.what_to_do(),
+    })
+}
+
 /// The next batch with anything in it but the polls of followers: each poll is recorded too, so a follower who was shown
 /// them would be woken by itself for ever. `audit query` finds them.
 async fn news(tail: &mut Tail) -> Vec<TailItem> {
