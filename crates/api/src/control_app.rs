@@ -14,7 +14,7 @@ const ROUTES: &[(&str, &str, &[&str], Action)] = &[
     ("/.well-known/countersign", "well-known", &["GET", "HEAD"], Action::PortalSignin),
     ("/.countersign/assets", "assets", &["GET", "HEAD"], Action::PortalSignin),
     ("/api/v1/audit", "api-audit", &["GET", "HEAD"], Action::AuditRead),
-    ("/recover", "recover", &["GET", "HEAD"], Action::PortalRecover),
+    ("/recover", "recover", &["GET", "HEAD", "POST"], Action::PortalRecover),
     ("/step-up", "step-up", &["GET", "HEAD", "POST"], Action::PortalSignin),
     ("/api/v1", "api-read", &["GET", "HEAD"], Action::AdminRead),
     ("/api/v1", "api-write", &[], Action::AdminWrite),
@@ -23,6 +23,7 @@ const ROUTES: &[(&str, &str, &[&str], Action)] = &[
     ("/enrol", "enrol", &["GET", "HEAD", "POST"], Action::PortalEnrol),
     ("/login", "login", &["GET", "HEAD", "POST"], Action::PortalSignin),
     ("/setup", "setup", &["GET", "HEAD"], Action::PortalEnrol),
+    ("/me", "account", &["GET", "HEAD", "POST"], Action::PortalRequest),
     ("/", "home", &[], Action::PortalRequest),
 ];
 

@@ -1,5 +1,6 @@
-// The passkey ceremonies of the sign-in, enrolment and step-up pages (WebAuthn Level 3 §5.1).
-// The page says what to do in data attributes; answers are JSON: {options}, then {next} or {title, detail}.
+// The passkey ceremonies of our pages (WebAuthn Level 3 §5.1), and what the browser is told about passkeys (ID-23).
+// The page says what to do in data attributes; answers are JSON: {options}, then {next} or {title, detail}. A begin that
+// answers {next} leads there instead.
 "use strict";
 
 const toBytes = (text) => Uint8Array.from(atob(text.replace(/-/g, "+").replace(/_/g, "/")), (c) => c.charCodeAt(0));
@@ -43,8 +44,18 @@ const post = async (url, body) => {
     body: JSON.stringify(body),
   });
   const answer = await reply.json().catch(() => ({}));
-  if (!reply.ok) throw new Error(answer.detail || answer.title || `The server answered ${reply.status}.`);
+  if (!reply.ok) {
+    const error = new Error(answer.detail || answer.title || `The server answered ${reply.status}.`);
+    error.code = answer.code;
+    throw error;
+  }
   return answer;
+};
+
+// Absent or refused: nothing breaks.
+const signal = async (name, what) => {
+  const can = (await PublicKeyCredential.getClientCapabilities?.()) ?? {};
+  if (can[name] && PublicKeyCredential[name]) await PublicKeyCredential[name](what).catch(() => {});
 };
 
 const explain = (error) => {
@@ -69,20 +80,29 @@ const setUp = (box) => {
   const run = async (mediation) => {
     if (pending) pending.abort();
     pending = new AbortController();
-    const { signal } = pending;
+    const abort = pending.signal;
     const fields = {};
     for (const input of box.querySelectorAll("[data-field]")) {
       if (!input.reportValidity()) return;
       fields[input.dataset.field] = input.value;
     }
-    const { options } = await post(begin, { transaction, ...fields });
+    const { options, next: elsewhere } = await post(begin, { transaction, ...fields });
+    if (elsewhere) return location.assign(elsewhere);
     const publicKey = decodeOptions(options.publicKey);
     const credential =
       ceremony === "create"
-        ? await navigator.credentials.create({ publicKey, signal })
-        : await navigator.credentials.get({ publicKey, signal, ...(mediation && { mediation }) });
-    const { next } = await post(finish, { transaction, credential: encodeCredential(credential) });
-    location.assign(next);
+        ? await navigator.credentials.create({ publicKey, signal: abort, ...(mediation && { mediation }) })
+        : await navigator.credentials.get({ publicKey, signal: abort, ...(mediation && { mediation }) });
+    try {
+      const { next } = await post(finish, { transaction, credential: encodeCredential(credential), ...fields });
+      location.assign(next);
+    } catch (error) {
+      // A passkey that counts nowhere: the browser need not offer it again.
+      if (error.code === "passkey_unknown" && ceremony === "get") {
+        await signal("signalUnknownCredential", { rpId: publicKey.rpId, credentialId: credential.id });
+      }
+      throw error;
+    }
   };
 
   button.addEventListener("click", async () => {
@@ -100,9 +120,18 @@ const setUp = (box) => {
   if (!window.PublicKeyCredential) {
     fail(new Error("This browser has no passkeys. Use a current version of Chrome, Edge, Firefox or Safari."));
     button.disabled = true;
+  } else if (conditional && ceremony === "create") {
+    // An upgrade nobody asked for: it works in silence or not at all.
+    const able = PublicKeyCredential.getClientCapabilities?.() ?? Promise.resolve({});
+    able.then((can) => can.conditionalCreate && run("conditional")).catch(() => {});
   } else if (conditional && PublicKeyCredential.isConditionalMediationAvailable) {
     PublicKeyCredential.isConditionalMediationAvailable().then((yes) => yes && run("conditional").catch(fail));
   }
 };
 
 document.querySelectorAll("[data-ceremony]").forEach(setUp);
+for (const { dataset } of document.querySelectorAll("[data-accepted]")) {
+  if (!window.PublicKeyCredential) break;
+  const allAcceptedCredentialIds = dataset.accepted.split(" ").filter(Boolean);
+  signal("signalAllAcceptedCredentials", { rpId: dataset.rpId, userId: dataset.userId, allAcceptedCredentialIds });
+}

@@ -6,9 +6,16 @@
 
 #![forbid(unsafe_code)]
 
+mod account;
 pub mod assets;
+#[allow(missing_docs, unreachable_pub, reason = "what the attribute of a filter makes")]
+mod filters;
+mod forms;
 mod views;
 
+pub use account::{Accepted, Confirm, Me, NoticeLine, Pair, PasskeyAdd, PasskeyRow};
+pub use filters::mark;
+pub use forms::{Field, FormPage};
 pub use views::{
     Denied, Enrol, Fact, FixLink, Frame, Launchpad, Link, Moment, Notice, RecoveryCodes, SessionRow, SignIn, SignOut,
     StepUp, Tile,

@@ -2,8 +2,11 @@
 
 use askama::Template;
 
+use crate::account::NoticeLine;
+use crate::filters;
+
 /// What is shown when a template fails: nothing of the request.
-const FALLBACK: &str = "<!doctype html><title>Countersign</title><p>The page could not be drawn.";
+pub(crate) const FALLBACK: &str = "<!doctype html><title>Countersign</title><p>The page could not be drawn.";
 
 macro_rules! page {
     ($($name:ident)*) => {
@@ -65,10 +68,10 @@ pub struct Enrol {
 #[derive(Template)]
 #[template(path = "recovery_codes.html")]
 pub struct RecoveryCodes {
-    /// The codes.
+    /// The codes; empty when they were shown already.
     pub codes: Vec<String>,
-    /// Where to go on.
-    pub next_url: String,
+    /// Session-bound form token (ID-60).
+    pub token: String,
 }
 
 /// The confirmation page on the auth host.
@@ -226,6 +229,10 @@ pub struct SessionRow {
 pub struct Launchpad {
     /// Who is signed in.
     pub identity: String,
+    /// May see the console.
+    pub is_admin: bool,
+    /// What happened to the account and was not read yet.
+    pub notices: Vec<NoticeLine>,
     /// Apps the engine lets them open.
     pub tiles: Vec<Tile>,
     /// Their live sessions.
@@ -285,6 +292,8 @@ mod tests {
         check(
             &Launchpad {
                 identity: text(),
+                is_admin: true,
+                notices: vec![NoticeLine { at: (text(), text()), text: text(), token: Some(text()) }],
                 tiles: vec![Tile { title: text(), host: text(), url: text(), hint: Some(text()) }],
                 sessions: vec![SessionRow {
                     id: text(),

@@ -21,6 +21,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use data_encoding::BASE64URL_NOPAD;
 use model::{Session, Timestamp, TokenHash, UserId};
 use webauthn_rs_core::WebauthnCore;
 
@@ -32,8 +33,8 @@ pub use self::refusal::{PasskeyRefusal, Refusal};
 pub use self::relying_party::{MAX_ORIGINS, RelyingParty, RelyingPartyError};
 use crate::directory::parse_name;
 use crate::links::Links;
-use crate::people::People;
-use crate::store::{DirectoryChange, PasskeyRow, StoreError};
+use crate::people::{People, PeopleError};
+use crate::store::{DirectoryChange, PasskeyRow, PasskeyTouch, StoreError};
 use crate::throttle::Throttle;
 
 /// The most passkeys of one person.
@@ -123,6 +124,17 @@ impl From<&PasskeyRow> for PasskeyView {
     }
 }
 
+/// The passkeys of a person that count, in the words of WebAuthn; ids in base64url.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Accepted {
+    /// The relying party.
+    pub rp_id: String,
+    /// The user handle: random, says nothing about the person.
+    pub user_handle: String,
+    /// Credential ids.
+    pub credential_ids: Vec<String>,
+}
+
 /// The public handle of a credential: sixteen hex digits of the SHA-256 of its id.
 pub fn handle_of(credential_id: &[u8]) -> String {
     let TokenHash(hash) = TokenHash::of(credential_id);
@@ -173,6 +185,47 @@ impl Passkeys {
             count += self.people.store().passkeys_of(*user).await?.len();
         }
         Ok(count)
+    }
+
+    /// Gives a passkey another name.
+    ///
+    /// # Errors
+    /// There is no such passkey, the name is not one, or the store.
+    pub async fn rename(&self, user: UserId, handle: &str, name: &str) -> Result<(), Refusal> {
+        let name = parse_name(name).map_err(|error| PasskeyRefusal::People(error.into()))?;
+        let store = self.people.store();
+        let rows = store.passkeys_of(user).await?;
+        let row = rows.into_iter().find(|row| handle_of(&row.credential_id) == handle);
+        let row = row.ok_or(PasskeyRefusal::NoSuchPasskey)?;
+        // Fails if the passkey was used since it was read: its new counter must not be lost.
+        let unused = PasskeyTouch {
+            credential_id: row.credential_id.clone(),
+            expected_counter: row.counter,
+            counter: row.counter,
+            is_backed_up: row.is_backed_up,
+            at: row.last_used_at.unwrap_or(row.created_at),
+        };
+        let batch = vec![
+            DirectoryChange::TouchPasskey(unused),
+            DirectoryChange::DeletePasskey { user, credential_id: row.credential_id.clone() },
+            DirectoryChange::AddPasskey(PasskeyRow { name, ..row }),
+        ];
+        store.apply(None, batch).await?;
+        Ok(())
+    }
+
+    /// What a browser may be told about the passkeys of a person that count (WebAuthn L3 §5.1.10).
+    ///
+    /// # Errors
+    /// The store; no such person.
+    pub async fn accepted(&self, user: UserId) -> Result<Accepted, Refusal> {
+        let row = self.people.row(user).ok_or_else(|| PasskeyRefusal::People(PeopleError::NoUser(user.to_string())))?;
+        let passkeys = self.people.store().passkeys_of(user).await?;
+        Ok(Accepted {
+            rp_id: self.rp.id().to_owned(),
+            user_handle: BASE64URL_NOPAD.encode(&row.handle),
+            credential_ids: passkeys.iter().map(|row| BASE64URL_NOPAD.encode(&row.credential_id)).collect(),
+        })
     }
 
     /// Removes a passkey of the person who is signed in.

@@ -4,6 +4,7 @@
 //! a browser that holds the login-binding cookie the journey began with; where to go next is decided here from a
 //! sealed ticket and never from a parameter in the clear (ATK-30).
 
+mod account;
 mod answers;
 mod app_host;
 mod enrol;
@@ -22,6 +23,7 @@ use http::{Method, Request, Response, StatusCode};
 use model::record::RecordType;
 use model::seams::ReservedContext;
 use model::{SessionId, Timestamp, TokenHash, UserId};
+use pip_identity::RecoveryCodes;
 use pip_identity::links::Links;
 use pip_identity::passkeys::Passkeys;
 use pki::return_ticket::ReturnTicket;
@@ -56,6 +58,8 @@ pub struct PortalParts {
     pub control: Arc<ControlPlane>,
     /// Passkey ceremonies.
     pub passkeys: Arc<Passkeys>,
+    /// Recovery codes.
+    pub recovery_codes: RecoveryCodes,
     /// Invitations and set-up links.
     pub links: Links,
     /// Opens return tickets; doors seal them with the same key.
@@ -72,6 +76,7 @@ pub struct PortalParts {
 pub struct Portal {
     control: Arc<ControlPlane>,
     passkeys: Arc<Passkeys>,
+    recovery_codes: RecoveryCodes,
     links: Links,
     return_sealer: Arc<Sealer>,
     form_sealer: Sealer,
@@ -133,6 +138,7 @@ impl Portal {
         Self {
             control: parts.control,
             passkeys: parts.passkeys,
+            recovery_codes: parts.recovery_codes,
             links: parts.links,
             return_sealer: parts.return_sealer,
             form_sealer: parts.form_sealer,
@@ -182,7 +188,8 @@ impl Portal {
             "/step-up" => self.step_up_page(context, request),
             "/setup" => self.enrol_page(request).await,
             path if path.starts_with("/invite/") => self.enrol_page(request).await,
-            "/enrol/codes" if request.method() == Method::GET => self.recovery_codes(context, request),
+            "/enrol/codes" if request.method() == Method::GET => self.codes_shown(context, request),
+            path if is_account(path) => self.account(context, request).await,
             "/recover" => self.recover_page(),
             "/logout" => self.logout_page(context, "/logout"),
             "/.well-known/countersign" => self.metadata(),
@@ -206,7 +213,9 @@ impl Portal {
             "/step-up/finish" => self.step_up_finish(context, request).await,
             "/enrol/begin" => self.enrol_begin(context, request).await,
             "/enrol/finish" => self.enrol_finish(context, request).await,
+            "/enrol/codes" => self.codes_saved(context, request).await,
             "/logout" => self.logout(context, request).await,
+            path if is_account(path) => self.account(context, request).await,
             _ => self.nothing_here(context),
         }
     }
@@ -295,6 +304,11 @@ impl Portal {
             expires: link.row.expires_at.to_string(),
         }
     }
+}
+
+/// Whether a path is one of the self-service pages.
+fn is_account(path: &str) -> bool {
+    path == "/me" || path.starts_with("/me/")
 }
 
 fn jwks(keys: &ArcSwap<KeyRing>, now: Timestamp) -> Response<Bytes> {

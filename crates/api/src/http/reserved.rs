@@ -89,7 +89,9 @@ impl ReservedService for ReservedEndpoints {
 /// Whether a request says that it comes from a page of this host; one that does not say is none (UI-24, ID-60).
 pub(crate) fn is_own_origin(context: &ReservedContext, request: &Request<Bytes>) -> bool {
     let origin = request.headers().get(http::header::ORIGIN).and_then(|origin| origin.to_str().ok());
+    let site = request.headers().get("sec-fetch-site").map(http::HeaderValue::as_bytes);
     origin.is_some_and(|origin| origin.strip_prefix("https://") == Some(context.authority.as_str()))
+        && site.is_none_or(|site| site == b"same-origin")
 }
 
 /// An answer without a body.

@@ -4,6 +4,7 @@
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 
+mod account;
 mod authorisation;
 // The software authenticator of the passkey tests.
 #[allow(dead_code, unreachable_pub, reason = "the passkey tests use more of it")]

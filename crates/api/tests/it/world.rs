@@ -27,7 +27,7 @@ use pip_identity::memory::MemoryStore;
 use pip_identity::passkeys::{Passkeys, RelyingParty};
 use pip_identity::store::{DirectoryChange, GroupRow, MembershipRow, MembershipSource, Origin, UserRow};
 use pip_identity::throttle::Throttle;
-use pip_identity::{DirectoryStore, People};
+use pip_identity::{DirectoryStore, People, RecoveryCodes};
 use pki::return_ticket::{PURPOSE, ReturnTarget, ReturnTicket};
 use pki::{Kek, KeyRing, Sealer, SigningKey};
 use serde_json::Value;
@@ -71,7 +71,6 @@ pub(crate) struct World {
     pub(crate) local: Router,
     pub(crate) return_sealer: Arc<Sealer>,
     pub(crate) passkeys: Arc<Passkeys>,
-    pub(crate) people: Arc<People>,
     _folder: tempfile::TempDir,
 }
 
@@ -165,10 +164,12 @@ impl World {
         let ring =
             |owner| Arc::new(ArcSwap::from_pointee(KeyRing::new(SigningKey::generate(owner).unwrap(), clock.now())));
         let rp = RelyingParty::new(AUTH, "Countersign", &[format!("https://{AUTH}")]).unwrap();
-        let passkeys = Arc::new(Passkeys::new(Arc::clone(&people), Arc::new(Throttle::new()), rp));
+        let throttle = Arc::new(Throttle::new());
+        let passkeys = Arc::new(Passkeys::new(Arc::clone(&people), Arc::clone(&throttle), rp));
         let portal = Arc::new(Portal::new(PortalParts {
             control: Arc::clone(&control),
             passkeys: Arc::clone(&passkeys),
+            recovery_codes: RecoveryCodes::new(Arc::clone(&people), throttle),
             links: Links::new(Arc::clone(&people)),
             return_sealer: Arc::clone(&return_sealer),
             form_sealer: kek.sealer("form-token").unwrap(),
@@ -190,7 +191,6 @@ impl World {
             local,
             return_sealer,
             passkeys,
-            people,
             _folder: folder,
         }
     }

@@ -23,6 +23,7 @@ use model::{AccessId, Clock, Ids, Recorder, SessionControl, SessionView, UserId}
 use pdp_administrator::{Administrator, FixCounts, SessionTable};
 use pep_gateway::{Gateway, GatewayParts, GatewaySettings, listener};
 use pip_identity::People;
+use pip_identity::RecoveryCodes;
 use pip_identity::links::Links;
 use pip_identity::passkeys::{Passkeys, RelyingParty};
 use pip_identity::throttle::Throttle;
@@ -306,10 +307,12 @@ impl Opened {
         });
         let identity = &self.config.identity;
         let rp = RelyingParty::new(&identity.rp_id, &identity.rp_name, &[self.config.auth_url.origin()])?;
-        let passkeys = Arc::new(Passkeys::new(Arc::clone(&self.people), Arc::new(Throttle::new()), rp));
+        let throttle = Arc::new(Throttle::new());
+        let passkeys = Arc::new(Passkeys::new(Arc::clone(&self.people), Arc::clone(&throttle), rp));
         let portal = Arc::new(Portal::new(PortalParts {
             control: Arc::clone(&control),
             passkeys,
+            recovery_codes: RecoveryCodes::new(Arc::clone(&self.people), throttle),
             links: Links::new(Arc::clone(&self.people)),
             return_sealer,
             form_sealer: self.kek.sealer("form-token")?,

@@ -14,7 +14,7 @@ use pip_identity::people::PeopleError;
 use pip_identity::store::LinkKind;
 
 use super::Portal;
-use super::answers::{json, page, parameter, see_other, unavailable, with_cookie};
+use super::answers::{json, page, parameter, unavailable, with_cookie};
 use super::login::{Begin, Finish, read, refused, start_over};
 use crate::actor::Actor;
 use crate::failure::Failure;
@@ -107,19 +107,6 @@ impl Portal {
         let codes = enrolled.recovery_codes.iter().map(|code| code.expose()).collect();
         self.codes.put(opened.session, codes, context.now);
         Ok(opened.cookie)
-    }
-
-    /// Shown once; a reload leads on. A page of another site that sends people here must not use the one look up.
-    pub(super) fn recovery_codes(&self, context: &ReservedContext, request: &Request<Bytes>) -> Response<Bytes> {
-        let from = request.headers().get("sec-fetch-site").and_then(|site| site.to_str().ok());
-        if matches!(from, Some("cross-site" | "same-site")) {
-            return see_other("/");
-        }
-        let codes = context.session.as_ref().and_then(|session| self.codes.take(&session.id, context.now));
-        match codes {
-            Some(codes) => page(StatusCode::OK, pages::RecoveryCodes { codes, next_url: "/".to_owned() }.render()),
-            None => see_other("/"),
-        }
     }
 
     pub(super) fn recover_page(&self) -> Response<Bytes> {

@@ -10,6 +10,7 @@ use model::seams::ReservedContext;
 use model::{AccessRequest, Action, App, Decision, Effect, Facts, ResourceRef, Session};
 
 use super::Portal;
+use super::account::{is_admin, moment};
 use super::answers::{page, see_other};
 
 impl Portal {
@@ -23,16 +24,22 @@ impl Portal {
             .filter_map(|app| self.tile(context, session, app))
             .collect();
         tiles.sort_by(|a, b| a.title.cmp(&b.title));
-        let identity = published.directory.users.get(&session.user).map_or_else(String::new, |u| u.email.clone());
-        let sessions = self.control().sessions.sessions();
-        let rows = sessions.iter().filter(|other| other.user == session.user && !other.is_expired(context.now));
         let launchpad = pages::Launchpad {
-            identity,
+            identity: self.identity(session),
+            is_admin: self.user_of(session).is_some_and(|user| is_admin(&user)),
+            notices: Vec::new(),
             tiles,
-            sessions: rows.map(|other| row(other, session)).collect(),
+            sessions: self.session_rows(context, session),
             token: self.form_token(session.id),
         };
         page(StatusCode::OK, launchpad.render())
+    }
+
+    /// The live sessions of the person behind `session`, newest first.
+    pub(super) fn session_rows(&self, context: &ReservedContext, session: &Session) -> Vec<pages::SessionRow> {
+        let sessions = self.control().sessions.sessions();
+        let own = sessions.iter().filter(|other| other.user == session.user && !other.is_expired(context.now));
+        own.map(|other| row(other, session)).collect()
     }
 
     /// Asks the engine about the app's front page, as the person is now; nothing listed is then refused.
@@ -116,7 +123,6 @@ fn segments(path: &str) -> BTreeSet<String> {
 }
 
 fn row(session: &Session, current: &Session) -> pages::SessionRow {
-    let moment = |time: model::Timestamp| (time.to_string(), time.readable());
     pages::SessionRow {
         id: session.id.to_string(),
         user_agent: browser_name(&session.user_agent),

@@ -31,6 +31,11 @@ pub(super) struct Begin {
 pub(super) struct Finish {
     pub(super) transaction: String,
     pub(super) credential: Box<RawValue>,
+    /// The fields of the page come again with the answer; what was said at the beginning counts.
+    #[serde(default, rename = "name")]
+    _name: Option<serde::de::IgnoredAny>,
+    #[serde(default, rename = "email")]
+    _email: Option<serde::de::IgnoredAny>,
 }
 
 impl Portal {

@@ -24,7 +24,7 @@ impl Portal {
         BASE64URL_NOPAD.encode(&sealed)
     }
 
-    fn is_form_token(&self, session: SessionId, token: &str) -> bool {
+    pub(super) fn is_form_token(&self, session: SessionId, token: &str) -> bool {
         let aad = pki::seal::column_aad("form", session.as_bytes(), "token", 1);
         let sealed = Some(token).filter(|token| token.len() <= MAX_TOKEN_BYTES);
         let sealed = sealed.and_then(|token| BASE64URL_NOPAD.decode(token.as_bytes()).ok());
@@ -88,7 +88,7 @@ impl Portal {
     }
 
     /// The page's own origin and a token of this session.
-    fn is_own_post(&self, context: &ReservedContext, request: &Request<Bytes>) -> bool {
+    pub(super) fn is_own_post(&self, context: &ReservedContext, request: &Request<Bytes>) -> bool {
         let Some(session) = &context.session else { return false };
         let token = parameter(request.body(), "token").unwrap_or_default();
         is_own_origin(context, request) && self.is_form_token(session.id, &token)
