@@ -2,6 +2,7 @@
 //!
 //! Files are read as one unit: every document of every file is checked, then all of them against each other.
 
+mod access;
 mod app;
 mod cross;
 mod people;
@@ -215,6 +216,14 @@ impl Document<'_> {
         self.problems.push(Problem::error(self.file, at(&value.referenced), message).hint(hint));
     }
 
+    pub(crate) fn refuse_at(&mut self, at: (u64, u64), message: impl Into<String>) {
+        self.problems.push(Problem::error(self.file, at, message));
+    }
+
+    pub(crate) fn warn_at(&mut self, at: (u64, u64), message: impl Into<String>, hint: &str) {
+        self.problems.push(Problem::warning(self.file, at, message).hint(hint));
+    }
+
     pub(crate) fn warn<T>(&mut self, value: &Spanned<T>, message: impl Into<String>, hint: &str) {
         self.problems.push(Problem::warning(self.file, at(&value.referenced), message).hint(hint));
     }
@@ -271,13 +280,7 @@ fn syntax(file: &str, error: &serde_saphyr::Error) -> Problem {
     let place = error.location().map_or((0, 0), |location| at(&location));
     match error {
         serde_saphyr::Error::SerdeUnknownField { field, expected, .. } => {
-            let hint = match field.as_str() {
-                "access" => {
-                    "simple access rules are not part of this version; write a `.cedar` file beside it".to_owned()
-                }
-                other => choices(other, expected),
-            };
-            Problem::error(file, place, format!("unknown key `{field}`")).hint(hint)
+            Problem::error(file, place, format!("unknown key `{field}`")).hint(choices(&field, expected))
         }
         serde_saphyr::Error::SerdeMissingField { field, .. } => {
             Problem::error(file, place, format!("the key `{field}` is missing"))

@@ -146,10 +146,22 @@ impl std::fmt::Display for Cidr {
     }
 }
 
+/// The label in `context.net.zones` that says the client's address is known, so that a network that does not match is
+/// one it is not in (GW-22).
+pub const ADDRESS_KNOWN: &str = "cidr:known";
+
+/// The label in `context.net.zones` that says whether the client showed a certificate is known. Nothing sets it yet.
+pub const CERTIFICATE_KNOWN: &str = "cert:known";
+
 impl AccessRules {
+    /// Every entry: `include`, then `require`, then `exclude`.
+    pub fn entries(&self) -> impl Iterator<Item = &Rule> {
+        self.include.iter().chain(&self.require).chain(&self.exclude)
+    }
+
     /// Every network its entries name, so that the door can label addresses.
     pub fn networks(&self) -> impl Iterator<Item = Cidr> {
-        self.include.iter().chain(&self.require).chain(&self.exclude).flat_map(|rule| match &rule.selector {
+        self.entries().flat_map(|rule| match &rule.selector {
             Selector::IpRange(ranges) => ranges.iter().copied().collect::<Vec<_>>(),
             _ => Vec::new(),
         })

@@ -3,11 +3,13 @@
 //! Not an index and not a hash: that is [`crate::compile`]. Invariant: every step looks at every policy and reports
 //! everything it finds; validation runs only on a set without problems, since its messages would only repeat them.
 
+use std::borrow::Borrow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use cedar_policy::{Policy, PolicyId, PolicySet as CedarPolicySet, ValidationMode, Validator};
 use miette::Diagnostic;
+use model::App;
 
 use crate::analysis::{self, MAX_PATTERN};
 use crate::annotations;
@@ -15,6 +17,7 @@ use crate::compile::CompiledPolicy;
 use crate::index::PolicyScope;
 use crate::kernel::{Condition, Parsed};
 use crate::problem::{Finding, FindingKind, PolicyProblem};
+use crate::rules::{self, RulePolicy};
 use crate::schema::BuiltinSchema;
 use crate::source::{
     MAX_BRANCHES, MAX_NESTING, MAX_OPERATORS, MAX_POLICIES, MAX_POLICY_BYTES, MAX_SOURCE_BYTES, PolicySource, Position,
@@ -42,16 +45,18 @@ pub(crate) struct Compiled {
 }
 
 /// Runs all steps over `sources` and the built-in policies.
-pub(crate) fn run(sources: &[PolicySource]) -> Result<Compiled, Vec<PolicyProblem>> {
+pub(crate) fn run<A: Borrow<App>>(sources: &[PolicySource], apps: &[A]) -> Result<Compiled, Vec<PolicyProblem>> {
     let schema = BuiltinSchema::load().map_err(|error| vec![whole_file(BUILTIN, error.to_string())])?;
-    let bytes: usize = sources.iter().map(|source| source.text.len()).sum();
+    let rules = rules::translate(apps, &schema);
+    let texts = sources.iter().chain(rules.iter().map(|rule| &rule.source));
+    let bytes: usize = texts.map(|source| source.text.len()).sum();
     if bytes > MAX_SOURCE_BYTES {
         let file = sources.first().map_or(BUILTIN, |source| &source.file);
         let message =
             format!("the policies have {bytes} bytes together; {MAX_SOURCE_BYTES} are allowed, so split them");
         return Err(vec![whole_file(file, message)]);
     }
-    let count: usize = sources.iter().map(|source| statements(&source.text).len()).sum();
+    let count = sources.iter().map(|source| statements(&source.text).len()).sum::<usize>() + rules.len();
     if count > MAX_POLICIES {
         let file = sources.first().map_or(BUILTIN, |source| &source.file);
         let message = format!("there are {count} policies; {MAX_POLICIES} are allowed, so remove or merge some");
@@ -67,6 +72,7 @@ pub(crate) fn run(sources: &[PolicySource]) -> Result<Compiled, Vec<PolicyProble
         }
         compilation.source(source);
     }
+    compilation.rules(&rules);
     let (read, findings) = compilation.finish()?;
     let (policies, canonical) = read.into_iter().map(|read| (Arc::new(read.policy), read.canonical)).unzip();
     Ok(Compiled { schema, policies, canonical, findings })
@@ -91,6 +97,8 @@ fn whole_file(file: &str, message: String) -> PolicyProblem {
 #[derive(Clone, Copy)]
 struct Placed<'a> {
     source: &'a PolicySource,
+    /// What comes before its `@id`.
+    prefix: &'a str,
     statement: Statement<'a>,
     position: Position,
 }
@@ -149,8 +157,29 @@ impl<'a> Compilation<'a> {
         let whole = is_within_limits.then(|| Parsed::all(&source.text, statements.len())).flatten();
         let mut whole = whole.into_iter().flatten();
         for statement in statements {
-            let placed = Placed { source, statement, position: positions.advance(statement.offset) };
+            let placed =
+                Placed { source, prefix: source.stem(), statement, position: positions.advance(statement.offset) };
             match self.policy(placed, whole.next()) {
+                Ok(read) => self.read.push(read),
+                Err(problems) => self.problems.extend(problems),
+            }
+        }
+    }
+
+    /// Policies made from simple rules, each at the line of its rule.
+    fn rules(&mut self, rules: &'a [RulePolicy]) {
+        let cut: Vec<(&RulePolicy, Statement<'a>)> = rules
+            .iter()
+            .flat_map(|rule| statements(&rule.source.text).into_iter().map(move |cut| (rule, cut)))
+            .collect();
+        let text: Vec<&str> = rules.iter().map(|rule| rule.source.text.as_str()).collect();
+        let is_within_limits = cut.iter().all(|(_, statement)| within_limits(statement).is_ok());
+        let whole = is_within_limits.then(|| Parsed::all(&text.join("\n"), cut.len())).flatten();
+        let mut whole = whole.into_iter().flatten();
+        for (rule, statement) in cut {
+            let position = Position { line: rule.line, column: 1 };
+            match self.policy(Placed { source: &rule.source, prefix: &rule.prefix, statement, position }, whole.next())
+            {
                 Ok(read) => self.read.push(read),
                 Err(problems) => self.problems.extend(problems),
             }
@@ -182,7 +211,7 @@ impl<'a> Compilation<'a> {
                 "`{name}(…)` is parsed anew on every evaluation and not allowed; use {instead}"
             )));
         }
-        let id = format!("{}/{}", placed.source.stem(), annotations.id);
+        let id = format!("{}/{}", placed.prefix, annotations.id);
         let cedar = cedar.new_id(PolicyId::new(&id));
         let canonical = parsed.json().map_err(|error| refuse(error.to_string()))?;
         let policy = CompiledPolicy {

@@ -3,12 +3,13 @@
 //! Invariants: all problems are reported at once and nothing half-compiled exists; ids are unique; the order of files
 //! and of policies in them changes nothing; formatting does not change [`CompiledPolicies::policy_hash`].
 
+use std::borrow::Borrow;
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use model::Reason;
 use model::decision::PolicySet;
 use model::ids::Digest32;
+use model::{App, Reason};
 
 use crate::analysis::{Reads, TimeUse};
 use crate::annotations::Stage;
@@ -87,8 +88,19 @@ impl CompiledPolicies {
     /// # Errors
     /// Every problem found, sorted by file and line; what runs should stay as it was.
     pub fn compile(sources: &[PolicySource]) -> Result<CompiledPolicies, Vec<PolicyProblem>> {
+        Self::compile_for::<App>(sources, &[])
+    }
+
+    /// [`Self::compile`], together with the simple rules of `apps` as policies (PO-16).
+    ///
+    /// # Errors
+    /// Every problem found, sorted by file and line; one in a simple rule has the rule's line.
+    pub fn compile_for<A: Borrow<App>>(
+        sources: &[PolicySource],
+        apps: &[A],
+    ) -> Result<CompiledPolicies, Vec<PolicyProblem>> {
         let Compiled { schema, policies, canonical, mut findings } =
-            stacker::grow(COMPILE_STACK_BYTES, || compilation::run(sources))?;
+            stacker::grow(COMPILE_STACK_BYTES, || compilation::run(sources, apps))?;
         findings.extend(policies.iter().flat_map(|policy| findings_of(policy)));
         findings.extend(unscoped(&policies));
         findings.sort();

@@ -13,10 +13,14 @@ use cedar_policy::{Entities, Entity, EntityId, EntityTypeName, EntityUid, Restri
 use model::app::CONTROL_APP;
 use model::decision::EntitySlice;
 use model::ids::Digest32;
-use model::{App, AppName, Directory, GroupId, Principal, ResourceRef, Sensitivity, Timestamp};
+use model::{App, AppName, Directory, GroupId, Principal, ResourceRef, Sensitivity, Timestamp, UserEntry};
 
 use crate::canonical::{CanonicalEntity, CanonicalValue, entity_bytes};
 use crate::kernel::Name;
+
+/// The tags of a person that hold their verified address and its domain.
+pub(crate) const EMAIL_TAG: &str = "email";
+pub(crate) const EMAIL_DOMAIN_TAG: &str = "email_domain";
 
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -197,7 +201,29 @@ fn principal_entity(principal: &Principal, directory: &Directory, now: Timestamp
             ("external", CanonicalValue::Bool(user.is_none_or(|user| user.is_external))),
         ]),
     };
-    CanonicalEntity { uid, parents, attributes, tags: user.map(|user| user.tags.clone()).unwrap_or_default() }
+    CanonicalEntity { uid, parents, attributes, tags: user.map(|user| tags_of(user)).unwrap_or_default() }
+}
+
+/// The directory's attributes, and the address as `email` and `email_domain` if it is verified (GW-23). The two names are
+/// ours: an attribute of the same name is left out, so that nobody gets an address by having one written beside it.
+fn tags_of(user: &UserEntry) -> BTreeMap<String, BTreeSet<String>> {
+    let mut tags = user.tags.clone();
+    tags.remove(EMAIL_TAG);
+    tags.remove(EMAIL_DOMAIN_TAG);
+    let address = user.email.to_ascii_lowercase();
+    if let Some(domain) = Some(&address).filter(|_| user.is_email_verified).and_then(|address| domain_of(address)) {
+        tags.insert(EMAIL_DOMAIN_TAG.to_owned(), BTreeSet::from([domain.to_owned()]));
+        tags.insert(EMAIL_TAG.to_owned(), BTreeSet::from([address]));
+    }
+    tags
+}
+
+/// The domain of an address in its one form: exactly one `@`, ASCII, no dot at either end.
+fn domain_of(address: &str) -> Option<&str> {
+    let (local, domain) = address.split_once('@')?;
+    let is_plain = domain.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'.');
+    let is_one = !local.is_empty() && !domain.is_empty() && is_plain && local.is_ascii();
+    (is_one && !domain.starts_with('.') && !domain.ends_with('.')).then_some(domain)
 }
 
 fn trust_domain(name: &str) -> &str {

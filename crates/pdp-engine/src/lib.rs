@@ -29,6 +29,7 @@ mod kernel;
 mod problem;
 mod refusal;
 mod remedy;
+mod rules;
 mod schema;
 mod search;
 mod slice;

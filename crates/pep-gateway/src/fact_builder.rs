@@ -3,8 +3,10 @@
 //! Invariant: starts from [`Facts::unknown`], so a fact nobody brings keeps the value that helps least.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 
 use http_gate::CanonicalRequest;
+use model::access::ADDRESS_KNOWN;
 use model::facts::RequestFacts;
 use model::{AccessRequest, Action, App, AppName, Facts, Session, Timestamp};
 
@@ -27,6 +29,8 @@ pub(crate) struct RequestView<'a> {
     /// `name=value` of the headers the app names.
     pub(crate) headers: BTreeSet<String>,
     pub(crate) door: &'static str,
+    /// The labels of the client's address.
+    pub(crate) zones: BTreeSet<String>,
 }
 
 /// The facts of a request.
@@ -38,6 +42,7 @@ pub(crate) fn build(
 ) -> Facts {
     let (minute_of_day, weekday) = now.minute_and_weekday();
     let mut facts = Facts::unknown();
+    facts.net.zones = view.zones;
     facts.request = RequestFacts {
         door: view.door.to_owned(),
         method: view.method.to_owned(),
@@ -84,6 +89,14 @@ pub(crate) fn refresh(mut question: AccessRequest, session: Option<&Session>, no
         }
     }
     question
+}
+
+/// The labels of an address: that it is known, and each network named by the app's rules that it is in. Policies never
+/// parse an address, and never see one.
+pub(crate) fn zones(app: &App, client: IpAddr) -> BTreeSet<String> {
+    let rules = app.access.iter().chain(app.routes.iter().filter_map(|route| route.access.as_ref()));
+    let networks = rules.flat_map(|rules| rules.networks()).filter(|network| network.contains(client));
+    networks.map(|network| network.zone()).chain([ADDRESS_KNOWN.to_owned()]).collect()
 }
 
 fn segments(path: &str) -> BTreeSet<String> {

@@ -10,6 +10,7 @@
 //! Not here: how a cut looks on the wire. The doors select on [`StreamGuard::cut`] and drop the guard after their last
 //! byte.
 
+use std::net::IpAddr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -57,6 +58,7 @@ pub(crate) struct Opening {
     pub(crate) protocol: Protocol,
     pub(crate) is_websocket: bool,
     pub(crate) session: Option<SessionId>,
+    pub(crate) client: IpAddr,
     /// Canonical host without port.
     pub(crate) host: String,
     /// The path that routes matched on, before any rewrite.
@@ -204,13 +206,14 @@ impl StreamTable {
                 return None;
             }
         }
-        // Routes and public paths are facts too: what now covers the path is what is asked about.
+        // Routes, public paths and the networks that rules name are facts too: what now covers the path is what is asked about.
         let mut question = opening.question.clone();
         let method = question.facts.request.method.as_str();
         let routed = snapshot.routing.host(&opening.host)?.route(&opening.routed_path, method)?;
         question.is_public_path = routing::is_public(&routed.app, method, &opening.routed_path);
         question.resource = ResourceRef { app: routed.app.name.clone(), route: Some(routed.route.name.clone()) };
         routed.route.name.as_str().clone_into(&mut question.facts.request.route);
+        question.facts.net.zones = fact_builder::zones(&routed.app, opening.client);
         let mut question = fact_builder::refresh(question, session.as_deref(), now);
         // Nobody waits at a stream to be told what would mend it.
         question.step_up = StepUpContext { only_fix: Some(Arc::clone(&self.no_fix)), ..StepUpContext::default() };

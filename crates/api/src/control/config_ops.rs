@@ -189,8 +189,9 @@ pub fn check_files(
         .filter(|file| file.name.ends_with(".cedar"))
         .map(|file| PolicySource { file: file.name.clone(), text: file.text.clone() })
         .collect();
-    let compiled = CompiledPolicies::compile(&sources);
     let read = config::read(files, &Known { auth_host, is_covered, groups });
+    let ruled = read.as_ref().map(|declared| declared.apps.as_slice()).unwrap_or_default();
+    let compiled = CompiledPolicies::compile_for(&sources, ruled);
     let (declared, policies) = match (read, compiled) {
         (Ok(declared), Ok(policies)) => (declared, policies),
         (read, compiled) => {

@@ -12,6 +12,7 @@ use serde::Deserialize;
 use serde::de::{MapAccess, Visitor};
 use serde_saphyr::Spanned;
 
+use super::access::{self, AccessSpec, Owner};
 use super::{Document, SourceFile};
 use crate::problem::choices;
 use crate::text;
@@ -53,6 +54,7 @@ pub(crate) struct AppSpec {
     #[serde(default)]
     logout: LogoutSpec,
     hsts: Option<bool>,
+    access: Option<Spanned<AccessSpec>>,
 }
 
 #[derive(Deserialize)]
@@ -64,6 +66,7 @@ struct RouteSpec {
     methods: Option<Spanned<Vec<Spanned<String>>>>,
     rewrite: Option<RewriteSpec>,
     max_body: Option<Spanned<String>>,
+    access: Option<Spanned<AccessSpec>>,
 }
 
 #[derive(Deserialize)]
@@ -228,7 +231,7 @@ pub(crate) fn build(
             .collect(),
         refuses_cross_site_writes: flag(document, spec.csrf.as_ref(), "refuse", "allow"),
         clears_site_data: spec.logout.clear_site_data,
-        access: None,
+        access: access::build(document, spec.access.as_ref(), Owner::App),
         sends_hsts: spec.hsts.unwrap_or(true),
         declared_at: format!("{}:{}", document.file, name.referenced.line()),
     })
@@ -433,7 +436,7 @@ fn route(
         upstream: UpstreamName::new(&spec.upstream.value),
         max_body_bytes,
         action: None,
-        access: None,
+        access: access::build(document, spec.access.as_ref(), Owner::Route),
     })
 }
 

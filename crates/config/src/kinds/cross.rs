@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use model::access::Selector;
 use model::app::{App, HostPattern};
 use model::directory::{ADMINS_GROUP, GroupId};
 
@@ -86,6 +87,17 @@ fn groups(problems: &mut Vec<Problem>, reading: &Reading, known: &Known<'_>) {
     for (place, group) in &reading.groups {
         for parent in &group.parents {
             check(place, format!("group `{}`", group.id), parent);
+        }
+    }
+    for (place, app) in &reading.apps {
+        let rules = app.access.iter().chain(app.routes.iter().filter_map(|route| route.access.as_ref()));
+        for rule in rules.flat_map(|rules| rules.entries()) {
+            let Selector::Group(groups) = &rule.selector else { continue };
+            let line = rule.declared_at.rsplit_once(':').and_then(|(_, line)| line.parse().ok());
+            let place = Place { at: line.map_or(place.at, |line| (line, 0)), ..place.clone() };
+            for group in groups {
+                check(&place, format!("a rule of app `{}`", app.name), group);
+            }
         }
     }
     cycles(problems, reading);
@@ -203,7 +215,6 @@ spec: { name: Alice, groups: [engineering] }
         check("spec: { title: Engineering }", "spec: { parents: [engineering] }", "is its own ancestor");
         check("spec: { title: Engineering }", "spec: { membership: external }", "countersign group add engineering");
         check("countersign/v1\nkind: App", "v1\nkind: App", "apiVersion `v1` is not known");
-        check("  title: Wiki", "  access: {}", "write a `.cedar` file");
         check("name: wiki", "name: countersign", "belongs to the built-in app");
         check("path: /api/v1", "path: /.countersign/x", "never reach an app");
     }

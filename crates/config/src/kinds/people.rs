@@ -100,12 +100,12 @@ pub(crate) fn user(document: &mut Document<'_>, name: &Spanned<String>, spec: Us
     })
 }
 
-fn group_id(text: &str) -> Result<GroupId, String> {
+pub(crate) fn group_id(text: &str) -> Result<GroupId, String> {
     text::name(text).map(GroupId::new)
 }
 
 /// An address with exactly one `@` and a domain in lower-case A-labels (ID-23 of the gateway's e-mail rule, GW-23).
-fn email(address: &str) -> Result<String, String> {
+pub(crate) fn email(address: &str) -> Result<String, String> {
     let refuse = || format!("`{address}` is not an e-mail address; a User is named by one, e.g. `ann@example.org`");
     let (local, domain) = address.split_once('@').ok_or_else(refuse)?;
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-/=?^_{|}~.".contains(c);

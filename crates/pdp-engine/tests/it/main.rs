@@ -17,4 +17,6 @@ mod oracle;
 #[cfg(test)]
 mod reference;
 #[cfg(test)]
+mod rules;
+#[cfg(test)]
 mod support;

@@ -81,6 +81,7 @@ impl Case<'_> {
             protocol: self.connection.protocol,
             is_websocket: request.is_websocket(),
             session,
+            client: self.client.ip(),
             host: request.host().name().to_owned(),
             routed_path: goal.routed_path.clone(),
             question,

@@ -241,6 +241,7 @@ impl<'a> Case<'a> {
             is_websocket: request.is_websocket(),
             headers: fact_builder::context_headers(request, &goal.app),
             door: self.record.door,
+            zones: fact_builder::zones(&goal.app, self.client.ip()),
         };
         let (principal, session) = match standing {
             Standing::Nobody(_) => (Principal::Anonymous, None),
