@@ -45,6 +45,21 @@ const SOURCES: &[(&str, &[Section])] = &[
             ("LogoutSpec", "App: logout"),
         ],
     ),
+    (
+        "crates/config/src/kinds/access/spec.rs",
+        &[
+            ("AccessSpec", "App: access"),
+            ("FieldsSpec", "App: access entries"),
+            ("MfaSpec", "App: access mfa"),
+            ("DeviceSpec", "App: access device"),
+            ("ClaimSpec", "App: access claim"),
+            ("CertSpec", "App: access client_cert"),
+            ("TlsSpec", "App: access tls"),
+            ("TimeSpec", "App: access time"),
+            ("EntrySpec", "App: access"),
+            ("Texts", "App: access"),
+        ],
+    ),
     ("crates/config/src/kinds/people.rs", &[("GroupSpec", "Group"), ("UserSpec", "User")]),
 ];
 
