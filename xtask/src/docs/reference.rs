@@ -56,8 +56,6 @@ const SOURCES: &[(&str, &[Section])] = &[
             ("CertSpec", "App: access client_cert"),
             ("TlsSpec", "App: access tls"),
             ("TimeSpec", "App: access time"),
-            ("EntrySpec", "App: access"),
-            ("Texts", "App: access"),
         ],
     ),
     ("crates/config/src/kinds/people.rs", &[("GroupSpec", "Group"), ("UserSpec", "User")]),
@@ -136,13 +134,17 @@ fn structs(source: &str) -> Vec<(String, BTreeSet<String>)> {
     found
 }
 
+fn unexported(line: &str) -> &str {
+    ["pub(crate) ", "pub(super) ", "pub "].iter().find_map(|word| line.strip_prefix(word)).unwrap_or(line)
+}
+
 fn struct_name(line: &str) -> Option<&str> {
-    let rest = line.strip_prefix("pub(crate) ").or_else(|| line.strip_prefix("pub ")).unwrap_or(line);
+    let rest = unexported(line);
     rest.strip_prefix("struct ")?.split(|c: char| !c.is_alphanumeric()).next()
 }
 
 fn field(line: &str) -> Option<&str> {
-    let rest = line.strip_prefix("pub(crate) ").or_else(|| line.strip_prefix("pub ")).unwrap_or(line);
+    let rest = unexported(line);
     let (name, _) = rest.split_once(": ")?;
     name.chars().all(|c| c.is_ascii_lowercase() || c == '_').then_some(name)
 }
