@@ -15,6 +15,20 @@ pub(crate) struct Change {
     setting: Setting,
 }
 
+impl Change {
+    /// Whether it sets the fact at `path` (`auth.mfa`, `device.managed.ok`): as a whole, or as a field of a posture.
+    pub(crate) fn sets(&self, path: &str) -> bool {
+        let Some(rest) = path.strip_prefix(self.fact.as_str()) else { return false };
+        match (&self.setting, rest) {
+            (Setting::Flag(..) | Setting::Age(..), "") => true,
+            (Setting::Posture(_, change), ".ok") => change.ok.is_some(),
+            (Setting::Posture(_, change), ".age_secs") => change.age_secs.is_some(),
+            (Setting::Posture(_, change), ".level") => change.level.is_some(),
+            _ => false,
+        }
+    }
+}
+
 enum Setting {
     Flag(Field<bool>, bool),
     Age(Field<i64>, i64),

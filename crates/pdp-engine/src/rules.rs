@@ -135,17 +135,10 @@ impl Owner<'_> {
     }
 }
 
-/// Whether some remedy of the schema changes the fact at `path`: as a whole, or as a named member of a record.
+/// Whether some remedy of the schema changes the fact at `path`.
 fn is_remediable(schema: &BuiltinSchema, path: &str) -> bool {
     let Some(path) = path.strip_prefix("context.") else { return false };
-    let mut changes = schema.remedies.iter().flat_map(|offer| &offer.changes);
-    changes.any(|change| {
-        let member = path.strip_prefix(change.fact.as_str()).and_then(|rest| rest.strip_prefix('.'));
-        let is_member = |member: &str| {
-            change.value.split(',').any(|part| part.split_once('=').is_some_and(|(name, _)| name.trim() == member))
-        };
-        change.fact == path || member.is_some_and(is_member)
-    })
+    schema.remedies.iter().flat_map(|offer| &offer.changes).any(|change| change.sets(path))
 }
 
 /// `apps.yaml:12` as file and line.
