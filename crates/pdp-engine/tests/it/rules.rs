@@ -451,7 +451,7 @@ fn requirements_bind_hand_written_permits_of_the_app_too() {
     assert_eq!(short(&decide(&engine, &request)), "ALLOW allow t/all");
     request.facts.auth.mfa = false;
     let answer = decide(&engine, &request);
-    assert_eq!(short(&answer), "STEP_UP step_up.reauth app/crm/require-1", "whoever can change it is asked to");
+    assert_eq!(short(&answer), "STEP_UP step_up.mfa app/crm/require-1", "whoever can change it is asked to");
 }
 
 #[test]
