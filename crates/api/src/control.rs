@@ -8,7 +8,7 @@ mod people_ops;
 mod queries;
 mod session_ops;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -62,6 +62,11 @@ pub trait DoorControl: Send + Sync {
 
     /// Whether a certificate of a listener covers a host or `*.suffix`.
     fn is_covered(&self, host: &str) -> bool;
+
+    /// What the doors counted since they started, by the names of their metrics.
+    fn counters(&self) -> BTreeMap<String, u64> {
+        BTreeMap::new()
+    }
 }
 
 /// What a control plane is put together from.
@@ -128,6 +133,11 @@ impl ControlPlane {
             revocations: session_ops::Revocations::default(),
             followers: queries::no_followers(),
         })
+    }
+
+    /// What the doors counted since they started, by the names of their metrics.
+    pub fn counters(&self) -> BTreeMap<String, u64> {
+        self.doors.counters()
     }
 
     /// What doors decide by now.

@@ -5,5 +5,6 @@ pub mod control_loop;
 pub mod control_socket;
 pub mod doors;
 pub mod keys;
+pub mod metrics;
 pub mod serve;
 pub mod startup;

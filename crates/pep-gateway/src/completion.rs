@@ -61,6 +61,7 @@ impl PendingCompletion {
         let Some(record) = self.record.take() else {
             return;
         };
+        self.gateway.metrics.ended(completion.end_cause);
         let mut record = Arc::unwrap_or_clone(record);
         record.time = self.gateway.now();
         record.completion = CompletionColumns {

@@ -65,6 +65,7 @@ impl Gateway {
         let mut record = record::begin(RecordType::GateRefused, visit.access, now, &trace, connection);
         record.decision.decision_id = Some(visit.decision);
         record::add_gate_refusal(&mut record, gate);
+        self.metrics.gate_refused();
         match self.recorder.append(record, Durability::Standard).await {
             Ok(_) => refusal::gate(gate, visit.access, visit.decision),
             Err(_) => visit.denied(Reason::AuditUnavailable, &Detail::default()),
@@ -75,9 +76,16 @@ impl Gateway {
     async fn keep(self: &Arc<Self>, judged: Judged) -> Outcome {
         let Judged { record, durability, visit, verdict } = judged;
         let completion = record::completion_of(&record);
+        let told = (record.kind, record.decision.effect, record.decision.reason);
         if let Err(error) = self.recorder.append(record, durability).await {
             tracing::error!(%error, reason = Reason::AuditUnavailable.audit_code(), "a request is refused");
+            self.metrics.decided(Effect::Deny, Reason::AuditUnavailable);
             return Outcome::Refuse(visit.denied(Reason::AuditUnavailable, &Detail::default()));
+        }
+        match told {
+            (RecordType::GateRefused, ..) => self.metrics.gate_refused(),
+            (_, Some(effect), Some(reason)) => self.metrics.decided(effect, reason),
+            _ => {}
         }
         match verdict {
             Outcome::Forward(mut permit) => {

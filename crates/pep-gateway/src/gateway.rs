@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::assertion::Assertions;
+use crate::metrics::{Metrics, Sample};
 use crate::snapshot::GatewaySnapshot;
 use crate::streams::{STREAM_TICK, StreamTable};
 
@@ -59,6 +60,7 @@ pub struct Gateway {
     pub(crate) return_sealer: Arc<Sealer>,
     pub(crate) assertions: Assertions,
     pub(crate) fixes: Arc<dyn FixBudget>,
+    pub(crate) metrics: Arc<Metrics>,
     pub(crate) streams: Arc<StreamTable>,
     /// Completion records on their way to the log.
     pub(crate) completions: TaskTracker,
@@ -68,7 +70,9 @@ impl Gateway {
     /// A gateway over `parts`.
     pub fn new(parts: GatewayParts) -> Arc<Self> {
         let snapshot = Arc::new(ArcSwap::from_pointee(parts.snapshot));
-        let streams = StreamTable::new(Arc::clone(&snapshot), Arc::clone(&parts.sessions), Arc::clone(&parts.clock));
+        let metrics = Arc::new(Metrics::default());
+        let (sessions, clock) = (Arc::clone(&parts.sessions), Arc::clone(&parts.clock));
+        let streams = StreamTable::new(Arc::clone(&snapshot), sessions, clock, Arc::clone(&metrics));
         Arc::new(Self {
             settings: parts.settings,
             snapshot,
@@ -80,6 +84,7 @@ impl Gateway {
             return_sealer: parts.return_sealer,
             assertions: Assertions::new(parts.assertion_keys),
             fixes: parts.fixes,
+            metrics,
             streams,
             completions: TaskTracker::new(),
         })
@@ -104,6 +109,11 @@ impl Gateway {
     /// The table of live streams.
     pub fn streams(&self) -> &Arc<StreamTable> {
         &self.streams
+    }
+
+    /// What the door counted since it started, and what is under way.
+    pub fn samples(&self) -> Vec<Sample> {
+        self.metrics.samples(self.streams.len())
     }
 
     /// Our own endpoints.

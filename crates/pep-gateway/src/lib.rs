@@ -22,6 +22,7 @@ pub mod enforce;
 mod fact_builder;
 pub mod gateway;
 pub mod listener;
+pub mod metrics;
 pub mod permit;
 mod record;
 pub mod refusal;

@@ -14,6 +14,7 @@ use model::record::{AuditRecord, EndCause};
 use model::{AccessId, App, Reason, Upstream};
 
 use crate::completion::{Completion, PendingCompletion};
+use crate::metrics::Metrics;
 use crate::refusal::{Refusal, Visit};
 use crate::streams::StreamGuard;
 
@@ -87,6 +88,10 @@ impl Permit {
     /// limit (GW-73). Finish the permit afterwards.
     pub fn failed(&self, reason: Reason, what: &str) -> Refusal {
         self.visit.failed(reason, what)
+    }
+
+    pub(crate) fn metrics(&self) -> &Metrics {
+        &self.completion.gateway().metrics
     }
 
     /// Ends the access: the stream is dead and the completion record is on its way. Call it after the last byte.

@@ -21,14 +21,15 @@ use model::decision::StepUpContext;
 use model::record::{AuditRecord, CompletionColumns, RecordType};
 use model::seams::{Cause, CutReport, CutStream, Scope};
 use model::{
-    AccessId, AccessRequest, AppName, BoxFuture, Clock, Effect, LiveStreams, Principal, Remedy, ResourceRef, SessionId,
-    SessionView, StreamId, Timestamp, UserState,
+    AccessId, AccessRequest, AppName, BoxFuture, Clock, Effect, LiveStreams, Principal, Reason, Remedy, ResourceRef,
+    SessionId, SessionView, StreamId, Timestamp, UserState,
 };
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::connection::Protocol;
 use crate::fact_builder;
+use crate::metrics::Metrics;
 use crate::routing;
 use crate::snapshot::GatewaySnapshot;
 
@@ -50,6 +51,7 @@ pub struct StreamTable {
     sessions: Arc<dyn SessionView>,
     clock: Arc<dyn Clock>,
     no_fix: Arc<[Remedy]>,
+    metrics: Arc<Metrics>,
 }
 
 /// What is known of a stream when it opens.
@@ -95,10 +97,11 @@ pub struct StreamGuard {
 
 impl StreamTable {
     /// An empty table that judges by whatever `snapshot` holds at the time.
-    pub fn new(
+    pub(crate) fn new(
         snapshot: Arc<ArcSwap<GatewaySnapshot>>,
         sessions: Arc<dyn SessionView>,
         clock: Arc<dyn Clock>,
+        metrics: Arc<Metrics>,
     ) -> Arc<Self> {
         Arc::new(Self {
             streams: papaya::HashMap::new(),
@@ -108,6 +111,7 @@ impl StreamTable {
             sessions,
             clock,
             no_fix: Arc::from([]),
+            metrics,
         })
     }
 
@@ -186,6 +190,7 @@ impl StreamTable {
             }
             None => {
                 stream.cut.cancel();
+                self.metrics.cut();
                 true
             }
         }
@@ -218,6 +223,9 @@ impl StreamTable {
         // Nobody waits at a stream to be told what would mend it.
         question.step_up = StepUpContext { only_fix: Some(Arc::clone(&self.no_fix)), ..StepUpContext::default() };
         let decision = snapshot.pdp.decide(&question, now);
+        if decision.reason == Reason::PolicyError {
+            self.metrics.policy_error(now);
+        }
         (decision.effect == Effect::Allow).then_some(decision.hold_until)
     }
 

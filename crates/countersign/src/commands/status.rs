@@ -28,6 +28,11 @@ pub async fn run(global: &Global) -> Result<ExitCode> {
             say!("{name:<14} {}", output::text(&status, member));
         }
         record(status.get("audit").unwrap_or(&Value::Null));
+        if let Some(errors) = policy_errors(&status).filter(|errors| *errors > 0) {
+            say!(
+                "\n{errors} answers met a policy that cannot be evaluated; the server's log names it (docs/metrics.md)."
+            );
+        }
         if status.get("needs_set_up").and_then(Value::as_bool) == Some(true) {
             say!("\nThere is no administrator yet: run `countersign admin setup-link`.");
         }
@@ -59,4 +64,9 @@ pub(crate) fn record(audit: &Value) {
             say!("      {}", text("what_to_do"));
         }
     }
+}
+
+/// How many answers met a policy that cannot be evaluated (PO-3).
+fn policy_errors(status: &Value) -> Option<u64> {
+    status.get("counters")?.get("countersign_policy_errors_total")?.as_u64()
 }

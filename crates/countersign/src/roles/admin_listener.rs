@@ -1,4 +1,4 @@
-//! Health for machines, on a listener of its own that is never public (GW-81, ATK-53).
+//! Health and numbers for machines, on a listener of its own that is never public (GW-81, ATK-53).
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -9,11 +9,15 @@ use axum::Router;
 use axum::extract::State;
 use axum::routing::get;
 use http::StatusCode;
+use http::header::CONTENT_TYPE;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use pep_gateway::Gateway;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+
+use super::metrics;
 
 /// Whether requests are served.
 pub type Readiness = Arc<AtomicBool>;
@@ -28,10 +32,14 @@ pub async fn open(address: SocketAddr) -> Result<TcpListener> {
         .with_context(|| format!("cannot listen on the admin address {address}; change `[admin] listen`"))
 }
 
-/// Serves `/livez` and `/readyz` until `shutdown`.
-pub async fn serve(listener: TcpListener, readiness: Readiness, shutdown: CancellationToken) {
-    let router =
-        Router::new().route("/livez", get(|| async { "ok\n" })).route("/readyz", get(ready)).with_state(readiness);
+/// Serves `/livez`, `/readyz` and `/metrics` until `shutdown`.
+pub async fn serve(listener: TcpListener, gateway: Arc<Gateway>, readiness: Readiness, shutdown: CancellationToken) {
+    let numbers = move || async move { ([(CONTENT_TYPE, metrics::CONTENT_TYPE)], metrics::text(&gateway)) };
+    let router = Router::new()
+        .route("/livez", get(|| async { "ok\n" }))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(numbers))
+        .with_state(readiness);
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,

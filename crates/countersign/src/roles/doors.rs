@@ -1,6 +1,7 @@
 //! The doors of this process as the control plane sees them, and the endpoints as the doors see them before the control
 //! plane exists.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
 use api::{DoorControl, Published};
@@ -10,6 +11,8 @@ use model::{BoxFuture, ReservedService, Timestamp, UserId};
 use pep_gateway::{Gateway, GatewaySnapshot};
 use pki::tls::Certificate;
 use tokio::sync::watch;
+
+use super::metrics;
 
 /// Publishes to the gateway of this process.
 pub struct LocalDoors {
@@ -34,6 +37,10 @@ impl DoorControl for LocalDoors {
 
     fn is_covered(&self, host: &str) -> bool {
         is_covered(&self.certificates, host)
+    }
+
+    fn counters(&self) -> BTreeMap<String, u64> {
+        metrics::counters(&self.gateway)
     }
 }
 

@@ -133,7 +133,8 @@ impl Server {
 
         let assembled = opened.assemble(&tasks, &shutdown).await?;
         let readiness = Arc::new(AtomicBool::new(true));
-        tasks.spawn(admin_listener::serve(admin, Arc::clone(&readiness), admin_shutdown.clone()));
+        let told = Arc::clone(&assembled.gateway);
+        tasks.spawn(admin_listener::serve(admin, told, Arc::clone(&readiness), admin_shutdown.clone()));
         let router = local_router(Arc::clone(&assembled.control), Arc::clone(&assembled.portal));
         tasks.spawn(socket.serve(router, shutdown.clone()));
         for (((listener, tls), trusted_peers), address) in listeners.into_iter().zip(tls).zip(trusted).zip(&addresses) {

@@ -11,6 +11,7 @@ use model::Reason;
 use model::record::EndCause;
 
 use crate::completion::Completion;
+use crate::metrics::UpstreamFailure;
 use crate::permit::Permit;
 use crate::refusal::Refusal;
 use crate::upstream::UpstreamError;
@@ -56,17 +57,25 @@ impl Passing {
 /// The answer to a client whose upstream failed; `None` when it is the client who failed.
 pub(crate) fn refusal(permit: &Permit, error: &UpstreamError) -> Option<Refusal> {
     tracing::info!(request = %permit.access_id(), error = error as &dyn std::error::Error, "upstream failed");
-    match error {
-        UpstreamError::Down { was_connected: false, .. } => Some(permit.failed(Reason::UpstreamDown, "no connection")),
-        UpstreamError::Down { .. } => Some(permit.failed(Reason::UpstreamDown, "connection lost")),
-        UpstreamError::Misbehaved { rule, .. } => Some(permit.failed(Reason::UpstreamDown, rule)),
-        UpstreamError::NoTarget => Some(permit.failed(Reason::UpstreamDown, "no target")),
+    let (how, reason, what) = match error {
+        UpstreamError::Down { was_connected: false, .. } => {
+            (UpstreamFailure::NoConnection, Reason::UpstreamDown, "no connection".to_owned())
+        }
+        UpstreamError::Down { .. } => {
+            (UpstreamFailure::ConnectionLost, Reason::UpstreamDown, "connection lost".to_owned())
+        }
+        UpstreamError::Misbehaved { rule, .. } => {
+            (UpstreamFailure::Misbehaved, Reason::UpstreamDown, (*rule).to_owned())
+        }
+        UpstreamError::NoTarget => (UpstreamFailure::NoTarget, Reason::UpstreamDown, "no target".to_owned()),
         UpstreamError::Timeout { phase, limit, .. } => {
             let what = format!("{} time-out of {} s", phase.as_str(), limit.as_secs_f32());
-            Some(permit.failed(Reason::UpstreamTimeout, &what))
+            (UpstreamFailure::Timeout, Reason::UpstreamTimeout, what)
         }
-        UpstreamError::UploadAborted => None,
-    }
+        UpstreamError::UploadAborted => return None,
+    };
+    permit.metrics().upstream_failed(how);
+    Some(permit.failed(reason, &what))
 }
 
 /// The fields of the response as the client gets them, without those that frame it.

@@ -209,9 +209,7 @@ impl<'a> Case<'a> {
         };
         decision.eval_ns = u64::try_from(self.gateway.now().since(self.now).as_nanos()).unwrap_or(u64::MAX);
         if decision.reason == Reason::PolicyError {
-            // Every request it covers is refused until the policy is mended (PO-3).
-            let policies: Vec<&str> = decision.policies.iter().map(|policy| &*policy.id).collect();
-            tracing::error!(request = %self.visit.access, policy = ?policies, "a policy cannot be evaluated; the request is refused");
+            self.sound_alarm(&decision);
         }
         self.count_fix(question, &decision);
         record::add_decision(&mut self.record, &decision, self.snapshot.version);
@@ -221,11 +219,23 @@ impl<'a> Case<'a> {
         Some(decision)
     }
 
+    /// Every request such a policy covers is refused until it is mended (PO-3).
+    fn sound_alarm(&self, decision: &Decision) {
+        if !self.gateway.metrics.policy_error(self.now) {
+            return;
+        }
+        let policies: Vec<&str> = decision.policies.iter().map(|policy| &*policy.id).collect();
+        tracing::error!(request = %self.visit.access, policy = ?policies, "a policy cannot be evaluated; requests are refused");
+    }
+
     /// A refusal of a person had its fixes computed, unless the last set was repeated (PO-11).
     fn count_fix(&self, question: &AccessRequest, decision: &Decision) {
         let is_person = matches!(question.principal, Principal::User(_));
-        if decision.effect == Effect::Allow || !is_person || question.step_up.only_fix.is_some() {
+        if decision.effect == Effect::Allow || !is_person {
             return;
+        }
+        if question.step_up.only_fix.is_some() {
+            return self.gateway.metrics.fix_repeated();
         }
         let fix: Vec<Remedy> = decision.fix.iter().map(|fix| fix.remedy).collect();
         self.gateway.fixes.computed(&question.principal, &question.resource.app, &fix, self.now);

@@ -3,6 +3,7 @@
 mod abuse;
 mod assertions;
 mod live;
+mod metrics;
 mod record;
 mod refusals;
 mod routing;

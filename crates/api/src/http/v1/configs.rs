@@ -188,6 +188,7 @@ pub(crate) async fn status(State(control): State<Arc<ControlPlane>>) -> Answer<V
         "sessions": control.sessions.sessions().iter().filter(|session| !session.is_expired(now)).count(),
         "needs_set_up": control.people.needs_set_up(),
         "audit": super::audit::health(&control),
+        "counters": control.counters(),
     }))
 }
 

@@ -253,6 +253,13 @@ async fn atk_53_nothing_but_the_way_in_answers_the_anonymous() {
     assert!(world.server.admin_address.ip().is_loopback());
     assert!(plain(&world, "/livez").await.starts_with("HTTP/1.1 200 "));
     assert!(plain(&world, "/api/v1/users").await.starts_with("HTTP/1.1 404 "));
+    let numbers = plain(&world, "/metrics").await;
+    assert!(numbers.contains("countersign_decisions_total{effect=\"DENY\",reason=\"deny.no_session\"} "), "{numbers}");
+    for ours in ["alice", "usr_", "wiki", "localhost", "/api"] {
+        assert!(!numbers.contains(ours), "{numbers}");
+    }
+    let status = world.operator.get("/api/v1/status").await.unwrap();
+    assert_eq!(status["counters"]["countersign_policy_errors_total"], 0, "{status}");
     println!("ATK-53: {seen} requests of nobody, not one answered with 2xx");
 }
 
