@@ -1,13 +1,16 @@
 // Walks the demo with a real browser: set-up link, passkey, app, denial, step-up, live cut, sign-out.
 // Called by tests/it/browser.rs with one JSON argument:
-//   {playwright, chromium, profile, spki, auth, wiki, payroll, links: {carol, alice, bob}, shots, remove: [program, arguments…]}
+//   {playwright, axe, chromium, spki, auth, wiki, payroll, links: {carol, alice, bob}, shots, remove: [program, arguments…]}
 // Prints one line a step; any failed promise, script error or policy violation ends it with exit code 1.
 import { execFileSync } from "node:child_process";
+import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import assert from "node:assert/strict";
 
 const plan = JSON.parse(process.argv[2]);
 const { chromium } = createRequire(plan.playwright)("playwright-core");
+
+const axe = readFileSync(plan.axe, "utf8");
 
 const step = (text) => console.log(`browser: ${text}`);
 const faults = [];
@@ -47,22 +50,69 @@ const person = async (browser, name, options = {}) => {
   });
   const session = await context.newCDPSession(page);
   await session.send("WebAuthn.enable");
-  await session.send("WebAuthn.addVirtualAuthenticator", {
-    options: {
-      protocol: "ctap2",
-      ctap2Version: "ctap2_1",
-      transport: "internal",
-      hasResidentKey: true,
-      hasUserVerification: true,
-      isUserVerified: true,
-      automaticPresenceSimulation: true,
-    },
-  });
-  return { context, page };
+  const authenticators = [];
+  const addAuthenticator = async () => {
+    const { authenticatorId } = await session.send("WebAuthn.addVirtualAuthenticator", {
+      options: {
+        protocol: "ctap2",
+        ctap2Version: "ctap2_1",
+        transport: authenticators.length === 0 ? "internal" : "usb",
+        hasResidentKey: true,
+        hasUserVerification: true,
+        isUserVerified: true,
+        automaticPresenceSimulation: true,
+      },
+    });
+    authenticators.push(authenticatorId);
+  };
+  await addAuthenticator();
+  return { context, page, session, authenticators, addAuthenticator };
+};
+
+// One more device; the browser uses the newest.
+const anotherAuthenticator = async ({ authenticators, addAuthenticator, session }) => {
+  for (const id of authenticators) await session.send("WebAuthn.setAutomaticPresenceSimulation", { authenticatorId: id, enabled: false });
+  await addAuthenticator();
 };
 
 const shoot = async (page, name) => {
   if (plan.shots) await page.screenshot({ path: `${plan.shots}/${name}.png` });
+};
+
+// What WCAG 2.2 AA asks of every page, as far as a machine can tell.
+const TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"];
+const WIDE = { width: 1100, height: 800 };
+const PHONE = { width: 390, height: 800 };
+const ZOOMED = { width: 320, height: 800 };
+const looked = new Set();
+
+const violations = async (page, how) => {
+  // Given by the debugger, not by the page: the page's policy lets no foreign script in.
+  await page.evaluate(axe);
+  const found = await page.evaluate((tags) => axe.run(document, { runOnly: { type: "tag", values: tags } }), TAGS);
+  assert.ok(found.passes.length > 5, `${how}: axe looked at nothing`);
+  for (const { id, nodes } of found.violations) {
+    for (const node of nodes) faults.push(`axe, ${how}: ${id}: ${node.target} ${node.failureSummary}`);
+  }
+};
+
+// Looks at a page of ours in light, dark and on a phone; keeps its picture.
+const look = async (page, name) => {
+  if (looked.has(name)) return;
+  looked.add(name);
+  await shoot(page, name);
+  await violations(page, `${name}, light`);
+  await page.emulateMedia({ colorScheme: "dark" });
+  await violations(page, `${name}, dark`);
+  await page.emulateMedia({ colorScheme: "light" });
+  await page.setViewportSize(PHONE);
+  await violations(page, `${name}, phone`);
+  await page.setViewportSize(ZOOMED);
+  const over = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
+  if (over > 0) faults.push(`${name}: ${over} px too wide at 400 % zoom`);
+  const heads = await page.locator("h1").count();
+  if (heads !== 1) faults.push(`${name}: ${heads} first headings`);
+  await page.setViewportSize(WIDE);
 };
 
 const heading = (page) => page.locator("h1").innerText();
@@ -87,35 +137,39 @@ try {
   // carol: the real first-administrator link.
   const carol = await person(browser, "carol");
   await carol.page.goto(plan.links.carol);
-  await shoot(carol.page, "set-up");
+  await look(carol.page, "set-up");
   await enrol(carol.page, plan.links.carol, { name: "Carol", email: "carol@example.org" });
-  await shoot(carol.page, "recovery-codes");
+  await look(carol.page, "recovery-codes");
   step("carol set up through the link, with a passkey");
   await carol.page.reload();
   assert.equal(await carol.page.locator(".codes li").count(), 0, "recovery codes are shown once");
   await saved(carol.page);
   await carol.page.goto(plan.links.carol);
   assert.equal(await heading(carol.page), "This link cannot be used");
-  await shoot(carol.page, "link-used");
+  await look(carol.page, "link-used");
   step("recovery codes and the link work once");
 
   // alice: invitation, then signed out, then the whole sign-in.
   const alice = await person(browser, "alice");
   await alice.page.goto(plan.links.alice);
-  await shoot(alice.page, "invitation");
+  await look(alice.page, "invitation");
   await enrol(alice.page, plan.links.alice);
   await saved(alice.page);
   assert.deepEqual((await alice.page.locator(".tiles strong").allInnerTexts()).sort(), ["Payroll", "Wiki"]);
-  await shoot(alice.page, "launchpad");
+  await look(alice.page, "launchpad");
   step("alice enrolled and sees the two apps she may open");
   await alice.page.click("text=Sign out");
-  await shoot(alice.page, "sign-out");
+  await look(alice.page, "sign-out");
   await alice.page.click("text=Sign out of this browser");
   assert.equal(await heading(alice.page), "You are signed out");
-  await shoot(alice.page, "signed-out");
+  await look(alice.page, "signed-out");
+  // A stranger without an authenticator has time to look: the browser offers a passkey by itself where it has one.
+  const stranger = await (await browser.newContext({ viewport: WIDE })).newPage();
+  await stranger.goto(`${plan.wiki}?from=deep-link`);
+  await stranger.waitForURL(/\/login\?/);
+  await look(stranger, "sign-in");
   await alice.page.goto(`${plan.wiki}?from=deep-link`);
   await alice.page.waitForURL(/\/login\?/);
-  await shoot(alice.page, "sign-in");
   const button = alice.page.locator("[data-start]");
   // The browser may already have offered the passkey by itself (conditional mediation).
   await button.click({ timeout: 2000 }).catch(() => {});
@@ -133,12 +187,49 @@ try {
   await rows.first().click();
   await alice.page.waitForURL(/\/step-up\?/);
   assert.equal(await heading(alice.page), "Confirm that it is you");
-  await shoot(alice.page, "step-up");
+  await look(alice.page, "step-up");
   await alice.page.click("[data-start]");
   await alice.page.waitForURL((url) => url.origin === new URL(plan.payroll).origin);
   await rows.first().click();
   await alice.page.waitForFunction((count) => document.querySelectorAll("button[data-id]").length === count - 1, before);
   step("DELETE asked for the passkey, then worked");
+
+  // Self-service: a second passkey, a name for it, away again; new codes; what is held as JSON.
+  await alice.page.goto(`${plan.auth}me`);
+  await look(alice.page, "account");
+  await alice.page.click("text=Add a passkey");
+  await alice.page.fill("#name", "Blue key");
+  await look(alice.page, "passkey-add");
+  await anotherAuthenticator(alice);
+  await alice.page.click("[data-start]");
+  await alice.page.waitForURL(`${plan.auth}me`);
+  const key = () => alice.page.locator("li", { hasText: "Blue key" });
+  assert.equal(await key().count(), 1, "the new passkey is listed");
+  await key().locator("text=Rename").click();
+  await look(alice.page, "passkey-rename");
+  await alice.page.fill("#name", "x".repeat(200));
+  await alice.page.click("button.primary");
+  assert.match(await alice.page.title(), /^Not yet/);
+  assert.equal(await alice.page.inputValue("#name"), "x".repeat(200), "what was typed is kept");
+  assert.equal(await alice.page.evaluate(() => document.activeElement.getAttribute("role")), "alert", "the summary has the focus");
+  await look(alice.page, "form-problem");
+  await alice.page.fill("#name", "Green key");
+  await alice.page.click("button.primary");
+  await alice.page.locator("li", { hasText: "Green key" }).locator("text=Remove").click();
+  await look(alice.page, "passkey-remove");
+  await alice.page.click("text=Remove it");
+  assert.equal(await heading(alice.page), "The passkey is removed");
+  await look(alice.page, "done");
+  step("alice added, renamed and removed a passkey");
+  await alice.page.goto(`${plan.auth}me/codes`);
+  await alice.page.click("button.primary");
+  const codes = await alice.page.locator(".codes code").allInnerTexts();
+  assert.equal(codes.length, 10);
+  await saved(alice.page);
+  const held = await alice.page.evaluate(() => fetch("/me/export").then((reply) => reply.json()));
+  assert.equal(held.user.email, "alice@example.org");
+  assert.equal(held.recovery_codes_left, 10);
+  step("new recovery codes, and her data as JSON");
 
   // bob: a contractor, denied with a reason.
   const bob = await person(browser, "bob");
@@ -146,7 +237,7 @@ try {
   const denied = await bob.page.goto(plan.wiki);
   assert.equal(denied.status(), 403);
   assert.match(await bob.page.locator("main").innerText(), /rule/i);
-  await shoot(bob.page, "denied");
+  await look(bob.page, "denied");
   await bob.page.emulateMedia({ colorScheme: "dark" });
   await shoot(bob.page, "denied-dark");
   await bob.page.emulateMedia({ colorScheme: "light" });

@@ -1,7 +1,8 @@
 //! The demo in a real browser: Chromium with its virtual authenticator walks set-up link, passkey, app, denial, step-up,
-//! live cut and sign-out (`tests/browser/walk.mjs`).
+//! live cut, self-service, the way back in and sign-out (`tests/browser/walk.mjs`). axe looks at every page: light, dark, on
+//! a phone.
 //!
-//! Needs Chromium, Node and playwright-core, which `cargo xtask test` installs; without them it prints SKIPPED, or fails
+//! Needs Chromium, Node, playwright-core and axe-core, which `cargo xtask test` installs; without them it prints SKIPPED, or fails
 //! when `COUNTERSIGN_REQUIRE_PEERS` is set. `COUNTERSIGN_SCREENSHOTS=DIR` keeps pictures of the pages.
 
 use std::io::{BufReader, Read, Write};
@@ -12,7 +13,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Deserializer, Value, json};
 
 /// How long the walk may take.
-const WALK_LIMIT: Duration = Duration::from_secs(180);
+const WALK_LIMIT: Duration = Duration::from_secs(400);
 
 #[test]
 fn a_browser_walks_from_the_set_up_link_to_the_sign_out() {
@@ -26,6 +27,7 @@ fn a_browser_walks_from_the_set_up_link_to_the_sign_out() {
     let member = |name: &str| demo.told.get(name).cloned().unwrap_or(Value::Null);
     let plan = json!({
         "playwright": playwright.join("package.json"),
+        "axe": playwright.with_file_name("axe-core").join("axe.min.js"),
         "chromium": chromium,
         "spki": member("spki_sha256"),
         "auth": member("auth_url"),
@@ -86,18 +88,19 @@ fn ended_well(child: &mut Child) -> bool {
     false
 }
 
-/// Chromium and the folder of playwright-core.
+/// Chromium and the folder of playwright-core; axe-core lies beside it.
 fn peers() -> Option<(PathBuf, PathBuf)> {
     let chromium =
         ["/usr/bin/chromium", "/usr/bin/chromium-browser"].iter().map(PathBuf::from).find(|path| path.exists());
     let folder = std::env::var_os("COUNTERSIGN_PEERS").map(PathBuf::from);
-    let playwright = folder.map(|folder| folder.join("node_modules/playwright-core")).filter(|path| path.exists());
+    let playwright = folder.map(|folder| folder.join("node_modules/playwright-core"));
+    let playwright = playwright.filter(|path| path.exists() && path.with_file_name("axe-core").exists());
     let has_node =
         Command::new("node").arg("--version").stdout(Stdio::null()).status().is_ok_and(|status| status.success());
     match (chromium, playwright, has_node) {
         (Some(chromium), Some(playwright), true) => Some((chromium, playwright)),
         _ => {
-            let missing = "Chromium, Node or playwright-core is missing; `cargo xtask test` installs them";
+            let missing = "Chromium, Node, playwright-core or axe-core is missing; `cargo xtask test` installs them";
             assert!(std::env::var_os("COUNTERSIGN_REQUIRE_PEERS").is_none(), "{missing}");
             // Written past the capture of the test harness, so that nobody takes a skip for a pass.
             writeln!(std::io::stderr(), "SKIPPED: the browser walk: {missing}").ok();
