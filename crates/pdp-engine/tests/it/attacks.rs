@@ -1,4 +1,4 @@
-//! The pitfalls of that an engine can fall into (T-1, T-2, T-3, T-12, T-13).
+//! The pitfalls of that an engine can fall into (T-1 to T-4, T-10, T-12, T-13).
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,6 +14,7 @@ const OVERFLOW: &str = "context.risk.points + 9223372036854775807 > 5";
 
 #[test]
 fn an_erroring_forbid_does_not_open_the_door() {
+    // T-1: Cedar skips a policy that raises an error.
     let engine = engine(&format!(
         r#"@id("all") permit (principal, action, resource);
            @id("risky") forbid (principal, action, resource) when {{ {OVERFLOW} }};"#
@@ -60,6 +61,35 @@ fn a_forbid_scoped_by_an_action_group_holds() {
     assert_eq!(short(&delete), "DENY deny.policy t/none,t/write");
 }
 
+#[test]
+fn a_prefix_of_letters_opens_more_than_a_segment() {
+    // T-4: `like` knows no segments; the segments of the canonical path do.
+    let engine = engine(
+        r#"@id("letters") permit (principal, action == Action::"http.get", resource)
+           when { context.request.path like "/admin*" };
+           @id("segment") permit (principal, action == Action::"http.head", resource)
+           when { context.request.segments.contains("admin") };"#,
+    );
+    for (path, letters, segment) in [("/admin/x", true, true), ("/administrator", true, false), ("/x", false, false)] {
+        for (action, expected) in [(Action::HttpGet, letters), (Action::HttpHead, segment)] {
+            let mut request = ask(user(ALICE), action, "wiki");
+            request.facts.request.path = path.to_owned();
+            request.facts.request.segments = path.split('/').skip(1).map(str::to_owned).collect();
+            assert_eq!(is_allowed(&engine, &request), expected, "{action} {path}");
+        }
+    }
+}
+
+#[test]
+fn two_files_with_one_id_cannot_hide_each_other() {
+    // T-10: of two policies with one id neither would be sure to run.
+    let file = |text: &str| PolicySource { file: "crm.cedar".into(), text: text.into() };
+    let permit = file("@id(\"a\") permit (principal, action, resource);");
+    let forbid = file("@id(\"a\") forbid (principal, action, resource);");
+    let problems = CompiledPolicies::compile(&[permit, forbid]).unwrap_err();
+    assert!(problems[0].to_string().contains("the id `crm/a` is taken"), "{}", problems[0]);
+}
+
 fn refused(text: &str) -> String {
     let problems = CompiledPolicies::compile(&[source(text)]).expect_err(text);
     problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
@@ -67,6 +97,7 @@ fn refused(text: &str) -> String {
 
 #[test]
 fn a_tag_read_without_a_test_and_comparisons_across_types_are_refused() {
+    // T-3: at run time the first raises an error and the second is silently false.
     let permit = |condition: &str| format!("@id(\"a\") permit (principal, action, resource) when {{ {condition} }};");
     assert!(refused(&permit("resource.getTag(\"x\").contains(\"y\")")).contains("t.cedar:1:"));
     assert!(refused(&permit("context.risk.points == \"5\"")).contains("t.cedar:1:"));

@@ -140,34 +140,9 @@ fn a_permit_that_misses_a_passkey_asks_for_one() {
 }
 
 #[test]
-fn remedies_that_are_all_needed_are_asked_for_at_once() {
-    let engine = engine(
-        r#"@id("staff") permit (principal, action, resource in App::"payroll");
-           @id("device") @class("step_up") forbid (principal, action, resource) unless { context.device.known };
-           @id("fresh") @class("step_up") forbid (principal, action, resource)
-           when { context.auth.step_up_age_secs > 5 };"#,
-    );
-    let decision = decide(&engine, &ask(user(ALICE), Action::HttpGet, "payroll/records"));
-    assert_eq!(short(&decision), "STEP_UP step_up.reauth t/device,t/fresh");
-    assert_eq!(fixes(&decision), "enrol+reauth");
-}
-
-#[test]
 fn a_hard_forbid_is_never_remedied() {
     let hard = FRESH.replace("@class(\"step_up\")", "@class(\"deny\")");
     check(&hard, user(ALICE), Action::HttpDelete, "payroll/records", "DENY deny.policy t/fresh");
-}
-
-#[test]
-fn a_workload_cannot_step_up() {
-    let batch = Principal::Workload(Arc::from("spiffe://corp.test/batch"));
-    check(FRESH, batch.clone(), Action::HttpDelete, "payroll/records", "DENY deny.step_up_impossible t/fresh");
-    check(FRESH, batch, Action::HttpGet, "payroll/records", "ALLOW allow t/service");
-}
-
-#[test]
-fn a_stranger_is_never_offered_a_step_up_that_would_not_help() {
-    check(FRESH, user(BOB), Action::HttpDelete, "payroll/records", "DENY deny.default");
 }
 
 #[test]

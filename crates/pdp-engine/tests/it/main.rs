@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod attacks;
 #[cfg(test)]
+mod baseline;
+#[cfg(test)]
 mod compiling;
 #[cfg(test)]
 mod decisions;
@@ -18,5 +20,7 @@ mod oracle;
 mod reference;
 #[cfg(test)]
 mod rules;
+#[cfg(test)]
+mod step_up;
 #[cfg(test)]
 mod support;

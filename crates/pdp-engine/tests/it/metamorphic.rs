@@ -1,9 +1,9 @@
-//! Rules between answers (T-10, PO-29): index equals full scan, forbids never open, permits never close, order is
-//! nothing.
+//! Rules between answers (T-10, PO-5, PO-29): index equals full scan, fixes included; forbids never open, permits never
+//! close; what is told opens, and all of it is needed; order is nothing.
 
 use std::sync::Arc;
 
-use model::{AccessRequest, Action, App, Decision, Effect, Facts, Principal, Reason};
+use model::{AccessRequest, Action, App, Decision, Effect, Facts, Fix, PolicyDecisionPoint, Principal, Reason};
 use pdp_engine::{CompiledPolicies, Engine};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
@@ -112,6 +112,10 @@ fn ids(decision: &Decision) -> Vec<String> {
     decision.policies.iter().map(|policy| policy.id.to_string()).collect()
 }
 
+fn names(fix: &[Fix]) -> Vec<&'static str> {
+    fix.iter().map(|fix| fix.remedy.as_str()).collect()
+}
+
 fn agrees(oracle: &Oracle, request: &AccessRequest, decision: &Decision) {
     let all: Vec<App> = apps().iter().map(|app| (**app).clone()).collect();
     let people = directory();
@@ -189,6 +193,30 @@ proptest! {
         let more: Vec<String> = policies.into_iter().chain([extra]).collect();
         for (before, after) in before.iter().zip(answers(&text(&more), &questions)) {
             prop_assert!(before.effect != Effect::Allow || after.effect == Effect::Allow);
+        }
+    }
+
+    #[test]
+    fn every_set_that_is_told_opens_and_none_of_it_can_be_left_out(
+        policies in prop::collection::vec(policy(), 1..12),
+        questions in prop::collection::vec(question(), 12),
+    ) {
+        let engine = engine(&text(&policies));
+        for request in &questions {
+            let opens = |names: &[&str]| {
+                let facts = reference::after(&request.facts, names);
+                is_allowed(&engine, &AccessRequest { facts, ..request.clone() })
+            };
+            let told = names(&decide(&engine, request).fix);
+            let ways: Vec<Vec<&str>> = engine.ways_in(request, NOW).iter().map(|way| names(way)).collect();
+            prop_assert!(told.is_empty() || ways.contains(&told), "{told:?} is not among {ways:?}");
+            for way in &ways {
+                prop_assert!(opens(way), "{way:?} does not open");
+                for left_out in way {
+                    let rest: Vec<&str> = way.iter().copied().filter(|name| name != left_out).collect();
+                    prop_assert!(!opens(&rest), "{way:?} without {left_out} opens too");
+                }
+            }
         }
     }
 
