@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 
 use crate::run::{Repo, output_of, run as execute, run_within};
-use crate::{docs, layers, suite};
+use crate::{docs, layers, package, suite};
 
 /// The tour plays a visit of seconds; what hangs has failed.
 const TOUR_LIMIT: Duration = Duration::from_secs(180);
@@ -26,6 +26,7 @@ const STAGES: &[(&str, Stage)] = &[
     ("licences", licences),
     ("tests", |repo| done(suite::run_strictly(repo))),
     ("tour", tour),
+    ("package", packed),
 ];
 
 const LINTS: &[&str] = &["clippy", "--workspace", "--all-targets", "--locked", "--", "--deny", "warnings"];
@@ -67,6 +68,14 @@ fn licences(repo: &Repo) -> Result<Outcome> {
         return Ok(Outcome::Skipped("cargo-deny is not installed"));
     }
     done(execute(repo.cargo().args(["deny", "--locked", "check"])))
+}
+
+/// A package around the binary of the tour: that it can be made and what is in it, not that it is fast.
+fn packed(repo: &Repo) -> Result<Outcome> {
+    if output_of(std::process::Command::new("dpkg-deb").arg("--version")).is_none() {
+        return Ok(Outcome::Skipped("dpkg-deb is not here"));
+    }
+    done(package::assemble(repo, &repo.target.join("debug").join("countersign")).map(drop))
 }
 
 /// The README's first command, built without optimisation to save time.

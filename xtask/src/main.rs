@@ -8,6 +8,7 @@ mod bench;
 mod ci;
 mod docs;
 mod layers;
+mod package;
 mod peers;
 mod run;
 mod suite;
@@ -29,6 +30,11 @@ const TASKS: &[Task] = &[
     Task { name: "layers", about: "check who may depend on whom; print every edge", run: layers::run },
     Task { name: "docs", about: "check the pages against code and tests; `--fix` mends what it can", run: docs::run },
     Task { name: "bench", about: "run a benchmark; `cargo xtask bench` lists them", run: bench::run },
+    Task {
+        name: "package",
+        about: "make a Debian package; `--binary PATH` packs one that is built",
+        run: package::run,
+    },
     Task { name: "peers", about: "install the third-party peers tests compare with, and list them", run: peers::run },
 ];
 

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 
 use crate::commands;
 use crate::output::report;
@@ -14,7 +14,7 @@ use crate::output::report;
 #[derive(Parser)]
 #[command(name = "countersign", version, max_term_width = 110, propagate_version = true)]
 #[command(
-    after_help = "Start here:\n  countersign demo                    everything on this machine, with two sample apps\n  countersign demo --tour             the same, played through and checked\n  countersign serve -c server.toml    a server\n  countersign apply -f config/        apps, groups, users and policies from files"
+    after_help = "Start here:\n  countersign demo                    everything on this machine, with two sample apps\n  countersign demo --tour             the same, played through and checked\n  countersign init --app NAME=URL     a folder to serve your own app from\n  countersign serve -c server.toml    a server\n  countersign apply -f config/        apps, groups, users and policies from files"
 )]
 struct Cli {
     #[command(flatten)]
@@ -64,6 +64,14 @@ enum Command {
     Admin(commands::admin::Admin),
     /// What the running server is doing
     Status,
+    /// Look at certificates, listeners, disk, keys and who administers
+    Doctor(commands::doctor::Doctor),
+    /// Write a folder to serve from, for apps that run already
+    Init(commands::init::Init),
+    /// Print completions for a shell
+    Completions(commands::shell::Completions),
+    /// Write manual pages
+    Man(commands::shell::Man),
     /// Everything on this machine, with two sample apps
     #[cfg(feature = "demo")]
     Demo(crate::demo::Demo),
@@ -100,6 +108,10 @@ async fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Audit(audit) => audit.run(global).await,
         Command::Admin(admin) => admin.run(global).await,
         Command::Status => commands::status::run(global).await,
+        Command::Doctor(doctor) => doctor.run(global).await,
+        Command::Init(init) => init.run(global),
+        Command::Completions(completions) => completions.run(Cli::command()),
+        Command::Man(man) => man.run(Cli::command()),
         #[cfg(feature = "demo")]
         Command::Demo(demo) => demo.run(global).await,
     }
@@ -108,7 +120,6 @@ async fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_command_line_is_consistent() {
@@ -128,14 +139,18 @@ mod tests {
         ("audit tail", &[]),
         ("audit verify", &[]),
         ("check", &["POST /api/v1/config/check"]),
+        ("completions", &[]),
         ("demo", &[]),
+        ("doctor", &[]),
         ("group add", &["PUT /api/v1/groups/{id}/members/{who}"]),
         ("group create", &["POST /api/v1/groups"]),
         ("group delete", &["DELETE /api/v1/groups/{id}"]),
         ("group list", &[]),
         ("group remove", &["DELETE /api/v1/groups/{id}/members/{who}"]),
         ("group show", &[]),
+        ("init", &[]),
         ("invite", &["POST /api/v1/invites"]),
+        ("man", &[]),
         ("serve", &[]),
         ("session list", &[]),
         ("session revoke", &["POST /api/v1/sessions/revoke"]),

@@ -8,6 +8,7 @@ pub mod client;
 pub mod commands;
 #[cfg(feature = "demo")]
 pub mod demo;
+pub mod local_tls;
 pub mod output;
 pub mod roles;
 pub mod system;

@@ -95,7 +95,7 @@ impl Apply {
 }
 
 /// The same check as the server's, in this process. Groups that only the server knows must be declared.
-fn offline(config: &Path, files: &[Value]) -> Result<Result<Value, Problems>> {
+pub(crate) fn offline(config: &Path, files: &[Value]) -> Result<Result<Value, Problems>> {
     let name = config.display().to_string();
     let text = std::fs::read_to_string(config).with_context(|| format!("cannot read the configuration `{name}`"))?;
     let mut server = match ServerConfig::parse(&name, &text) {

@@ -7,24 +7,17 @@
 use std::fs;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, anyhow, bail};
 use config::ServerConfig;
-use model::Clock;
-use pki::{LocalCa, private_file};
 
+use crate::local_tls;
 use crate::roles::startup;
-use crate::system::SystemClock;
 
 /// Names of the one certificate; clients refuse `*.localhost`.
 const NAMES: [&str; 5] = [AUTH_HOST, WIKI_HOST, PAYROLL_HOST, "127.0.0.1", "::1"];
 /// What the authority is limited to.
 const PERMITTED: [&str; 3] = ["localhost", "127.0.0.1", "::1"];
-const AUTHORITY_LIFE: Duration = Duration::from_secs(10 * 365 * 86_400);
-const CERTIFICATE_LIFE: Duration = Duration::from_secs(397 * 86_400);
-/// A certificate older than this is made again.
-const CERTIFICATE_RENEWAL: Duration = Duration::from_secs(300 * 86_400);
 
 /// How a demo knows a folder as its own.
 const MARKER: &str = ".countersign-demo";
@@ -98,9 +91,8 @@ impl Stage {
         fs::write(folder.join(MARKER), MARKER_TEXT)?;
         // Keys have no place in a repository, should the folder lie in one.
         fs::write(folder.join(".gitignore"), "*\n")?;
-        let authority = authority(&folder)?;
-        let spki = certificate(&folder, &authority)?;
-        Ok(Self { ca_pem: authority.certificate_pem().to_owned(), spki, folder })
+        let tls = local_tls::open(&folder, "Countersign demo on this machine", &PERMITTED, &NAMES)?;
+        Ok(Self { ca_pem: tls.ca_pem, spki: tls.spki, folder })
     }
 
     /// Removes what an earlier demo left at `folder`.
@@ -169,43 +161,6 @@ impl Stage {
 
 fn is_a_demo(folder: &Path) -> bool {
     fs::read_to_string(folder.join(MARKER)).is_ok_and(|text| text == MARKER_TEXT)
-}
-
-fn authority(folder: &Path) -> Result<LocalCa> {
-    let (certificate, key) = (folder.join("ca.pem"), folder.join("ca.key"));
-    if let Some(kept) = private_file::read(&key)? {
-        let key = pki::SecretText::new(String::from_utf8(kept.expose().to_vec()).context("`ca.key` is not PEM")?);
-        let pem =
-            fs::read_to_string(&certificate).with_context(|| format!("cannot read `{}`", certificate.display()))?;
-        return Ok(LocalCa::load(&pem, &key)?);
-    }
-    let made =
-        LocalCa::create("Countersign demo on this machine", &PERMITTED, SystemClock::default().now(), AUTHORITY_LIFE)?;
-    // The certificate first: a key without one would keep the next start from making both.
-    fs::write(&certificate, made.certificate_pem())?;
-    private_file::create(&key, made.key_pem().expose().as_bytes())?;
-    Ok(made)
-}
-
-/// The server's certificate, kept over restarts so that a browser told to trust it stays told. Gives its key's hash.
-fn certificate(folder: &Path, authority: &LocalCa) -> Result<String> {
-    let [chain, key, hash] = ["certificate.pem", "certificate.key", "certificate.spki"].map(|name| folder.join(name));
-    let made = fs::metadata(&hash).and_then(|metadata| metadata.modified()).ok();
-    let is_young =
-        made.is_some_and(|made| SystemTime::now().duration_since(made).unwrap_or_default() < CERTIFICATE_RENEWAL);
-    if is_young && chain.exists() && key.exists() {
-        return Ok(fs::read_to_string(&hash)?.trim().to_owned());
-    }
-    for old in [&hash, &key] {
-        if old.exists() {
-            fs::remove_file(old)?;
-        }
-    }
-    let issued = authority.issue_server(&NAMES, SystemClock::default().now(), CERTIFICATE_LIFE)?;
-    fs::write(&chain, &issued.chain_pem)?;
-    private_file::create(&key, issued.key_pem.expose().as_bytes())?;
-    fs::write(&hash, format!("{}\n", issued.spki_sha256))?;
-    Ok(issued.spki_sha256)
 }
 
 fn server_toml(port: u16) -> String {

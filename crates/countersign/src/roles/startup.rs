@@ -72,7 +72,11 @@ pub fn certificates(config: &ServerConfig) -> Result<Vec<(NamedCertificate, Cert
     config.certificates.iter().map(certificate).collect()
 }
 
-fn certificate(files: &CertificateFiles) -> Result<(NamedCertificate, Certificate)> {
+/// One certificate, read and parsed.
+///
+/// # Errors
+/// As [`certificates`].
+pub fn certificate(files: &CertificateFiles) -> Result<(NamedCertificate, Certificate)> {
     let read = |path: &PathBuf, what: &str| {
         std::fs::read_to_string(path)
             .with_context(|| format!("cannot read the {what} of certificate `{}` at `{}`", files.name, path.display()))

@@ -15,4 +15,5 @@ mod browser;
 mod drain;
 mod harness;
 mod kill;
+mod newcomer;
 mod record;
