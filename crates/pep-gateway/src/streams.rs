@@ -393,6 +393,19 @@ impl StreamGuard {
         let _ = self.stream.record.set(record);
     }
 
+    /// Whose session it is.
+    pub(crate) fn session(&self) -> Option<SessionId> {
+        self.stream.opening.session
+    }
+
+    /// Whether what allowed the stream still does: an answer past its `hold_until` is asked for again (GW-72).
+    pub(crate) fn still_holds(&self) -> bool {
+        if self.table.clock.now().0 >= self.stream.hold_until.load(Ordering::Relaxed) {
+            self.judge_again();
+        }
+        !self.is_cut()
+    }
+
     /// Judges the stream again by what is known now; cuts it unless still allowed.
     pub(crate) fn judge_again(&self) {
         self.table.judge(&self.stream);

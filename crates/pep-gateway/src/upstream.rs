@@ -3,14 +3,14 @@
 //! Nothing here works without a [`Permit`]: it is the only source of the request that is sent, so the bytes judged are
 //! the bytes forwarded (GW-5, GW-69, GW-72 to GW-74; R-22).
 //!
-//! Not here: balancing and health (targets are tried in turn), connection-bound authentication (a connection on which
-//! `Negotiate` or `NTLM` is seen is never used again, and not pinned to its client either).
+//! Not here: balancing and health (targets are tried in turn).
 //!
 //! Invariants: a response reaches the request it answers or nobody; an exchange dropped before its end takes its
 //! connection with it.
 
 pub(crate) mod connect;
 pub(crate) mod exchange;
+pub(crate) mod pin;
 pub(crate) mod pool;
 pub(crate) mod retry;
 pub(crate) mod upload;
@@ -28,6 +28,7 @@ use crate::Permit;
 
 use connect::{Connection, Connector, Drivers, PoolKey};
 use exchange::{Exchange, Failed};
+use pin::Pin;
 use pool::Pool;
 use retry::{Attempt, Failure, RetryBudget};
 use upload::UploadBody;
@@ -130,7 +131,7 @@ impl Upstreams {
         Arc::new(Self {
             pool: Pool::default(),
             connector: Connector::new(roots_pem, drivers.clone()),
-            budget: RetryBudget::default(),
+            budget: RetryBudget::new(Instant::now()),
             turn: AtomicUsize::new(0),
             drivers,
         })
@@ -150,12 +151,18 @@ impl Upstreams {
         self.drivers.stop().await;
     }
 
-    /// Sends the permitted request and waits for the head of its response.
+    /// Sends the permitted request and waits for the head of its response. `pin`: the place of the client's connection,
+    /// if it can have one upstream connection of its own.
     ///
     /// # Errors
     /// Nothing of a response was seen; the caller answers 502, 503 or 504.
-    pub(crate) async fn send(&self, permit: &Permit, body: UploadBody) -> Result<Exchange, UpstreamError> {
-        self.budget.note_request();
+    pub(crate) async fn send(
+        &self,
+        permit: &Permit,
+        body: UploadBody,
+        pin: Option<&Pin>,
+    ) -> Result<Exchange, UpstreamError> {
+        self.budget.note_request(Instant::now());
         let targets = &permit.upstream().targets;
         let mut turn = self.turn.fetch_add(1, Ordering::Relaxed);
         let mut body = Some(body);
@@ -165,7 +172,7 @@ impl Upstreams {
                 turn.checked_rem(targets.len()).and_then(|at| targets.get(at)).ok_or(UpstreamError::NoTarget)?;
             let key = PoolKey::new(target, &permit.upstream().tls, permit.request().is_websocket());
             // A retry never trusts a second connection that waited.
-            let failed = match self.attempt(permit, &key, &mut body, retries == 0).await {
+            let failed = match self.attempt(permit, &key, &mut body, pin.filter(|_| retries == 0), retries == 0).await {
                 Ok(exchange) => return Ok(exchange),
                 Err(failed) => failed,
             };
@@ -176,7 +183,11 @@ impl Upstreams {
                 is_idempotent: retry::is_idempotent(permit.request().method()),
                 has_other_target: targets.len() > 1,
             };
-            if !retry::may_retry(attempt) || !self.budget.spend() {
+            if !retry::may_retry(attempt) || !self.budget.spend(Instant::now()) {
+                return Err(failed.error);
+            }
+            // A decision is not stretched by a failing upstream.
+            if !permit.stream().still_holds() {
                 return Err(failed.error);
             }
             tracing::debug!(error = %failed.error, "upstream request is tried once more");
@@ -193,9 +204,14 @@ impl Upstreams {
         permit: &Permit,
         key: &PoolKey,
         body: &mut Option<UploadBody>,
+        pin: Option<&Pin>,
         may_reuse: bool,
     ) -> Result<Exchange, Failed> {
-        let pooled = if may_reuse { self.pool.take(key, Instant::now()) } else { None };
+        let now = Instant::now();
+        let session = permit.stream().session();
+        let pinned = pin.and_then(|pin| pin.take(key, session, now)).map(Connection::Http1);
+        let was_pinned = pinned.is_some();
+        let pooled = if may_reuse && !was_pinned { self.pool.take(key, now) } else { pinned };
         let was_pooled = pooled.is_some();
         let (connection, connect_time) = match pooled {
             Some(connection) => (connection, None),
@@ -210,13 +226,21 @@ impl Upstreams {
         }
         let mut exchange = exchange::run(permit, key, connection, was_pooled, body).await?;
         exchange.connect_time = connect_time;
+        if was_pinned {
+            exchange.bind();
+        }
         Ok(exchange)
     }
 
-    /// Gives the connection of an exchange that ended well to the next request.
-    pub(crate) async fn finish(&self, exchange: Exchange) {
-        if let Some((key, connection)) = exchange.into_reusable().await {
-            self.pool.put_back(key, connection, Instant::now());
+    /// Gives the connection of an exchange that ended well to the next request: of anybody, or of the client it is
+    /// bound to.
+    pub(crate) async fn finish(&self, exchange: Exchange, pin: Option<&Pin>) {
+        let (session, is_bound) = (exchange.session, exchange.is_bound());
+        let Some((key, connection)) = exchange.into_reusable().await else { return };
+        match (is_bound, pin) {
+            (false, _) => self.pool.put_back(key, connection, Instant::now()),
+            (true, Some(pin)) => pin.keep(key, session, connection, Instant::now()),
+            (true, None) => {}
         }
     }
 }

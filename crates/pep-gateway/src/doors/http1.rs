@@ -25,6 +25,7 @@ use crate::completion::Completion;
 use crate::connection::ConnectionInfo;
 use crate::enforce::{Outcome, ReservedCall};
 use crate::permit::Permit;
+use crate::upstream::pin::Pin;
 
 pub(crate) use socket::{ClientStream, reset};
 use socket::{Moved, Socket};
@@ -40,7 +41,8 @@ const LINGER_BYTES: usize = 1024 * 1024;
 
 /// Serves one connection until it ends or the door stops.
 pub(crate) async fn serve(door: &Arc<Door>, stream: ClientStream, info: ConnectionInfo, requests: RequestToken) {
-    let mut http = Http1 { door, info: &info, socket: Socket::new(stream), connection: ServerConnection::new() };
+    let pin = Arc::new(Pin::new(info.is_client_trusted()));
+    let mut http = Http1 { door, info: &info, socket: Socket::new(stream), connection: ServerConnection::new(), pin };
     while let Some(request) = http.next_request().await {
         match http.answer(request).await {
             Next::Request => {}
@@ -78,6 +80,7 @@ struct Http1<'a> {
     info: &'a ConnectionInfo,
     socket: Socket,
     connection: ServerConnection,
+    pin: Arc<Pin>,
 }
 
 impl Http1<'_> {

@@ -11,6 +11,7 @@ use http::{HeaderMap, Request, Response, StatusCode, header};
 use http_gate::limits::MAX_INTERIM_RESPONSES;
 use http_gate::upstream::UpstreamRequest;
 use hyper::body::Incoming;
+use model::SessionId;
 use model::app::UpstreamTarget;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -18,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use crate::Permit;
 
 use super::connect::{Connection, Http1Connection, PoolKey};
+use super::pin;
 use super::retry::Failure;
 use super::upload::UploadBody;
 use super::{Phase, UpstreamError};
@@ -47,15 +49,39 @@ pub(crate) struct Exchange {
     key: PoolKey,
     /// Only HTTP/1.1 connections are exclusive.
     exclusive: Option<Http1Connection>,
-    is_reusable: bool,
+    afterwards: Afterwards,
+    /// Whose request it was.
+    pub(super) session: Option<SessionId>,
+}
+
+/// What a connection is good for after an exchange.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Afterwards {
+    /// Only for the client it knows (GW-69).
+    Bound,
+    /// For anybody.
+    Reusable,
+    /// For nobody.
+    Spent,
 }
 
 impl Exchange {
     /// The connection, if it is one that another request may use.
     pub(super) async fn into_reusable(self) -> Option<(PoolKey, Http1Connection)> {
-        let mut connection = self.exclusive.filter(|_| self.is_reusable)?;
+        let mut connection = self.exclusive.filter(|_| self.afterwards != Afterwards::Spent)?;
         let at_rest = tokio::time::timeout(REST_LIMIT, connection.sender.ready()).await;
         matches!(at_rest, Ok(Ok(()))).then_some((self.key, connection))
+    }
+
+    /// From now on the connection is its client's.
+    pub(super) fn bind(&mut self) {
+        if self.afterwards == Afterwards::Reusable {
+            self.afterwards = Afterwards::Bound;
+        }
+    }
+
+    pub(super) fn is_bound(&self) -> bool {
+        self.afterwards == Afterwards::Bound
     }
 
     /// Ends the upstream side now and waits until its last byte is written.
@@ -121,12 +147,12 @@ pub(super) async fn run(
         }
     };
     let (head, body) = response.into_parts();
-    let is_reusable = judge(&head, permit.request().is_websocket()).map_err(|rule| misbehaved(key, rule))?;
+    let afterwards = judge(&head, permit.request().is_websocket()).map_err(|rule| misbehaved(key, rule))?;
     let exclusive = match connection {
         Connection::Http1(connection) => Some(connection),
         Connection::Http2(_) => None,
     };
-    Ok(Exchange {
+    let mut exchange = Exchange {
         head,
         body,
         target: key.target.clone(),
@@ -134,8 +160,13 @@ pub(super) async fn run(
         first_byte_time: sent.elapsed(),
         key: key.clone(),
         exclusive,
-        is_reusable,
-    })
+        afterwards,
+        session: permit.stream().session(),
+    };
+    if pin::asks(permit.request()) {
+        exchange.bind();
+    }
+    Ok(exchange)
 }
 
 type Sent = Result<Response<Incoming>, hyper::client::conn::TrySendError<Request<UploadBody>>>;
@@ -194,7 +225,7 @@ fn is_unprocessed(error: &hyper::Error) -> bool {
 }
 
 /// Whether a response may be passed on, and whether its connection may serve another request.
-fn judge(head: &http::response::Parts, wants_upgrade: bool) -> Result<bool, &'static str> {
+fn judge(head: &http::response::Parts, wants_upgrade: bool) -> Result<Afterwards, &'static str> {
     let fields = &head.headers;
     let lengths = fields.get_all(header::CONTENT_LENGTH).iter().count();
     let is_number = |length: &http::HeaderValue| !length.is_empty() && length.as_bytes().iter().all(u8::is_ascii_digit);
@@ -213,24 +244,20 @@ fn judge(head: &http::response::Parts, wants_upgrade: bool) -> Result<bool, &'st
         return Err("a Transfer-Encoding other than `chunked`");
     }
     if head.status == StatusCode::SWITCHING_PROTOCOLS {
-        return if wants_upgrade { Ok(false) } else { Err("101 without a request for it") };
+        return if wants_upgrade { Ok(Afterwards::Spent) } else { Err("101 without a request for it") };
     }
     let has_no_body = head.status == StatusCode::NO_CONTENT;
     if has_no_body && (coding.is_some() || lengths > 0) {
         return Err("204 with a body");
     }
-    let pins_client = fields.get_all(header::WWW_AUTHENTICATE).iter().any(|challenge| {
-        let scheme = challenge.as_bytes().split(|byte| *byte == b' ').next().unwrap_or_default();
-        scheme.eq_ignore_ascii_case(b"negotiate") || scheme.eq_ignore_ascii_case(b"ntlm")
-    });
-    Ok(!pins_client)
+    Ok(if pin::is_asked_for(fields) { Afterwards::Bound } else { Afterwards::Reusable })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn check(status: u16, fields: &[(&str, &str)], expected: Result<bool, &'static str>) {
+    fn check(status: u16, fields: &[(&str, &str)], expected: Result<Afterwards, &'static str>) {
         let mut response = Response::builder().status(status);
         for (name, value) in fields {
             response = response.header(*name, *value);
@@ -241,8 +268,8 @@ mod tests {
 
     #[test]
     fn atk_12_a_response_that_can_be_read_in_two_ways_is_not_passed_on() {
-        check(200, &[("content-length", "3")], Ok(true));
-        check(200, &[("transfer-encoding", "chunked")], Ok(true));
+        check(200, &[("content-length", "3")], Ok(Afterwards::Reusable));
+        check(200, &[("transfer-encoding", "chunked")], Ok(Afterwards::Reusable));
         check(
             200,
             &[("content-length", "3"), ("transfer-encoding", "chunked")],
@@ -254,8 +281,8 @@ mod tests {
         check(200, &[("transfer-encoding", "gzip, chunked")], Err("a Transfer-Encoding other than `chunked`"));
         check(204, &[("content-length", "3")], Err("204 with a body"));
         check(101, &[], Err("101 without a request for it"));
-        check(304, &[("content-length", "3")], Ok(true));
-        check(401, &[("www-authenticate", "Negotiate abc")], Ok(false));
-        check(401, &[("www-authenticate", "Basic realm=x")], Ok(true));
+        check(304, &[("content-length", "3")], Ok(Afterwards::Reusable));
+        check(401, &[("www-authenticate", "Negotiate abc")], Ok(Afterwards::Bound));
+        check(401, &[("www-authenticate", "Basic realm=x")], Ok(Afterwards::Reusable));
     }
 }

@@ -89,7 +89,7 @@ impl Pool {
     }
 }
 
-fn is_fresh(since: Instant, now: Instant) -> bool {
+pub(super) fn is_fresh(since: Instant, now: Instant) -> bool {
     now.saturating_duration_since(since) < IDLE_LIMIT
 }
 

@@ -1,14 +1,17 @@
-//! When a request may be sent a second time (GW-72). Pure.
+//! When a request may be sent a second time (GW-72). Times are passed in.
 //!
 //! Invariant: never after a response byte, never a second retry, and never a request that the upstream may have acted
 //! on, unless its method makes that harmless.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 /// Retries allowed before the share of [`BUDGET_PERCENT`] counts.
 const BUDGET_FLOOR: u64 = 10;
 /// The largest share of requests that may be retries.
 const BUDGET_PERCENT: u64 = 10;
+/// How long a request counts in full.
+const WINDOW: Duration = Duration::from_secs(10);
 
 /// What is known of a failed attempt.
 #[derive(Clone, Copy, Debug)]
@@ -56,26 +59,51 @@ pub(crate) fn is_idempotent(method: &str) -> bool {
     matches!(method, "DELETE" | "GET" | "HEAD" | "OPTIONS" | "PUT")
 }
 
-/// Keeps retries a small share of all requests, so that a failing upstream is not hit twice as hard.
-#[derive(Default)]
+/// Keeps retries a small share of recent requests, so that a failing upstream is not hit twice as hard. What lies back
+/// counts half as much with every [`WINDOW`].
 pub(crate) struct RetryBudget {
+    began: Instant,
+    /// The window the counts were last halved in.
+    window: AtomicU64,
     requests: AtomicU64,
     retries: AtomicU64,
 }
 
 impl RetryBudget {
+    /// An unspent budget.
+    pub(crate) fn new(now: Instant) -> Self {
+        Self { began: now, window: AtomicU64::new(0), requests: AtomicU64::new(0), retries: AtomicU64::new(0) }
+    }
+
     /// Counts a request.
-    pub(crate) fn note_request(&self) {
+    pub(crate) fn note_request(&self, now: Instant) {
+        self.decay(now);
         self.requests.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Spends one retry, if the budget has one left.
-    pub(crate) fn spend(&self) -> bool {
+    pub(crate) fn spend(&self, now: Instant) -> bool {
+        self.decay(now);
         let share = self.requests.load(Ordering::Relaxed).saturating_mul(BUDGET_PERCENT) / 100;
         let limit = share.saturating_add(BUDGET_FLOOR);
         self.retries
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |spent| (spent < limit).then_some(spent + 1))
             .is_ok()
+    }
+
+    /// Whoever comes first in a new window halves for everybody; a count that is lost beside it is one request.
+    fn decay(&self, now: Instant) {
+        let window = now.saturating_duration_since(self.began).as_secs() / WINDOW.as_secs();
+        let seen = self.window.load(Ordering::Relaxed);
+        if window <= seen || self.window.compare_exchange(seen, window, Ordering::Relaxed, Ordering::Relaxed).is_err() {
+            return;
+        }
+        let halvings = u32::try_from(window - seen).unwrap_or(u32::MAX);
+        for count in [&self.requests, &self.retries] {
+            let halve = |count: u64| Some(count.checked_shr(halvings).unwrap_or(0));
+            // The closure always answers.
+            let _ = count.fetch_update(Ordering::Relaxed, Ordering::Relaxed, halve);
+        }
     }
 }
 
@@ -106,12 +134,21 @@ mod tests {
     }
 
     #[test]
-    fn retries_stay_a_tenth_of_requests() {
-        let budget = RetryBudget::default();
+    fn retries_stay_a_tenth_of_recent_requests() {
+        let now = Instant::now();
+        let spent = |budget: &RetryBudget, now| (0..10_000).filter(|_| budget.spend(now)).count();
+        let budget = RetryBudget::new(now);
         for _ in 0..100 {
-            budget.note_request();
+            budget.note_request(now);
         }
-        assert_eq!((0..100).filter(|_| budget.spend()).count(), 20);
+        assert_eq!(spent(&budget, now), 20);
+        // A busy morning buys no storm at noon.
+        let budget = RetryBudget::new(now);
+        for _ in 0..1_000_000 {
+            budget.note_request(now);
+        }
+        assert_eq!(spent(&budget, now + WINDOW * 30), 10);
+        assert_eq!(spent(&budget, now + WINDOW * 200), 10);
     }
 
     #[test]

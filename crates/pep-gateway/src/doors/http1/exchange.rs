@@ -108,7 +108,8 @@ impl Http1<'_> {
             last: Instant::now(),
         };
         let upstreams = self.door.upstreams.clone();
-        let mut sending = std::pin::pin!(upstreams.send(permit, body));
+        let pin = std::sync::Arc::clone(&self.pin);
+        let mut sending = std::pin::pin!(upstreams.send(permit, body, Some(&pin)));
         loop {
             if permit.stream().is_cut() {
                 return End::Cut;
@@ -240,7 +241,7 @@ impl Http1<'_> {
             End::Complete => {
                 permit.finish(passing.completion(EndCause::Closed));
                 if let Some(exchange) = exchange {
-                    self.door.upstreams.finish(exchange).await;
+                    self.door.upstreams.finish(exchange, Some(&self.pin)).await;
                 }
                 return if self.connection.should_close() { Next::End } else { Next::Request };
             }

@@ -146,7 +146,7 @@ async fn pass_down(
     }
     let (progress, idle_limit) = (upload.progress(), permit.upstream().timeouts.body_idle);
     let exchange = tokio::select! {
-        sent = door.upstreams.send(permit, upload) => sent.map_err(End::Upstream)?,
+        sent = door.upstreams.send(permit, upload, None) => sent.map_err(End::Upstream)?,
         () = stalls(permit, &progress, idle_limit) => return Err(End::Idle),
         _ = poll_fn(|context| respond.poll_reset(context)) => return Err(End::ClientGone),
     };
@@ -223,7 +223,7 @@ async fn finish(
     if let End::Complete = end {
         permit.finish(passing.completion(EndCause::Closed));
         if let Some(exchange) = exchange {
-            door.upstreams.finish(exchange).await;
+            door.upstreams.finish(exchange, None).await;
         }
         return StreamEnd::Done;
     }

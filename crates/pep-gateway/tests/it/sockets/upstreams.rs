@@ -281,3 +281,52 @@ async fn trailers_of_an_upstream_set_nothing_of_ours() {
         assert!(!trailers.contains(forged), "{text}");
     }
 }
+
+/// Knows its connections as people: the first request of each is challenged, and NTLM makes it known.
+async fn knowing_connections() -> Scripted {
+    let known = std::sync::Mutex::new(std::collections::HashSet::new());
+    Scripted::new(move |asked| {
+        let mut known = known.lock().unwrap();
+        if asked.all("authorization").concat().starts_with("NTLM") {
+            known.insert(asked.connection);
+        }
+        match known.contains(&asked.connection) {
+            true => Some(ok(b"known")),
+            false => Some(b"HTTP/1.1 401 Unauthorized\r\nwww-authenticate: NTLM\r\ncontent-length: 0\r\n\r\n".to_vec()),
+        }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_connection_known_as_a_person_is_never_given_to_another_client() {
+    let mut wiki = knowing_connections().await;
+    let door = Running::wiki_at(wiki.address).await;
+    let cookie = door.cookie(VISITOR);
+    let (mut first, mut second) = (door.client().await, door.client().await);
+    assert_eq!(first.get("/1", &cookie).await.status, 401);
+    first.send(request("GET", "/2", &cookie, "Authorization: NTLM TlRM\r\n")).await;
+    assert_eq!(first.answer().await.text(), "known");
+    assert_eq!(first.get("/3", &cookie).await.text(), "known", "the pair stays together");
+    assert_eq!(second.get("/4", &cookie).await.status, 401, "another connection of the same person");
+    assert_eq!(first.get("/5", &cookie).await.text(), "known");
+    let asked = [wiki.next().await, wiki.next().await, wiki.next().await, wiki.next().await, wiki.next().await];
+    assert_eq!(asked.map(|asked| asked.connection), [0, 0, 0, 1, 0]);
+}
+
+#[tokio::test]
+async fn a_pinned_connection_is_not_used_under_another_session_of_the_same_client() {
+    let mut wiki = knowing_connections().await;
+    let door = Running::wiki_at(wiki.address).await;
+    let mut client = door.client().await;
+    client.send(request("GET", "/1", &door.cookie(VISITOR), "Authorization: NTLM TlRM\r\n")).await;
+    assert_eq!(client.answer().await.text(), "known");
+    assert_eq!(
+        client.get("/2", &door.cookie(crate::core::world::CAROL)).await.status,
+        401,
+        "somebody else on the same wire"
+    );
+    assert_eq!(client.get("/3", &door.cookie(VISITOR)).await.status, 401, "and the pair is not found again");
+    let asked = [wiki.next().await, wiki.next().await, wiki.next().await];
+    assert_ne!(asked[0].connection, asked[1].connection);
+}
