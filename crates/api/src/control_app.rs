@@ -12,8 +12,12 @@ use model::app::{
 /// Path prefix, route name, methods (empty: all), action. Longest prefix first, narrower methods first.
 const ROUTES: &[(&str, &str, &[&str], Action)] = &[
     ("/.well-known/countersign", "well-known", &["GET", "HEAD"], Action::PortalSignin),
+    ("/console/access/export", "console-export", &["GET", "HEAD"], Action::AuditExport),
     ("/.countersign/assets", "assets", &["GET", "HEAD"], Action::PortalSignin),
+    ("/console/access", "console-access", &["GET", "HEAD"], Action::AuditRead),
     ("/api/v1/audit", "api-audit", &["GET", "HEAD"], Action::AuditRead),
+    ("/console", "console-read", &["GET", "HEAD"], Action::AdminRead),
+    ("/console", "console-write", &[], Action::AdminWrite),
     ("/recover", "recover", &["GET", "HEAD", "POST"], Action::PortalRecover),
     ("/step-up", "step-up", &["GET", "HEAD", "POST"], Action::PortalSignin),
     ("/api/v1", "api-read", &["GET", "HEAD"], Action::AdminRead),

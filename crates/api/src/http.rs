@@ -6,11 +6,11 @@
 
 mod assets;
 mod body;
-mod cookies;
+pub(crate) mod cookies;
 mod local;
-mod portal;
+pub(crate) mod portal;
 mod problem;
-mod reserved;
+pub(crate) mod reserved;
 mod v1;
 
 pub use local::local_router;

@@ -11,6 +11,7 @@
 #![forbid(unsafe_code)]
 
 pub mod actor;
+pub mod console;
 pub mod control;
 pub mod control_app;
 pub mod failure;

@@ -112,7 +112,18 @@ impl Story {
         format!("{{{}}}", members.join(","))
     }
 
-    fn ending(&self) -> String {
+    /// What was decided, in one sentence; not there when nothing was.
+    pub fn sentence(&self) -> Option<String> {
+        self.decision().map(sentence)
+    }
+
+    /// What it was decided from: name and value, in order of interest. Values are as recorded, not escaped.
+    pub fn facts(&self) -> Vec<(&'static str, String)> {
+        self.decision().map(facts).unwrap_or_default()
+    }
+
+    /// How it ended, in words.
+    pub fn ending(&self) -> String {
         let Some(end) = self.completion() else {
             let refused =
                 self.decision().filter(|decision| decision.text(Column::Effect) != Some(Effect::Allow.as_str()));

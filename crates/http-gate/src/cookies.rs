@@ -15,6 +15,8 @@ const OUR_PREFIX: &[u8] = b"__host-countersign";
 pub const SESSION_COOKIE: &str = "__Host-countersign";
 /// The login-binding cookie.
 pub const LOGIN_COOKIE: &str = "__Host-countersign-login";
+/// The companion cookie of the console's forms.
+pub const CONSOLE_COOKIE: &str = "__Host-countersign-console";
 /// The longest value we ever set, with room; GW-35 keeps our cookies within 200 bytes in all.
 const MAX_COOKIE_VALUE_BYTES: usize = 160;
 /// 256 bits take 43 characters of base64url; anything shorter was cut (ID-55).
@@ -76,6 +78,8 @@ pub struct Credentials {
     pub session: Presented,
     /// `__Host-countersign-login`.
     pub login: Presented,
+    /// `__Host-countersign-console`: proves nothing but that a form was posted from our own site (UI-24).
+    pub console: Presented,
     /// `Authorization: Countersign <jwt>` or `X-Countersign-Authorization: Bearer <jwt>` (GW-53), without the scheme.
     pub bearer: Presented,
     /// `X-Countersign-Client-Id` (GW-52).
@@ -88,7 +92,9 @@ impl Credentials {
     /// Our cookies as one `Cookie` value, for our own endpoints in process; `None` without any.
     pub fn to_cookie_header(&self) -> Option<HeaderValue> {
         let mut value = BytesMut::new();
-        for (name, presented) in [(SESSION_COOKIE, &self.session), (LOGIN_COOKIE, &self.login)] {
+        for (name, presented) in
+            [(SESSION_COOKIE, &self.session), (LOGIN_COOKIE, &self.login), (CONSOLE_COOKIE, &self.console)]
+        {
             let Some(secret) = presented.once() else { continue };
             if !value.is_empty() {
                 value.put_slice(b"; ");
@@ -159,6 +165,7 @@ fn take(whole: &Bytes, pair: &[u8], credentials: &mut Credentials) {
     let presented = match name {
         name if name == SESSION_COOKIE.as_bytes() => &mut credentials.session,
         name if name == LOGIN_COOKIE.as_bytes() => &mut credentials.login,
+        name if name == CONSOLE_COOKIE.as_bytes() => &mut credentials.console,
         _ => return,
     };
     presented.add(value.filter(|value| is_whole(value)).map(|value| whole.slice_ref(value)));
@@ -191,6 +198,15 @@ mod tests {
             Presented::Once(secret) => String::from_utf8(secret.expose().to_vec()).unwrap(),
         };
         assert_eq!(found, spell(session), "{values:?}");
+    }
+
+    #[test]
+    fn the_companion_cookie_of_the_console_reaches_our_endpoints_and_no_app() {
+        let values = [Bytes::from(format!("a=1; {CONSOLE_COOKIE}={WHOLE}"))];
+        let mut credentials = Credentials::default();
+        assert_eq!(cut(&values, &mut credentials).as_deref(), Some(&b"a=1"[..]));
+        let passed = credentials.to_cookie_header().map(|value| value.to_str().unwrap().to_owned());
+        assert_eq!(passed, Some(format!("{CONSOLE_COOKIE}={WHOLE}")));
     }
 
     #[test]

@@ -23,7 +23,9 @@ pub struct Asset {
 
 static ASSETS: LazyLock<Vec<Asset>> = LazyLock::new(|| {
     vec![
+        load("console.css", "text/css; charset=utf-8", include_bytes!("../assets/console.css")),
         load("countersign.css", "text/css; charset=utf-8", include_bytes!("../assets/countersign.css")),
+        load("live.js", "text/javascript; charset=utf-8", include_bytes!("../assets/live.js")),
         load("mark.svg", "image/svg+xml", include_bytes!("../assets/mark.svg")),
         load("passkey.js", "text/javascript; charset=utf-8", include_bytes!("../assets/passkey.js")),
     ]

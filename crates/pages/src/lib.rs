@@ -8,6 +8,7 @@
 
 mod account;
 pub mod assets;
+pub mod console;
 #[allow(missing_docs, unreachable_pub, reason = "what the attribute of a filter makes")]
 mod filters;
 mod forms;

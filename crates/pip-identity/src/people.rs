@@ -174,6 +174,14 @@ impl People {
         snapshot.rows.memberships.iter().filter(|row| row.group == *group).map(|row| (row.user, row.source)).collect()
     }
 
+    /// The passkeys of a person, oldest first.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn passkeys(&self, user: UserId) -> Result<Vec<crate::store::PasskeyRow>, PeopleError> {
+        Ok(self.store.passkeys_of(user).await?)
+    }
+
     /// True while nobody can administer: a set-up link is due (ID-1).
     pub fn needs_set_up(&self) -> bool {
         draft::active_admins(&self.directory()).is_empty()

@@ -1,4 +1,5 @@
-//! Our two cookies (ID-55): always `__Host-`, Secure, HttpOnly, Lax, without Domain; only hashes are kept.
+//! Our cookies (ID-55): always `__Host-`, Secure, HttpOnly, without Domain; Lax, but for the companion of the console's
+//! forms, which is Strict. Only hashes are kept.
 
 use model::{Ids, TokenHash};
 use pki::SecretText;
@@ -7,6 +8,8 @@ use pki::SecretText;
 pub(crate) const SESSION: &str = "__Host-countersign";
 /// The cookie that binds a sign-in to the browser it began in.
 pub(crate) const LOGIN: &str = "__Host-countersign-login";
+/// The companion of the console's forms (UI-24).
+pub(crate) const CONSOLE: &str = "__Host-countersign-console";
 /// The binding cookie outlives a login transaction by far; it is no credential.
 const LOGIN_SECS: u64 = 30 * 86_400;
 
@@ -30,4 +33,9 @@ pub(crate) fn clear_session() -> String {
 /// `Set-Cookie` of the binding cookie.
 pub(crate) fn set_login(token: &SecretText) -> String {
     format!("{LOGIN}={}; Path=/; Secure; HttpOnly; SameSite=Lax; Max-Age={LOGIN_SECS}", token.expose())
+}
+
+/// `Set-Cookie` of the console's companion cookie: never sent by a page of another site.
+pub(crate) fn set_console(value: &str) -> String {
+    format!("{CONSOLE}={value}; Path=/; Secure; HttpOnly; SameSite=Strict")
 }

@@ -30,8 +30,8 @@ use pki::return_ticket::ReturnTicket;
 use pki::{KeyRing, Sealer};
 use serde::Serialize;
 
-pub(crate) use self::answers::problem;
-use self::answers::{json, page, see_other};
+use self::answers::json;
+pub(crate) use self::answers::{page, problem, see_other, with_cookie};
 use crate::actor::Actor;
 use crate::control::ControlPlane;
 use crate::failure::Failure;

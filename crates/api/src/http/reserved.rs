@@ -14,12 +14,14 @@ use tower::ServiceExt;
 use super::portal::problem;
 use super::{BODY_BYTES, Portal, assets, to_the_end, v1};
 use crate::actor::Actor;
+use crate::console::{self, Console};
 use crate::control::ControlPlane;
 
 /// The service doors call. Whatever began is carried to its end, also when the client hangs up.
 pub struct ReservedEndpoints(Arc<Endpoints>);
 
 struct Endpoints {
+    console: Console,
     portal: Arc<Portal>,
     api: Router,
 }
@@ -28,7 +30,7 @@ impl ReservedEndpoints {
     /// The endpoints over a control plane and its pages.
     pub fn new(control: Arc<ControlPlane>, portal: Arc<Portal>) -> Self {
         let api = v1::router(control, Arc::clone(&portal)).layer(axum::extract::DefaultBodyLimit::max(BODY_BYTES));
-        Self(Arc::new(Endpoints { portal, api }))
+        Self(Arc::new(Endpoints { console: Console::new(Arc::clone(&portal)), portal, api }))
     }
 }
 
@@ -43,6 +45,7 @@ impl Endpoints {
         }
         match &context.app {
             Some(_) => self.portal.on_app_host(&context, &request).await,
+            None if console::is_ours(path) => self.console.answer(&context, &request).await,
             None if path.starts_with("/api/v1/") => self.call_api(context, request).await,
             None => self.portal.on_auth_host(&context, &request).await,
         }

@@ -6,6 +6,7 @@
 
 mod account;
 mod authorisation;
+mod console;
 // The software authenticator of the passkey tests.
 #[allow(dead_code, unreachable_pub, reason = "the passkey tests use more of it")]
 #[path = "../../../pip-identity/tests/it/device.rs"]

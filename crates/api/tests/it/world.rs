@@ -65,6 +65,7 @@ pub(crate) struct World {
     pub(crate) sessions: Arc<FakeSessions>,
     pub(crate) session_control: Arc<FakeSessionControl>,
     pub(crate) doors: Arc<Doors>,
+    pub(crate) log: Arc<AuditLog>,
     pub(crate) control: Arc<ControlPlane>,
     pub(crate) portal: Arc<Portal>,
     pub(crate) endpoints: Arc<ReservedEndpoints>,
@@ -140,6 +141,7 @@ impl World {
         let checked =
             check_files(&files(APPS), AUTH, &|_| true, &groups).unwrap_or_else(|failure| panic!("{failure:?}"));
         let (apps, policies) = checked.parts();
+        let log = log(folder.path(), &clock, &ids);
         let control = ControlPlane::new(ControlPlaneParts {
             settings: ApiSettings {
                 auth_url: format!("https://{AUTH}"),
@@ -152,7 +154,7 @@ impl World {
             sessions: wrap(Arc::clone(&session_control)),
             session_view: Arc::clone(&sessions) as Arc<dyn SessionView>,
             configs: Arc::new(Store::open(&folder.path().join("state.db"), clock.now()).await.unwrap()),
-            log: log(folder.path(), &clock, &ids),
+            log: Arc::clone(&log),
             recorder: Arc::clone(&recorder) as Arc<dyn model::Recorder>,
             doors: Arc::clone(&doors) as Arc<dyn DoorControl>,
             published: assemble(0, apps, policies, people.directory()).unwrap(),
@@ -185,6 +187,7 @@ impl World {
             sessions,
             session_control,
             doors,
+            log,
             control,
             portal,
             endpoints,

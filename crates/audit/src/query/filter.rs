@@ -16,6 +16,7 @@ pub const FILTERS: &[&str] = &[
     "access",
     "action",
     "app",
+    "before",
     "credential",
     "door",
     "effect",
@@ -84,6 +85,8 @@ pub struct Query {
     pub since: Option<Timestamp>,
     /// Up to here.
     pub until: Option<Timestamp>,
+    /// Only records with a lower sequence number: where the page before this one ended.
+    pub before: Option<u64>,
     /// At most so many rows; 0 means [`DEFAULT_LIMIT`].
     pub limit: usize,
 }
@@ -135,6 +138,7 @@ impl Query {
             "access" => self.access_id = Some(value.parse().map_err(id)?),
             "action" => self.action = Some(value.parse().map_err(|_| refuse(&one_of(Action::ALL, Action::as_str)))?),
             "app" => self.app = text(),
+            "before" => self.before = Some(value.parse().map_err(|_| refuse("a sequence number"))?),
             "credential" => self.credential = text(),
             "door" => self.door = text(),
             "effect" => {
@@ -224,6 +228,7 @@ impl Query {
             [Column::TraceId, Column::ClientTraceId].into_iter().any(|column| record.text(column) == Some(trace))
         });
         self.may_match(&RowKeys::of_record(record))
+            && self.before.is_none_or(|before| record.seq < before)
             && is_who
             && is_what
             && is_policy
@@ -347,6 +352,7 @@ mod tests {
             let value = match *filter {
                 "access" | "session" => "0198c5f0-0000-7000-8000-000000000001",
                 "action" => "http.get",
+                "before" => "7",
                 "effect" => "step-up",
                 "ip" => "2001:db8::/48",
                 "limit" => "10000",

@@ -120,7 +120,7 @@ impl<'a> Search<'a> {
                 break;
             }
             self.answer.scanned += 1;
-            if !self.query.may_match(&row.keys) {
+            if self.query.before.is_some_and(|before| row.seq >= before) || !self.query.may_match(&row.keys) {
                 continue;
             }
             let payload = files.payload(&row.place.segment, row.place.offset, row.seq).map_err(unreadable);

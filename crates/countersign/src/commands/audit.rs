@@ -69,6 +69,9 @@ pub struct Filters {
     /// App name
     #[arg(long)]
     app: Option<String>,
+    /// Only records below this sequence number: the next page
+    #[arg(long)]
+    before: Option<String>,
     /// http, control, system or audit
     #[arg(long)]
     door: Option<String>,
@@ -78,6 +81,9 @@ pub struct Filters {
     /// Session id
     #[arg(long)]
     session: Option<String>,
+    /// Data label of the app
+    #[arg(long)]
+    label: Option<String>,
     /// Public handle of a credential
     #[arg(long)]
     credential: Option<String>,
@@ -116,7 +122,9 @@ impl Filters {
             ("door", self.door),
             ("ip", self.ip),
             ("session", self.session),
+            ("before", self.before),
             ("credential", self.credential),
+            ("label", self.label),
             ("policy", self.policy),
             ("access", self.access),
             ("trace", self.trace),

@@ -117,7 +117,8 @@ impl Portal {
         let ticket = ReturnTicket::open(text, &self.return_sealer, now).ok()?;
         // Only hosts that are configured now are ever led to.
         let published = self.control.published();
-        published.apps.iter().any(|app| is_served_at(app, &ticket.authority)).then_some(ticket)
+        let is_ours = self.leads_to_console(&ticket);
+        (is_ours || published.apps.iter().any(|app| is_served_at(app, &ticket.authority))).then_some(ticket)
     }
 
     /// The title of the app a stranger is on the way to; apps that explain nothing are not named (GW-16).
@@ -139,10 +140,15 @@ impl Portal {
     /// The app host's hand-off address with a fresh code, or the launchpad.
     pub(super) fn next_url(&self, session: model::SessionId, ticket: Option<ReturnTicket>, now: Timestamp) -> String {
         let Some(ticket) = ticket else { return "/".to_owned() };
+        let is_own_host = self.is_own_authority(&ticket.authority);
         let target = match ticket.target {
             ReturnTarget::Inline(target) => target,
             ReturnTarget::Parked(key) => self.parked.take(&key, now).unwrap_or_else(|| "/".to_owned()),
         };
+        if is_own_host {
+            // The session is bound to this host already, and only the console is ever returned to here.
+            return if is_console_path(&target) { target } else { "/".to_owned() };
+        }
         let code = pki::random_token(self.control.ids.as_ref());
         let handoff = Handoff { session, authority: ticket.authority.clone(), browser: ticket.binding, target };
         self.handoffs.put(TokenHash::of(code.expose().as_bytes()), handoff, now);
@@ -166,10 +172,33 @@ impl Portal {
     }
 }
 
+impl Portal {
+    /// A ticket back to a screen of the console, which lives on this very host.
+    pub(super) fn leads_to_console(&self, ticket: &ReturnTicket) -> bool {
+        let is_console = match &ticket.target {
+            ReturnTarget::Inline(target) => is_console_path(target),
+            // What is parked is looked at when it is taken.
+            ReturnTarget::Parked(_) => true,
+        };
+        is_console && self.is_own_authority(&ticket.authority)
+    }
+
+    fn is_own_authority(&self, authority: &str) -> bool {
+        self.control.settings.auth_url.strip_prefix("https://") == Some(authority)
+    }
+}
+
 /// Whether people reach this app at `authority`; never so for our own pages.
 pub(super) fn is_served_at(app: &App, authority: &str) -> bool {
     let host = authority.rsplit_once(':').map_or(authority, |(host, _)| host);
     !app.is_control_plane() && app.hosts.iter().any(|pattern| covers(pattern, host))
+}
+
+/// A path of the console, with or without a query.
+fn is_console_path(target: &str) -> bool {
+    let rest = target.strip_prefix("/console");
+    pki::return_ticket::is_local_target(target)
+        && rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['/', '?']))
 }
 
 /// Whether a pattern names this host (GW-3).

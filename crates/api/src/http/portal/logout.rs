@@ -13,21 +13,40 @@ use crate::failure::Failure;
 use crate::http::cookies;
 use crate::http::reserved::is_own_origin;
 
+/// What the companion cookie seals, so that it is as long as the gate asks of our cookies.
+const COMPANION_BYTES: usize = 16;
 /// The longest token that is looked at.
 const MAX_TOKEN_BYTES: usize = 256;
 
 impl Portal {
     /// A token only pages of this session carry.
-    pub(super) fn form_token(&self, session: SessionId) -> String {
+    pub(crate) fn form_token(&self, session: SessionId) -> String {
         let aad = pki::seal::column_aad("form", session.as_bytes(), "token", 1);
         let sealed = self.form_sealer.seal(&aad, &[], self.control().ids.as_ref()).unwrap_or_default();
         BASE64URL_NOPAD.encode(&sealed)
     }
 
-    pub(super) fn is_form_token(&self, session: SessionId, token: &str) -> bool {
+    /// Whether a token was made for pages of this session.
+    pub(crate) fn is_form_token(&self, session: SessionId, token: &str) -> bool {
         let aad = pki::seal::column_aad("form", session.as_bytes(), "token", 1);
         let sealed = Some(token).filter(|token| token.len() <= MAX_TOKEN_BYTES);
         let sealed = sealed.and_then(|token| BASE64URL_NOPAD.decode(token.as_bytes()).ok());
+        sealed.is_some_and(|sealed| self.form_sealer.open(&aad, &sealed).is_ok())
+    }
+
+    /// The companion cookie of the console's forms (UI-24): `SameSite=Strict`, good for this session only. Another purpose
+    /// than the form token's, so that neither can stand in for the other.
+    pub(crate) fn companion(&self, session: SessionId) -> String {
+        let aad = pki::seal::column_aad("form", session.as_bytes(), "companion", 1);
+        let sealed = self.form_sealer.seal(&aad, &[0; COMPANION_BYTES], self.control().ids.as_ref());
+        BASE64URL_NOPAD.encode(&sealed.unwrap_or_default())
+    }
+
+    /// Whether a companion cookie was made for this session.
+    pub(crate) fn is_companion(&self, session: SessionId, value: &str) -> bool {
+        let aad = pki::seal::column_aad("form", session.as_bytes(), "companion", 1);
+        let sealed = Some(value).filter(|value| value.len() <= MAX_TOKEN_BYTES);
+        let sealed = sealed.and_then(|value| BASE64URL_NOPAD.decode(value.as_bytes()).ok());
         sealed.is_some_and(|sealed| self.form_sealer.open(&aad, &sealed).is_ok())
     }
 

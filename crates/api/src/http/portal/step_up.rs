@@ -136,7 +136,10 @@ impl Portal {
             return None;
         }
         // A ticket of another app would lead there with a confirmation meant for this one.
-        let ticket = ticket.filter(|ticket| is_served_at(&app, &ticket.authority));
+        let fits = |ticket: &ReturnTicket| {
+            is_served_at(&app, &ticket.authority) || (app.is_control_plane() && self.leads_to_console(ticket))
+        };
+        let ticket = ticket.filter(fits);
         if ticket.is_none() && !self.may_know(context, session, &app, action) {
             return None;
         }
@@ -264,6 +267,30 @@ impl Portal {
         let cookie = self.bind(session, &context.host).await?;
         control.record(record).await?;
         Ok(cookie)
+    }
+
+    /// The way to confirm `action` of the control plane and back to `target`, a screen of the console (UI-7), with the
+    /// cookie that binds the journey to this browser when it has none yet.
+    pub(crate) fn way_to_confirm(
+        &self,
+        context: &ReservedContext,
+        action: Action,
+        target: &str,
+    ) -> (String, Option<String>) {
+        let (browser, cookie) = bind_browser(self, context);
+        let fits = target.len() <= pki::return_ticket::MAX_INLINE_TARGET_BYTES;
+        let ticket = ReturnTicket {
+            authority: context.authority.clone(),
+            target: ReturnTarget::Inline(if fits { target } else { "/console" }.to_owned()),
+            binding: browser,
+            created: context.now,
+        };
+        let app = model::app::CONTROL_APP;
+        let url = match ticket.seal(&self.return_sealer, self.control().ids.as_ref()) {
+            Ok(sealed) => format!("/step-up?app={app}&action={action}&rt={sealed}"),
+            Err(_) => format!("/step-up?app={app}&action={action}"),
+        };
+        (url, cookie)
     }
 
     pub(super) fn app(&self, name: &str) -> Option<Arc<App>> {

@@ -1,0 +1,132 @@
+//! Screen 4, what is protected and who can reach it.
+
+use bytes::Bytes;
+use http::{Response, StatusCode};
+use model::app::App;
+use model::{Effect, UserState};
+use pages::console::{AppDetail, AppRow, Apps, Pair, Reach, RouteRow};
+
+use super::reach::{Reaching, by_address};
+use super::text::{badge, count, segment, shown, url};
+use super::visit::Visit;
+use crate::failure::Failure;
+use crate::http::portal::page;
+
+/// How many people the list asks about for each app.
+const MAX_ASKED: usize = 1_000;
+/// How many people an app's screen asks about at a time.
+const PEOPLE: usize = 50;
+
+pub(super) fn list(visit: &Visit<'_>) -> Response<Bytes> {
+    let published = visit.published();
+    let reaching = Reaching::new(published, visit.now());
+    let mut people = by_address(&published.directory);
+    people.retain(|user| user.state == UserState::Active);
+    people.truncate(MAX_ASKED);
+    let mut apps: Vec<_> = published.apps.iter().filter(|app| !app.is_control_plane()).collect();
+    apps.sort_by(|a, b| a.title.cmp(&b.title));
+    let row = |app: &&std::sync::Arc<App>| AppRow {
+        url: format!("/console/apps/{}", segment(app.name.as_str())),
+        title: shown(&app.title),
+        name: app.name.to_string(),
+        hosts: hosts(app),
+        sensitivity: sensitivity(app),
+        label: shown(&app.label),
+        reach: people.iter().filter(|user| reaching.effect(user, app) == Effect::Allow).count(),
+        declared_at: shown(&app.declared_at),
+    };
+    let screen = Apps {
+        shell: visit.shell("Apps", "GET /api/v1/apps".to_owned(), "countersign app list".to_owned()),
+        rows: apps.iter().map(row).collect(),
+        unlabelled: apps.iter().filter(|app| app.sensitivity.is_none()).count(),
+    };
+    page(StatusCode::OK, screen.render())
+}
+
+pub(super) fn detail(visit: &Visit<'_>) -> Response<Bytes> {
+    let published = visit.published();
+    let Some(app) = published.apps.iter().find(|app| app.name.as_str() == visit.captured()) else {
+        let message = format!("there is no app `{}`; the list of apps shows all", visit.captured());
+        return visit.failed(&Failure::NotFound { message });
+    };
+    let reaching = Reaching::new(published, visit.now());
+    let mut people = by_address(&published.directory);
+    people.retain(|user| user.state == UserState::Active);
+    let total = people.len();
+    let after = visit.asked("after");
+    people.retain(|user| user.email.as_str() > after);
+    let next = (people.len() > PEOPLE).then(|| people.get(PEOPLE - 1).map(|user| user.email.clone())).flatten();
+    people.truncate(PEOPLE);
+    let name = app.name.as_str();
+    let path = format!("/console/apps/{}", segment(name));
+    let reach = people.iter().map(|user| {
+        let (effect, over) = reaching.path(user, app);
+        let id = user.id.to_string();
+        Reach {
+            url: format!("/console/people/{id}"),
+            who: shown(&user.email),
+            effect: badge(Some(effect)),
+            path: over,
+            why_url: url("/console/why", [("ask", "yes"), ("who", id.as_str()), ("app", name)]),
+        }
+    });
+    let screen = AppDetail {
+        shell: visit.shell(
+            &shown(&app.title),
+            format!("GET /api/v1/apps/{name}"),
+            format!("countersign app show {name}"),
+        ),
+        facts: facts(app),
+        routes: app.routes.iter().map(route).collect(),
+        upstreams: app
+            .upstreams
+            .iter()
+            .map(|(name, upstream)| {
+                let targets: Vec<String> = upstream.targets.iter().map(ToString::to_string).collect();
+                Pair::plain(name.as_str(), shown(&targets.join(", ")))
+            })
+            .collect(),
+        reach: reach.collect(),
+        asked: format!(
+            "At its front page, with a passkey used just now, on a device nothing is known of. {} may sign in.",
+            count(total, "person", "people")
+        ),
+        next_url: next.map(|email| url(&path, [("after", email.as_str())])),
+        records_url: url("/console/access", [("app", name)]),
+    };
+    page(StatusCode::OK, screen.render())
+}
+
+fn facts(app: &App) -> Vec<Pair> {
+    let mut facts = vec![
+        Pair::plain("Name", app.name.to_string()),
+        Pair::plain("Hosts", hosts(app)),
+        Pair::plain("Sensitivity", sensitivity(app)),
+        Pair::plain("Data label", shown(&app.label)),
+        Pair::plain("Declared in", shown(&app.declared_at)),
+    ];
+    if !app.public_paths.is_empty() {
+        let paths: Vec<&str> = app.public_paths.iter().map(String::as_str).collect();
+        facts.push(Pair::plain("Open to anyone", shown(&paths.join(", "))));
+    }
+    facts.extend(app.labels.iter().map(|(name, value)| Pair::plain(&shown(name), shown(value))));
+    facts
+}
+
+fn hosts(app: &App) -> String {
+    shown(&app.hosts.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))
+}
+
+fn sensitivity(app: &App) -> String {
+    app.sensitivity.map_or_else(|| "none given: counts as critical".to_owned(), |given| given.as_str().to_owned())
+}
+
+fn route(route: &model::Route) -> RouteRow {
+    let methods = route.methods.as_ref().map(|methods| methods.iter().cloned().collect::<Vec<_>>().join(", "));
+    RouteRow {
+        name: route.name.to_string(),
+        path: shown(&route.path_prefix),
+        methods: methods.unwrap_or_else(|| "every method".to_owned()),
+        upstream: route.upstream.to_string(),
+    }
+}

@@ -1,0 +1,177 @@
+//! The record through the console: the same rows as the command line has, page by page, taken along, followed.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use http::{StatusCode, header};
+use serde_json::Value;
+
+use super::{Page, Reader, put_record};
+use crate::world::{ALICE, CAROL, World};
+
+/// The requests a page lists.
+fn listed(page: &Page) -> Vec<String> {
+    let rows = page.body.split("<th scope=\"row\"><a href=\"/console/access/").skip(1);
+    rows.filter_map(|row| row.split('"').next()).map(str::to_owned).collect()
+}
+
+fn next(page: &Page) -> Option<String> {
+    let link = page.body.split("rel=\"next\" href=\"").nth(1)?;
+    Some(link.split('"').next()?.replace("&#38;", "&"))
+}
+
+#[tokio::test]
+async fn pages_go_on_where_the_last_one_ended_and_lose_nothing() {
+    let world = World::new().await;
+    let put: BTreeSet<String> = (0..130).map(|_| put_record(&world, |_| {}).to_string()).collect();
+    let carol = Reader::at(&world, world.session(CAROL, 1)).await;
+    let mut target = "/console/access?type=access.decision".to_owned();
+    let mut seen = Vec::new();
+    let mut sizes = Vec::new();
+    loop {
+        let page = carol.get(&target).await;
+        assert_eq!(page.status, StatusCode::OK, "{}", page.body);
+        let rows = listed(&page);
+        sizes.push(rows.len());
+        seen.extend(rows);
+        // Something new at the top moves no page.
+        put_record(&world, |record| record.what.app = Some(Arc::from("late")));
+        match next(&page) {
+            Some(older) => target = older,
+            None => break,
+        }
+    }
+    assert_eq!(sizes, [50, 50, 30]);
+    assert_eq!(seen.len(), put.len(), "no row twice");
+    assert_eq!(seen.into_iter().collect::<BTreeSet<_>>(), put);
+}
+
+#[tokio::test]
+async fn every_filter_gives_the_rows_that_the_command_line_gives() {
+    let world = World::new().await;
+    for n in 0..6u128 {
+        put_record(&world, |record| {
+            record.who.subject_id = Some(if n % 2 == 0 { ALICE } else { CAROL });
+            record.who.session_id = Some(model::SessionId(uuid::Uuid::from_u128(n % 3)));
+            record.decision.policies = vec![Arc::from(if n < 3 { "wiki/staff" } else { "vault/none" })];
+            record.decision.effect = Some(if n % 2 == 0 { model::Effect::Allow } else { model::Effect::StepUp });
+            record.trace_id = Some(Arc::from("0af7651916cd43dd8448eb211c80319c"));
+        });
+    }
+    let carol = Reader::at(&world, world.session(CAROL, 1)).await;
+    let session = model::SessionId(uuid::Uuid::from_u128(1)).to_string();
+    for (filter, rows) in [
+        ("who=alice@corp.test".to_owned(), 3),
+        ("what=wiki".to_owned(), 6),
+        ("action=http.get".to_owned(), 6),
+        ("effect=step_up".to_owned(), 3),
+        ("reason=deny.default".to_owned(), 6),
+        ("app=wiki".to_owned(), 6),
+        ("door=http".to_owned(), 6),
+        (format!("session={session}"), 2),
+        ("policy=wiki".to_owned(), 3),
+        ("trace=0af7651916cd43dd8448eb211c80319c".to_owned(), 6),
+        ("type=access.decision&since=7d".to_owned(), 6),
+        ("before=3".to_owned(), 3),
+        ("label=internal".to_owned(), 0),
+        ("credential=none".to_owned(), 0),
+    ] {
+        let page = carol.get(&format!("/console/access?{filter}")).await;
+        assert_eq!(page.status, StatusCode::OK, "{filter}: {}", page.body);
+        let api = world.local("GET", &format!("/api/v1/audit/records?{filter}"), &Value::Null).await.json();
+        let api = api["records"].as_array().unwrap().clone();
+        let expected: Vec<String> = api.iter().map(|row| row["access_id"].as_str().unwrap().to_owned()).collect();
+        assert_eq!(listed(&page), expected, "{filter}");
+        assert_eq!(expected.len(), rows, "{filter}");
+    }
+}
+
+#[tokio::test]
+async fn a_value_that_is_not_understood_comes_back_at_its_field_and_asks_nothing() {
+    let world = World::new().await;
+    put_record(&world, |_| {});
+    let carol = Reader::at(&world, world.session(CAROL, 1)).await;
+    for (target, field, typed) in [
+        ("/console/access?since=7+days&who=alice@corp.test", "since", "alice@corp.test"),
+        ("/console/access?who=nobody@corp.test", "who", "nobody@corp.test"),
+        ("/console/access?effect=maybe", "effect", "maybe"),
+        ("/console/access?limit=5000", "limit", "5000"),
+        ("/console/access?since=1h&until=2h", "since", "2h"),
+        ("/console/why?ask=yes&who=nobody@corp.test&app=wiki&action=http.get&path=/", "who", "nobody@corp.test"),
+        ("/console/why?ask=yes&who=alice@corp.test&app=wiki&auth_age=soon", "auth_age", "soon"),
+        ("/console/why?request=nonsense", "request", "nonsense"),
+        ("/console/sessions?older=long", "older", "long"),
+        ("/console/sessions?user=nobody@corp.test", "user", "nobody@corp.test"),
+    ] {
+        let asked = world.recorder.records().len();
+        let page = carol.get(target).await;
+        assert_eq!(page.status, StatusCode::UNPROCESSABLE_ENTITY, "{target}: {}", page.body);
+        assert!(page.body.contains(&format!("href=\"#f-{field}\"")), "{target}: the summary leads to the field");
+        assert!(page.body.contains(&format!("id=\"f-{field}\"")), "{target}: and the field is there");
+        assert!(page.body.contains(typed), "{target}: what was typed is kept");
+        assert_eq!(world.recorder.records().len(), asked, "{target}: nothing was asked of the record");
+    }
+}
+
+#[tokio::test]
+async fn an_export_has_exactly_the_filter_and_no_formula() {
+    let world = World::new().await;
+    put_record(&world, |record| record.what.url_path = Some(Arc::from("=cmd|'/c calc'!A1")));
+    put_record(&world, |record| record.what.app = Some(Arc::from("other")));
+    let carol = Reader::at(&world, world.session(CAROL, 1)).await;
+    let csv = carol.get("/console/access/export?app=wiki&format=csv").await;
+    assert_eq!(csv.header(header::CONTENT_TYPE), "text/csv; charset=utf-8");
+    assert_eq!(csv.header(header::CONTENT_DISPOSITION), "attachment; filename=\"countersign-records.csv\"");
+    assert_eq!(csv.body.lines().count(), 2, "a head and one record: {}", csv.body);
+    assert!(csv.body.contains(",'=cmd|"), "{}", csv.body);
+    let lines = carol.get("/console/access/export?app=other").await;
+    let row: Value = serde_json::from_str(lines.body.trim()).unwrap();
+    assert_eq!(row["app"], "other");
+    let asked = world.recorder.of_type(model::record::RecordType::AuditQuery);
+    let is_export = |record: &model::record::AuditRecord| {
+        record.change.change.as_deref().is_some_and(|text| text.starts_with("query [export app=wiki"))
+    };
+    assert!(asked.iter().any(is_export), "an export is recorded as one: {asked:?}");
+}
+
+#[tokio::test]
+async fn one_access_is_told_in_full_and_unknown_ids_are_not_found() {
+    let world = World::new().await;
+    let id = put_record(&world, |record| record.decision.policies = vec![Arc::from("wiki/staff")]);
+    let carol = Reader::at(&world, world.session(CAROL, 1)).await;
+    let page = carol.get(&format!("/console/access/{id}")).await;
+    for text in [
+        "✕ DENY",
+        "deny.default",
+        "No rule lets you do this",
+        "wiki/staff",
+        "refused; nothing went through",
+        "Find similar",
+    ] {
+        assert!(page.body.contains(text), "{text}: {}", page.body);
+    }
+    for unknown in ["nonsense", "aaaaaaaaaaaaaaaaaaaaaaaaaa", "%2e%2e"] {
+        let page = carol.get(&format!("/console/access/{unknown}")).await;
+        assert_eq!(page.status, StatusCode::NOT_FOUND, "{unknown}");
+    }
+}
+
+#[tokio::test]
+async fn the_live_tail_goes_on_where_it_was_and_ends_with_the_session() {
+    let world = World::new().await;
+    put_record(&world, |_| {});
+    let carol = Reader::at(&world, world.session(CAROL, 1)).await;
+    put_record(&world, |record| record.what.url_path = Some(Arc::from("/console/access/live")));
+    let wanted = put_record(&world, |record| record.what.url_path = Some(Arc::from("/<b>\n\ndata: x")));
+    let events = carol.get("/console/access/live?from=1").await;
+    assert_eq!(events.header(header::CONTENT_TYPE), "text/event-stream");
+    assert_eq!(events.body.matches("event: record\n").count(), 1, "its own polls are not news: {}", events.body);
+    assert!(events.body.contains(&wanted.to_string()));
+    assert!(!events.body.contains("\ndata: x"), "a line end in a record ends no event: {}", events.body);
+    assert!(events.body.contains("id: 3\n"), "{}", events.body);
+    let cause = model::seams::Cause::SessionRevoked;
+    model::SessionControl::end(&*world.session_control, carol.session.id, cause).await.unwrap();
+    put_record(&world, |_| {});
+    let over = carol.get("/console/access/live?from=3").await;
+    assert!(over.body.contains("event: end\n") && !over.body.contains("event: record"), "{}", over.body);
+}
