@@ -73,8 +73,10 @@ impl Actor {
         if let Some(session) = &self.session {
             record.who.session_id = Some(session.id);
             record.who.idp = Some(Arc::from(session.idp.as_str()));
-            record.credential.kind = Some("passkey");
-            record.credential.id = Some(Arc::from(session.credential.as_str()));
+            // A password has no public handle.
+            let is_passkey = !session.credential.is_empty();
+            record.credential.kind = Some(if is_passkey { "passkey" } else { "password" });
+            record.credential.id = is_passkey.then(|| Arc::from(session.credential.as_str()));
             record.credential.acr = Some(Arc::from(session.acr.as_str()));
             record.credential.auth_time = Some(session.auth_time);
         }

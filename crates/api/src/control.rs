@@ -17,7 +17,7 @@ use model::record::AuditRecord;
 use model::seams::{Durability, Revocation};
 use model::{App, Clock, Directory, Ids, PolicyDecisionPoint, Recorder, SessionControl, SessionView, Timestamp};
 use pdp_engine::{CompiledPolicies, Engine};
-use pip_identity::People;
+use pip_identity::{Accounts, People};
 use store::ConfigStore;
 
 use crate::actor::Actor;
@@ -75,6 +75,8 @@ pub struct ControlPlaneParts {
     pub settings: ApiSettings,
     /// People and groups.
     pub people: Arc<People>,
+    /// Passwords, recovery, notices.
+    pub accounts: Arc<Accounts>,
     /// Opens and ends sessions.
     pub sessions: Arc<dyn SessionControl>,
     /// Reads sessions.
@@ -99,6 +101,7 @@ pub struct ControlPlaneParts {
 pub struct ControlPlane {
     pub(crate) settings: ApiSettings,
     pub(crate) people: Arc<People>,
+    pub(crate) accounts: Arc<Accounts>,
     pub(crate) sessions: Arc<dyn SessionControl>,
     pub(crate) session_view: Arc<dyn SessionView>,
     configs: Arc<dyn ConfigStore>,
@@ -120,6 +123,7 @@ impl ControlPlane {
         Arc::new(Self {
             settings: parts.settings,
             people: parts.people,
+            accounts: parts.accounts,
             sessions: parts.sessions,
             session_view: parts.session_view,
             configs: parts.configs,
@@ -153,6 +157,11 @@ impl ControlPlane {
     /// The people service.
     pub fn people(&self) -> &Arc<People> {
         &self.people
+    }
+
+    /// Passwords, recovery codes, recovery and notices.
+    pub fn accounts(&self) -> &Arc<Accounts> {
+        &self.accounts
     }
 
     /// Keeps a record as strictly as administrative records are kept (AUD-17).

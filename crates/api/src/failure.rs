@@ -73,6 +73,7 @@ impl From<PeopleError> for Failure {
             PeopleError::EmailTaken(_)
             | PeopleError::GroupExists(_)
             | PeopleError::LastAdmin
+            | PeopleError::NotAdmin(_)
             | PeopleError::OwnedByFile { .. } => Failure::Conflict { message },
             PeopleError::Declared(_) | PeopleError::Directory(_) => Failure::Invalid { field: "", message },
             PeopleError::Busy | PeopleError::Store(_) => Failure::Unavailable { message },

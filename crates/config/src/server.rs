@@ -87,6 +87,12 @@ pub struct IdentityConfig {
     pub rp_name: String,
     /// Domains whose local addresses count as verified.
     pub domains: Vec<String>,
+    /// Whether there are passwords, always together with one-time codes (ID-15).
+    pub passwords: bool,
+    /// The fewest code points of a password.
+    pub password_min_chars: usize,
+    /// Administrators need a passkey; otherwise password and one-time code are enough (ID-11).
+    pub admins_need_passkey: bool,
     /// Idle limit of sessions.
     pub session_idle: Duration,
     /// Absolute limit of sessions.
@@ -163,6 +169,10 @@ struct Identity {
     #[serde(default)]
     domains: Vec<Spanned<String>>,
     #[serde(default)]
+    passwords: bool,
+    password_min: Option<Spanned<usize>>,
+    admins_require: Option<Spanned<String>>,
+    #[serde(default)]
     session: Session,
 }
 
@@ -200,6 +210,9 @@ const MAX_SPACE_PERCENT: u8 = 90;
 const SEGMENT_BYTES: std::ops::RangeInclusive<u64> = (1 << 20)..=(1 << 30);
 /// Activity is known only to the minute (GW-45); a shorter limit would end sessions that are in use.
 const SESSION_LIMIT_MIN: Duration = Duration::from_secs(120);
+/// The fewest code points of a password when nothing is said, and what may be said (ID-15).
+const PASSWORD_MIN_DEFAULT: usize = 15;
+const PASSWORD_MIN: std::ops::RangeInclusive<usize> = 8..=64;
 /// Ceilings of a session (ID-57).
 const SESSION_IDLE_MAX: Duration = Duration::from_secs(3600);
 const SESSION_ABSOLUTE_MAX: Duration = Duration::from_secs(24 * 3600);
@@ -372,6 +385,8 @@ impl Reader<'_> {
         let absolute =
             self.limited(identity.session.absolute.as_ref(), model::session::ABSOLUTE_DEFAULT, SESSION_ABSOLUTE_MAX);
         let domains = identity.domains.iter().filter_map(|domain| self.parsed(domain, text::host)).collect();
+        let password_min_chars = self.password_min(identity.password_min.as_ref());
+        let admins_need_passkey = self.one_of(identity.admins_require.as_ref(), &["phr", "mfa"], "phr") == "phr";
         let auth_host = &auth_url?.host;
         let rp_id = match &identity.rp_id {
             Some(rp_id) => {
@@ -390,9 +405,20 @@ impl Reader<'_> {
             rp_id,
             rp_name: identity.rp_name.clone().unwrap_or_else(|| "Countersign".to_owned()),
             domains,
+            passwords: identity.passwords,
+            password_min_chars,
+            admins_need_passkey,
             session_idle: idle,
             session_absolute: absolute,
         })
+    }
+
+    fn password_min(&mut self, value: Option<&Spanned<usize>>) -> usize {
+        let Some(value) = value else { return PASSWORD_MIN_DEFAULT };
+        if !PASSWORD_MIN.contains(value.get_ref()) {
+            self.refuse(value, format!("`{}` is outside 8 to 64 characters", value.get_ref()));
+        }
+        *value.get_ref()
     }
 
     fn limited(&mut self, value: Option<&Spanned<String>>, default: Duration, most: Duration) -> Duration {
@@ -555,6 +581,20 @@ segment = "4MiB"
         {
             assert!(text.contains(part), "{part} is missing in:\n{text}");
         }
+    }
+
+    #[test]
+    fn passwords_are_off_and_long_and_not_for_administrators_unless_said_otherwise() {
+        let identity = ServerConfig::parse("server.toml", GOOD).unwrap().identity;
+        assert!(!identity.passwords && identity.admins_need_passkey);
+        assert_eq!(identity.password_min_chars, 15);
+        let with = |lines: &str| GOOD.replace("rp_id = \"corp.test\"", &format!("rp_id = \"corp.test\"\n{lines}"));
+        let said = with("passwords = true\npassword_min = 8\nadmins_require = \"mfa\"");
+        let identity = ServerConfig::parse("server.toml", &said).unwrap().identity;
+        assert!(identity.passwords && !identity.admins_need_passkey);
+        assert_eq!(identity.password_min_chars, 8);
+        assert!(problems(&with("password_min = 7")).contains("`7` is outside 8 to 64 characters"));
+        assert!(problems(&with("admins_require = \"nothing\"")).contains("`nothing` is not valid here"));
     }
 
     #[test]

@@ -107,6 +107,14 @@ uuid_id!(
     InvitationId, "inv_", "an invitation id (inv_…)"
 );
 uuid_id!(
+    /// A notice to a person about their account (ID-7).
+    NoticeId, "ntc_", "a notice id (ntc_…)"
+);
+uuid_id!(
+    /// One attempt to get back in without the usual factor (ID-6). Not the secret of whoever began it.
+    RecoveryId, "rcv_", "a recovery id (rcv_…)"
+);
+uuid_id!(
     /// One withdrawal of access and the cuts it caused.
     RevocationId, "rev_", "a revocation id (rev_…)"
 );

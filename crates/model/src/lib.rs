@@ -28,7 +28,9 @@ pub use changes::{HostToken, SessionChange, SessionSnapshot, Tombstone};
 pub use decision::{AccessRequest, Decision, Effect, Explanation, Fix, Principal, Remedy, ResourceRef};
 pub use directory::{Directory, GroupEntry, GroupId, UserEntry, UserState};
 pub use facts::Facts;
-pub use ids::{AccessId, DecisionId, InvitationId, RevocationId, SessionId, StreamId, TokenHash, UserId};
+pub use ids::{
+    AccessId, DecisionId, InvitationId, NoticeId, RecoveryId, RevocationId, SessionId, StreamId, TokenHash, UserId,
+};
 pub use reason::Reason;
 pub use seams::{
     BoxFuture, Clock, Ids, LiveStreams, PolicyDecisionPoint, Recorder, ReservedService, SessionControl, SessionView,

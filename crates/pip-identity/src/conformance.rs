@@ -1,12 +1,20 @@
 //! What every [`DirectoryStore`] must do, as cases that any implementation's tests run: the in-memory one here,
 //! SQLite in `store`. Each case gets an empty store.
 
+mod accounts;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use model::directory::GroupId;
 use model::{BoxFuture, InvitationId, Timestamp, TokenHash, UserId, UserState};
 use uuid::Uuid;
 
+use self::accounts::{
+    a_deleted_person_leaves_no_way_in_behind, a_notice_is_armed_used_once_and_seen,
+    a_one_time_code_is_accepted_once_and_counted_before, a_password_gives_way_only_to_whoever_read_it,
+    a_recovery_moves_only_from_the_revision_that_was_read, the_browsers_used_last_are_known,
+    waiting_for_saved_codes_is_part_of_the_directory,
+};
 use crate::store::{
     DirectoryChange, DirectoryStore, GroupRow, LinkKind, LinkRow, LinkState, MembershipRow, MembershipSource, Origin,
     PasskeyRow, PasskeyTouch, StoreError, USER_HANDLE_BYTES, Unique, UserRow,
@@ -27,7 +35,19 @@ pub struct Case {
 }
 
 /// The methods of [`DirectoryStore`]; a test holds this against what the cases cover.
-pub const METHODS: &[&str] = &["apply", "link", "links", "load", "passkey", "passkeys_of", "recovery_codes_of"];
+pub const METHODS: &[&str] = &[
+    "apply",
+    "factors_of",
+    "link",
+    "links",
+    "load",
+    "notice",
+    "notices_of",
+    "passkey",
+    "passkeys_of",
+    "recoveries",
+    "recovery_codes_of",
+];
 
 macro_rules! cases {
     ($($name:ident covers $($method:literal)*;)*) => {
@@ -49,6 +69,13 @@ cases! {
     a_deleted_person_leaves_nothing_behind covers "apply" "load" "link" "passkey" "passkeys_of" "recovery_codes_of";
     a_link_is_used_once covers "apply" "link";
     a_recovery_code_is_spent_once covers "apply" "recovery_codes_of";
+    a_deleted_person_leaves_no_way_in_behind covers "factors_of" "notices_of" "recoveries";
+    a_notice_is_armed_used_once_and_seen covers "apply" "notice" "notices_of";
+    a_one_time_code_is_accepted_once_and_counted_before covers "apply" "factors_of";
+    a_password_gives_way_only_to_whoever_read_it covers "apply" "factors_of";
+    a_recovery_moves_only_from_the_revision_that_was_read covers "apply" "recoveries";
+    the_browsers_used_last_are_known covers "apply" "factors_of";
+    waiting_for_saved_codes_is_part_of_the_directory covers "apply" "load";
     addresses_are_unique_without_regard_to_case covers "apply";
     an_empty_store_is_at_version_zero covers "load" "links";
     every_column_reads_back_as_written covers "apply" "load" "passkey" "link" "recovery_codes_of";
@@ -374,12 +401,12 @@ async fn a_recovery_code_is_spent_once(store: &dyn DirectoryStore) -> Outcome {
     let hash = |text: &str| TokenHash::of(text.as_bytes());
     let set = DirectoryChange::SetRecoveryCodes { user: alice, codes: vec![hash("a"), hash("b")] };
     store.apply(None, vec![set]).await.map_err(failed)?;
-    let spend = |user, spent, replacement| {
-        vec![DirectoryChange::SpendRecoveryCode { user, spent: hash(spent), replacement: hash(replacement) }]
-    };
-    same("by another", store.apply(None, spend(bob, "a", "c")).await, Err(StoreError::Moved))?;
-    same("first", store.apply(None, spend(alice, "a", "c")).await, Ok(1))?;
-    same("again", store.apply(None, spend(alice, "a", "d")).await, Err(StoreError::Moved))?;
+    let take = |user, code| vec![DirectoryChange::TakeRecoveryCode { user, code: hash(code) }];
+    same("by another", store.apply(None, take(bob, "a")).await, Err(StoreError::Moved))?;
+    same("first", store.apply(None, take(alice, "a")).await, Ok(1))?;
+    same("again", store.apply(None, take(alice, "a")).await, Err(StoreError::Moved))?;
+    let add = DirectoryChange::AddRecoveryCode { user: alice, code: hash("c") };
+    store.apply(None, vec![add]).await.map_err(failed)?;
     let mut left = store.recovery_codes_of(alice).await.map_err(failed)?;
     left.sort();
     let mut wanted = vec![hash("b"), hash("c")];

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use model::directory::{GroupId, close_groups};
+use model::directory::{ADMINS_GROUP, GroupId, close_groups};
 use model::{Directory, GroupEntry, UserEntry, UserId};
 
 use crate::store::{DirectoryRows, GroupRow, UserRow};
@@ -56,11 +56,29 @@ pub enum DirectoryError {
     },
 }
 
-/// Makes the directory. Memberships in groups that do not exist count for nothing.
+/// Makes the directory as engine and doors see it. Memberships in groups that do not exist count for nothing; nor does,
+/// for people who have recovery codes to save, any that would let them administer (ID-1). Addresses at one of `domains`
+/// count as verified.
 ///
 /// # Errors
 /// Refuses cycles, missing parents and chains longer than [`MAX_GROUP_DEPTH`].
-pub fn build(rows: &DirectoryRows) -> Result<Directory, DirectoryError> {
+pub fn build(rows: &DirectoryRows, domains: &[String]) -> Result<Directory, DirectoryError> {
+    let mut directory = build_whole(rows, domains)?;
+    let admins = GroupId::new(ADMINS_GROUP);
+    for user in &rows.awaiting_codes {
+        let Some(entry) = directory.users.get_mut(user) else { continue };
+        let mut waiting = UserEntry::clone(entry);
+        let leads_there =
+            |group: &GroupId| close_groups(&BTreeSet::from([group.clone()]), &directory.groups).contains(&admins);
+        waiting.direct_groups.retain(|group| !leads_there(group));
+        waiting.groups = close_groups(&waiting.direct_groups, &directory.groups);
+        *entry = Arc::new(waiting);
+    }
+    Ok(directory)
+}
+
+/// [`build`] without regard to recovery codes that are still to be saved.
+pub(crate) fn build_whole(rows: &DirectoryRows, domains: &[String]) -> Result<Directory, DirectoryError> {
     let groups: BTreeMap<GroupId, Arc<GroupEntry>> =
         rows.groups.iter().map(|row| (row.id.clone(), Arc::new(group_entry(row)))).collect();
     check_groups(&groups)?;
@@ -73,7 +91,7 @@ pub fn build(rows: &DirectoryRows) -> Result<Directory, DirectoryError> {
         .iter()
         .map(|row| {
             let direct = direct.remove(&row.id).unwrap_or_default();
-            (row.id, Arc::new(user_entry(row, direct, &groups)))
+            (row.id, Arc::new(user_entry(row, direct, &groups, domains)))
         })
         .collect();
     Ok(Directory { version: rows.version, users, groups })
@@ -180,12 +198,18 @@ fn group_entry(row: &GroupRow) -> GroupEntry {
     GroupEntry { id: row.id.clone(), title: row.title.clone(), parents: row.parents.clone() }
 }
 
-fn user_entry(row: &UserRow, direct: BTreeSet<GroupId>, groups: &BTreeMap<GroupId, Arc<GroupEntry>>) -> UserEntry {
+fn user_entry(
+    row: &UserRow,
+    direct: BTreeSet<GroupId>,
+    groups: &BTreeMap<GroupId, Arc<GroupEntry>>,
+    domains: &[String],
+) -> UserEntry {
+    let domain = row.email.rsplit_once('@').map_or("", |(_, domain)| domain);
     UserEntry {
         id: row.id,
         name: row.name.clone(),
         email: row.email.clone(),
-        is_email_verified: false,
+        is_email_verified: domains.iter().any(|own| own.eq_ignore_ascii_case(domain)),
         state: row.state,
         groups: close_groups(&direct, groups),
         direct_groups: direct,
@@ -229,7 +253,7 @@ mod tests {
     }
 
     fn check(groups: Vec<GroupRow>) -> Result<Directory, DirectoryError> {
-        build(&DirectoryRows { version: 3, groups, ..Default::default() })
+        build(&DirectoryRows { version: 3, groups, ..Default::default() }, &[])
     }
 
     #[test]
@@ -254,8 +278,9 @@ mod tests {
             users: vec![alice],
             groups: vec![group("staff", &[]), group("engineering", &["staff"]), group("backend", &["engineering"])],
             memberships: vec![membership("backend"), membership("gone")],
+            awaiting_codes: BTreeSet::new(),
         };
-        let directory = build(&rows).unwrap();
+        let directory = build(&rows, &[]).unwrap();
         assert_eq!(directory.version, 3);
         let alice = &directory.users[&id];
         let names: Vec<&str> = alice.groups.iter().map(GroupId::as_str).collect();

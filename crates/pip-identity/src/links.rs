@@ -17,6 +17,9 @@ use crate::store::{DirectoryChange, LinkKind, LinkRow, LinkState, StoreError};
 pub const SET_UP_LIFETIME: Duration = Duration::from_secs(10 * 60);
 /// How long an invitation lives unless said otherwise (ID-4).
 pub const INVITATION_LIFETIME: Duration = Duration::from_secs(24 * 3600);
+/// How long the link of a recovery lives: it is opened at once, in the browser that proved the rest, or carried over by
+/// hand.
+pub const RECOVERY_LIFETIME: Duration = Duration::from_secs(10 * 60);
 /// The longest an invitation may live: handed over in person, never mailed.
 pub const MAX_INVITATION_LIFETIME: Duration = Duration::from_secs(7 * 24 * 3600);
 /// How long ended links are kept, so that a late visitor reads why.
@@ -31,7 +34,7 @@ const DOMAIN: &str = "countersign link";
 pub enum LinkRefusal {
     /// The account has a passkey.
     #[error(
-        "`{0}` has a passkey already; if it is lost, run `countersign user delete {0}` (a declared person: take them out of the files and apply first), add them again and invite"
+        "`{0}` has enrolled already; if they lost what they sign in with, they go to the sign-in page with a recovery code, or run `countersign user recover {0}`"
     )]
     AlreadyEnrolled(String),
     /// The account is disabled.
@@ -48,6 +51,9 @@ pub enum LinkRefusal {
     /// A lifetime beyond [`MAX_INVITATION_LIFETIME`].
     #[error("an invitation may live for at most 7 days; give a shorter time")]
     LifetimeTooLong,
+    /// There is nothing to recover yet.
+    #[error("`{0}` has not enrolled yet; invite them")]
+    NotEnrolled(String),
     /// Somebody administers.
     #[error("there is an administrator already; ask them for an invitation")]
     SetUpDone,
@@ -89,6 +95,7 @@ impl LinkRefusal {
             LinkRefusal::Disabled => "link_account_disabled",
             LinkRefusal::Expired { .. } => "link_expired",
             LinkRefusal::LifetimeTooLong => "link_lifetime",
+            LinkRefusal::NotEnrolled(_) => "link_not_enrolled",
             LinkRefusal::SetUpDone => "link_set_up_done",
             LinkRefusal::Unknown => "link_unknown",
             LinkRefusal::Used { .. } => "link_used",
@@ -101,6 +108,7 @@ impl LinkRefusal {
 fn fresh_link(kind: LinkKind, ask: &str) -> String {
     match kind {
         LinkKind::Invitation => format!("ask `{ask}` for a new one"),
+        LinkKind::Recovery => "begin the recovery again".into(),
         LinkKind::SetUp => "run `countersign admin setup-link` on the server for a new one".into(),
     }
 }
@@ -150,7 +158,7 @@ impl Links {
         if lifetime > MAX_INVITATION_LIFETIME {
             return Err(LinkRefusal::LifetimeTooLong);
         }
-        self.check_enrollable(user)?;
+        self.check_enrollable(user, LinkKind::Invitation)?;
         self.issue(LinkKind::Invitation, Some(user), created_by, lifetime).await
     }
 
@@ -164,7 +172,7 @@ impl Links {
             return Err(LinkRefusal::SetUpDone);
         }
         if let Some(user) = user {
-            self.check_enrollable(user)?;
+            self.check_enrollable(user, LinkKind::Invitation)?;
         }
         self.issue(LinkKind::SetUp, user, created_by, SET_UP_LIFETIME).await
     }
@@ -213,20 +221,37 @@ impl Links {
             return Err(LinkRefusal::SetUpDone);
         }
         match row.user {
-            Some(user) => self.check_enrollable(user),
+            Some(user) => self.check_enrollable(user, kind),
             None => Ok(()),
         }
     }
 
-    fn check_enrollable(&self, user: UserId) -> Result<(), LinkRefusal> {
+    /// Makes the link through which an account that has been recovered is opened again; voids earlier ones. The caller
+    /// has the proofs (ID-6) or is the host (ID-2).
+    ///
+    /// # Errors
+    /// No such person, not active, or the store.
+    pub(crate) async fn recovery(
+        &self,
+        user: UserId,
+        created_by: &str,
+        along: impl Fn(InvitationId) -> Vec<DirectoryChange>,
+    ) -> Result<IssuedLink, LinkRefusal> {
+        self.check_enrollable(user, LinkKind::Recovery)?;
+        self.issue_with(LinkKind::Recovery, Some(user), created_by, RECOVERY_LIFETIME, along).await
+    }
+
+    fn check_enrollable(&self, user: UserId, kind: LinkKind) -> Result<(), LinkRefusal> {
         let directory = self.people.directory();
         let Some(entry) = directory.users.get(&user) else {
             return Err(PeopleError::NoUser(user.to_string()).into());
         };
-        match entry.state {
-            UserState::Invited => Ok(()),
-            UserState::Active => Err(LinkRefusal::AlreadyEnrolled(entry.email.clone())),
-            UserState::Disabled => Err(LinkRefusal::Disabled),
+        match (entry.state, kind) {
+            (UserState::Active, LinkKind::Recovery) => Ok(()),
+            (UserState::Invited, LinkKind::Recovery) => Err(LinkRefusal::NotEnrolled(entry.email.clone())),
+            (UserState::Invited, _) => Ok(()),
+            (UserState::Active, _) => Err(LinkRefusal::AlreadyEnrolled(entry.email.clone())),
+            (UserState::Disabled, _) => Err(LinkRefusal::Disabled),
         }
     }
 
@@ -236,6 +261,17 @@ impl Links {
         user: Option<UserId>,
         created_by: &str,
         lifetime: Duration,
+    ) -> Result<IssuedLink, LinkRefusal> {
+        self.issue_with(kind, user, created_by, lifetime, |_| Vec::new()).await
+    }
+
+    async fn issue_with(
+        &self,
+        kind: LinkKind,
+        user: Option<UserId>,
+        created_by: &str,
+        lifetime: Duration,
+        along: impl Fn(InvitationId) -> Vec<DirectoryChange>,
     ) -> Result<IssuedLink, LinkRefusal> {
         let now = self.people.now();
         let secret = Secret::random::<SECRET_BYTES>(self.people.ids());
@@ -259,6 +295,7 @@ impl Links {
         voided.dedup();
         changes.extend(voided.into_iter().map(|user| DirectoryChange::VoidLinks { kind, user, at: now }));
         changes.push(DirectoryChange::PutLink(row.clone()));
+        changes.extend(along(row.id));
         self.people.store().apply(None, changes).await?;
         Ok(IssuedLink { row, secret })
     }

@@ -1,14 +1,14 @@
 //! A [`DirectoryStore`] that keeps nothing beyond the process: for tests and for the conformance suite's own proof.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use model::directory::GroupId;
-use model::{BoxFuture, InvitationId, TokenHash, UserId};
+use model::{BoxFuture, InvitationId, NoticeId, RecoveryId, Timestamp, TokenHash, UserId};
 
 use crate::store::{
-    DirectoryChange, DirectoryRows, DirectoryStore, GroupRow, LinkRow, LinkState, MembershipRow, PasskeyRow,
-    PasskeyTouch, StoreError, Unique, UserRow,
+    DirectoryChange, DirectoryRows, DirectoryStore, Factors, GroupRow, LinkRow, LinkState, MAX_KNOWN_DEVICES,
+    MembershipRow, NoticeRow, PasskeyRow, PasskeyTouch, PasswordRow, RecoveryRow, StoreError, TotpRow, Unique, UserRow,
 };
 
 /// The store.
@@ -26,6 +26,12 @@ struct Tables {
     passkeys: BTreeMap<Vec<u8>, PasskeyRow>,
     links: BTreeMap<InvitationId, LinkRow>,
     codes: BTreeMap<UserId, Vec<TokenHash>>,
+    awaiting_codes: BTreeSet<UserId>,
+    passwords: BTreeMap<UserId, PasswordRow>,
+    totps: BTreeMap<UserId, TotpRow>,
+    devices: BTreeMap<UserId, Vec<(Timestamp, TokenHash)>>,
+    recoveries: BTreeMap<RecoveryId, RecoveryRow>,
+    notices: BTreeMap<NoticeId, NoticeRow>,
 }
 
 impl MemoryStore {
@@ -67,6 +73,12 @@ impl Tables {
     fn change(&mut self, change: DirectoryChange) -> Result<(), StoreError> {
         match change {
             DirectoryChange::AddPasskey(row) => return self.add_passkey(row),
+            DirectoryChange::AwaitCodes(user) => {
+                self.awaiting_codes.insert(user);
+            }
+            DirectoryChange::CodesSaved(user) => {
+                self.awaiting_codes.remove(&user);
+            }
             DirectoryChange::DeleteGroup(id) => {
                 self.groups.remove(&id);
                 self.memberships.retain(|(group, _), _| *group != id);
@@ -84,6 +96,12 @@ impl Tables {
                 self.passkeys.retain(|_, row| row.user != id);
                 self.links.retain(|_, row| row.user != Some(id));
                 self.codes.remove(&id);
+                self.awaiting_codes.remove(&id);
+                self.passwords.remove(&id);
+                self.totps.remove(&id);
+                self.devices.remove(&id);
+                self.recoveries.retain(|_, row| row.user != id);
+                self.notices.retain(|_, row| row.user != id);
             }
             DirectoryChange::PurgeLinks { before } => self.links.retain(|_, row| row.expires_at >= before),
             DirectoryChange::PutGroup(row) => {
@@ -101,11 +119,6 @@ impl Tables {
             DirectoryChange::SetRecoveryCodes { user, codes } => {
                 self.codes.insert(user, codes);
             }
-            DirectoryChange::SpendRecoveryCode { user, spent, replacement } => {
-                let codes = self.codes.get_mut(&user).ok_or(StoreError::Moved)?;
-                let code = codes.iter_mut().find(|code| **code == spent).ok_or(StoreError::Moved)?;
-                *code = replacement;
-            }
             DirectoryChange::TouchPasskey(touch) => return self.touch_passkey(&touch),
             DirectoryChange::UseLink { id, at } => {
                 let link = self.links.get_mut(&id).ok_or(StoreError::Moved)?;
@@ -122,8 +135,102 @@ impl Tables {
                     row.ended_at = Some(at);
                 }
             }
+            DirectoryChange::AddRecoveryCode { user, code } => self.codes.entry(user).or_default().push(code),
+            DirectoryChange::TakeRecoveryCode { user, code } => {
+                let codes = self.codes.get_mut(&user).ok_or(StoreError::Moved)?;
+                let place = codes.iter().position(|kept| *kept == code).ok_or(StoreError::Moved)?;
+                codes.remove(place);
+            }
+            DirectoryChange::PutRecovery { row, was } => return self.put_recovery(row, was),
+            DirectoryChange::PurgeRecoveries { before } => self.recoveries.retain(|_, row| row.expires_at >= before),
+            other => return self.change_factors(other),
         }
         Ok(())
+    }
+
+    /// Passwords, one-time codes, browsers and notices.
+    fn change_factors(&mut self, change: DirectoryChange) -> Result<(), StoreError> {
+        match change {
+            DirectoryChange::AcceptTotp { user, was, step } => {
+                let row = self.totps.get_mut(&user).filter(|row| row.last_step == was && step > was);
+                let row = row.ok_or(StoreError::Moved)?;
+                row.last_step = step;
+                row.failures = 0;
+            }
+            DirectoryChange::AddNotice(row) => {
+                self.exists("a notice", row.user)?;
+                self.notices.insert(row.id, row);
+            }
+            DirectoryChange::ArmNotice { id, token } => {
+                if self.notices.values().any(|row| row.token == Some(token)) {
+                    return Err(StoreError::Taken(Unique::Notice));
+                }
+                self.notices.get_mut(&id).ok_or(StoreError::Moved)?.token = Some(token);
+            }
+            DirectoryChange::ClearTotpFailures(user) => {
+                if let Some(row) = self.totps.get_mut(&user) {
+                    row.failures = 0;
+                }
+            }
+            DirectoryChange::DeletePair(user) => {
+                self.passwords.remove(&user);
+                self.totps.remove(&user);
+            }
+            DirectoryChange::KnowDevice { user, device, at } => {
+                self.exists("a browser", user)?;
+                let devices = self.devices.entry(user).or_default();
+                devices.retain(|(_, known)| *known != device);
+                devices.push((at, device));
+                devices.sort_by_key(|(at, _)| std::cmp::Reverse(*at));
+                devices.truncate(MAX_KNOWN_DEVICES);
+            }
+            DirectoryChange::PurgeNotices { before } => self.notices.retain(|_, row| row.at >= before),
+            DirectoryChange::PutPassword { row, was } => {
+                self.exists("a password", row.user)?;
+                if self.passwords.get(&row.user).map(|kept| &kept.hash) != was.as_ref() {
+                    return Err(StoreError::Moved);
+                }
+                self.passwords.insert(row.user, row);
+            }
+            DirectoryChange::PutTotp(row) => {
+                self.exists("a secret", row.user)?;
+                self.totps.insert(row.user, row);
+            }
+            DirectoryChange::SeeNotices { user, until, at } => {
+                let unseen = |row: &&mut NoticeRow| row.user == user && row.at <= until && row.seen_at.is_none();
+                self.notices.values_mut().filter(unseen).for_each(|row| row.seen_at = Some(at));
+            }
+            DirectoryChange::TryTotp { user, most } => {
+                let row = self.totps.get_mut(&user).filter(|row| row.failures < most).ok_or(StoreError::Moved)?;
+                row.failures += 1;
+            }
+            DirectoryChange::UseNotice { token } => {
+                let row = self.notices.values_mut().find(|row| row.token == Some(token));
+                row.ok_or(StoreError::Moved)?.token = None;
+            }
+            other => return Err(StoreError::Backend(format!("this store does not know {other:?}"))),
+        }
+        Ok(())
+    }
+
+    fn put_recovery(&mut self, row: RecoveryRow, was: Option<u32>) -> Result<(), StoreError> {
+        self.exists("a recovery", row.user)?;
+        if self.recoveries.get(&row.id).map(|kept| kept.revision) != was {
+            return Err(StoreError::Moved);
+        }
+        let is_taken = |kept: &RecoveryRow| kept.id != row.id && kept.ticket.is_some() && kept.ticket == row.ticket;
+        if self.recoveries.values().any(is_taken) {
+            return Err(StoreError::Taken(Unique::Recovery));
+        }
+        self.recoveries.insert(row.id, row);
+        Ok(())
+    }
+
+    fn exists(&self, what: &str, user: UserId) -> Result<(), StoreError> {
+        match self.users.contains_key(&user) {
+            true => Ok(()),
+            false => Err(StoreError::Backend(format!("{what} names `{user}`, who does not exist"))),
+        }
     }
 
     fn add_passkey(&mut self, row: PasskeyRow) -> Result<(), StoreError> {
@@ -179,6 +286,7 @@ impl Tables {
             users: self.users.values().cloned().collect(),
             groups: self.groups.values().cloned().collect(),
             memberships: self.memberships.values().cloned().collect(),
+            awaiting_codes: self.awaiting_codes.clone(),
         }
     }
 }
@@ -219,5 +327,38 @@ impl DirectoryStore for MemoryStore {
 
     fn recovery_codes_of(&self, user: UserId) -> BoxFuture<'_, Result<Vec<TokenHash>, StoreError>> {
         Box::pin(async move { Ok(self.tables().codes.get(&user).cloned().unwrap_or_default()) })
+    }
+
+    fn factors_of(&self, user: UserId) -> BoxFuture<'_, Result<Factors, StoreError>> {
+        Box::pin(async move {
+            let tables = self.tables();
+            let devices = tables.devices.get(&user).into_iter().flatten();
+            Ok(Factors {
+                password: tables.passwords.get(&user).cloned(),
+                totp: tables.totps.get(&user).cloned(),
+                devices: devices.map(|(_, device)| *device).collect(),
+            })
+        })
+    }
+
+    fn recoveries(&self) -> BoxFuture<'_, Result<Vec<RecoveryRow>, StoreError>> {
+        Box::pin(async {
+            let mut rows: Vec<RecoveryRow> = self.tables().recoveries.values().cloned().collect();
+            rows.sort_by_key(|row| (std::cmp::Reverse(row.opened_at), row.id));
+            Ok(rows)
+        })
+    }
+
+    fn notices_of(&self, user: UserId) -> BoxFuture<'_, Result<Vec<NoticeRow>, StoreError>> {
+        Box::pin(async move {
+            let mut rows: Vec<NoticeRow> =
+                self.tables().notices.values().filter(|row| row.user == user).cloned().collect();
+            rows.sort_by_key(|row| (std::cmp::Reverse(row.at), row.id));
+            Ok(rows)
+        })
+    }
+
+    fn notice(&self, token: TokenHash) -> BoxFuture<'_, Result<Option<NoticeRow>, StoreError>> {
+        Box::pin(async move { Ok(self.tables().notices.values().find(|row| row.token == Some(token)).cloned()) })
     }
 }

@@ -19,29 +19,29 @@ mod sign_in;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
 
 use data_encoding::BASE64URL_NOPAD;
+use model::session::Proof;
 use model::{Session, Timestamp, TokenHash, UserId};
 use webauthn_rs_core::WebauthnCore;
 
 pub use self::answer::MAX_ANSWER_BYTES;
 pub use self::ceremonies::{CEREMONY_LIFETIME, MAX_BOUND, MAX_PER_BINDING, MAX_SIGN_INS};
 pub use self::client_data::MAX_CLIENT_DATA_BYTES;
-pub use self::enrolment::{Enrolled, NewAdmin};
+pub use self::enrolment::{Enrolled, Keep, NewAdmin, OldFactors};
 pub use self::refusal::{PasskeyRefusal, Refusal};
 pub use self::relying_party::{MAX_ORIGINS, RelyingParty, RelyingPartyError};
 use crate::directory::parse_name;
 use crate::links::Links;
+use crate::notices::notice;
+use crate::passwords::standing;
 use crate::people::{People, PeopleError};
-use crate::store::{DirectoryChange, PasskeyRow, PasskeyTouch, StoreError};
+use crate::sensitive::{Removal, check_fresh, check_removal};
+use crate::store::{DirectoryChange, NoticeKind, PasskeyRow, PasskeyTouch, StoreError};
 use crate::throttle::Throttle;
 
 /// The most passkeys of one person.
 pub const MAX_PASSKEYS: usize = 20;
-/// How old a sign-in may be for changing passkeys or recovery codes (ID-7; SP 800-63B-4 §4.1.2.1).
-pub const FRESH_SIGN_IN: Duration = Duration::from_secs(5 * 60);
-
 /// The level a passkey with user verification proves (ID-13).
 pub const ACR_PASSKEY: &str = "phr";
 /// The methods a passkey with user verification proves (RFC 8176): more than one factor, a key, a present user.
@@ -54,19 +54,31 @@ pub struct SignedIn {
     pub user: UserId,
     /// Their epoch when they proved it: a session opened with it dies if they were disabled meanwhile.
     pub epoch: u64,
-    /// `phr`.
+    /// `phr`, or `urn:countersign:acr:mfa` for a password with a one-time code.
     pub acr: String,
     /// RFC 8176 methods.
     pub amr: BTreeSet<String>,
     /// The passkey may be synced between devices.
     pub is_synced: bool,
-    /// Public handle of the passkey, for sessions and records.
+    /// Public handle of the passkey, for sessions and records; empty for a password.
     pub credential: String,
     /// What the record should say beside.
     pub notices: Vec<Notice>,
 }
 
 impl SignedIn {
+    /// What the ceremony proved, for sessions and step-ups.
+    pub fn proof(&self) -> Proof {
+        Proof {
+            acr: self.acr.clone(),
+            amr: self.amr.clone(),
+            is_mfa: true,
+            is_phishing_resistant: self.acr == ACR_PASSKEY,
+            is_passkey_synced: self.is_synced,
+            credential: self.credential.clone(),
+        }
+    }
+
     fn with(row: &PasskeyRow, epoch: u64, notices: Vec<Notice>) -> Self {
         Self {
             user: row.user,
@@ -233,34 +245,24 @@ impl Passkeys {
     /// # Errors
     /// The sign-in is not fresh, there is no such passkey, or it is the last way in and there are no recovery codes.
     pub async fn remove(&self, session: &Session, handle: &str) -> Result<(), Refusal> {
-        check_fresh(session, self.people.now())?;
         let store = self.people.store();
+        let standing = standing(&self.people, session.user).await?;
+        check_fresh(session, standing, self.people.now())?;
         let rows = store.passkeys_of(session.user).await?;
         let row = rows.iter().find(|row| handle_of(&row.credential_id) == handle);
         let row = row.ok_or(PasskeyRefusal::NoSuchPasskey)?;
-        if rows.len() == 1 && store.recovery_codes_of(session.user).await?.is_empty() {
-            return Err(PasskeyRefusal::LastPasskey.into());
-        }
+        check_removal(standing, Removal::Passkey)?;
         let credential_id = row.credential_id.clone();
-        match store.apply(None, vec![DirectoryChange::DeletePasskey { user: session.user, credential_id }]).await {
+        let changes = vec![
+            DirectoryChange::DeletePasskey { user: session.user, credential_id },
+            notice(&self.people, session.user, NoticeKind::PasskeyRemoved, &row.name),
+        ];
+        match store.apply(None, changes).await {
             Ok(_) => Ok(()),
             Err(StoreError::Moved) => Err(PasskeyRefusal::NoSuchPasskey.into()),
             Err(error) => Err(error.into()),
         }
     }
-}
-
-/// Refuses sensitive changes under an old sign-in (ID-7): the newest proof of the session counts.
-///
-/// # Errors
-/// [`PasskeyRefusal::StaleSignIn`].
-pub fn check_fresh(session: &Session, now: Timestamp) -> Result<(), PasskeyRefusal> {
-    let step_ups = session.step_ups.iter().map(|step_up| step_up.at);
-    let newest = step_ups.fold(session.auth_time, Timestamp::max);
-    if now.since(newest) > FRESH_SIGN_IN {
-        return Err(PasskeyRefusal::StaleSignIn);
-    }
-    Ok(())
 }
 
 fn passkey_name(name: &str) -> Result<String, PasskeyRefusal> {

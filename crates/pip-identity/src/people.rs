@@ -23,8 +23,8 @@ pub(crate) use self::draft::Draft;
 pub use self::reconcile::{Declared, DeclaredError, DeclaredGroup, DeclaredUser};
 use crate::directory::{self, DirectoryError, parse_email, parse_group_id, parse_name};
 use crate::store::{
-    DirectoryChange, DirectoryRows, DirectoryStore, GroupRow, MembershipSource, Origin, StoreError, USER_HANDLE_BYTES,
-    UserRow,
+    DirectoryChange, DirectoryRows, DirectoryStore, GroupRow, LinkKind, MembershipSource, Origin, StoreError,
+    USER_HANDLE_BYTES, UserRow,
 };
 
 /// How often an edit is tried again because somebody else changed the directory meanwhile.
@@ -85,6 +85,9 @@ pub enum PeopleError {
     /// No such person.
     #[error("there is no user `{0}`; `countersign user list` shows all")]
     NoUser(String),
+    /// Somebody who does not administer.
+    #[error("`{0}` is no active administrator; `countersign group show admins` shows who is")]
+    NotAdmin(String),
     /// Files own it.
     #[error("{what} is declared in {declared_at}; change it there and run `countersign apply`")]
     OwnedByFile {
@@ -113,6 +116,7 @@ pub struct People {
     store: Arc<dyn DirectoryStore>,
     clock: Arc<dyn Clock>,
     ids: Arc<dyn Ids>,
+    domains: Vec<String>,
     snapshot: RwLock<Arc<Snapshot>>,
 }
 
@@ -120,14 +124,17 @@ pub struct People {
 pub(crate) struct Snapshot {
     rows: DirectoryRows,
     directory: Arc<Directory>,
+    /// Who administers, or will once their recovery codes are saved.
+    admins: BTreeSet<UserId>,
     handles: HashMap<[u8; USER_HANDLE_BYTES], UserId>,
 }
 
 impl Snapshot {
-    fn of(rows: DirectoryRows) -> Result<Self, DirectoryError> {
-        let directory = Arc::new(directory::build(&rows)?);
+    fn of(rows: DirectoryRows, domains: &[String]) -> Result<Self, DirectoryError> {
+        let directory = Arc::new(directory::build(&rows, domains)?);
+        let admins = draft::administrators(&rows)?;
         let handles = rows.users.iter().map(|user| (user.handle, user.id)).collect();
-        Ok(Self { rows, directory, handles })
+        Ok(Self { rows, directory, admins, handles })
     }
 }
 
@@ -141,8 +148,22 @@ impl People {
         clock: Arc<dyn Clock>,
         ids: Arc<dyn Ids>,
     ) -> Result<Self, PeopleError> {
-        let snapshot = Snapshot::of(store.load().await?)?;
-        Ok(Self { store, clock, ids, snapshot: RwLock::new(Arc::new(snapshot)) })
+        Self::load_with_domains(store, clock, ids, Vec::new()).await
+    }
+
+    /// As [`People::load`], for an organisation whose own mail domains are `domains`: addresses there, exactly there,
+    /// count as verified, because nobody else gives them out.
+    ///
+    /// # Errors
+    /// As [`People::load`].
+    pub async fn load_with_domains(
+        store: Arc<dyn DirectoryStore>,
+        clock: Arc<dyn Clock>,
+        ids: Arc<dyn Ids>,
+        domains: Vec<String>,
+    ) -> Result<Self, PeopleError> {
+        let snapshot = Snapshot::of(store.load().await?, &domains)?;
+        Ok(Self { store, clock, ids, domains, snapshot: RwLock::new(Arc::new(snapshot)) })
     }
 
     /// Everyone, as of the last change or [`People::reload`].
@@ -184,7 +205,30 @@ impl People {
 
     /// True while nobody can administer: a set-up link is due (ID-1).
     pub fn needs_set_up(&self) -> bool {
-        draft::active_admins(&self.directory()).is_empty()
+        self.snapshot().admins.is_empty()
+    }
+
+    /// Active administrators, those included who have still to save their recovery codes.
+    pub fn administrators(&self) -> BTreeSet<UserId> {
+        self.snapshot().admins.clone()
+    }
+
+    /// True for somebody who administers nothing before they said that their recovery codes are saved (ID-1).
+    pub fn awaits_codes(&self, user: UserId) -> bool {
+        self.snapshot().rows.awaiting_codes.contains(&user)
+    }
+
+    /// The person says that their recovery codes are saved: from now on they have what their groups give (ID-1).
+    ///
+    /// # Errors
+    /// No such person, or the store.
+    pub async fn codes_saved(&self, user: UserId) -> Result<Change, PeopleError> {
+        self.edit(LastAdmin::Keep, |draft| {
+            draft.user_mut(user)?;
+            draft.awaiting_codes.remove(&user);
+            Ok(())
+        })
+        .await
     }
 
     /// Reads the directory afresh, because another process changed it.
@@ -192,7 +236,7 @@ impl People {
     /// # Errors
     /// As [`People::load`].
     pub async fn reload(&self) -> Result<Arc<Directory>, PeopleError> {
-        let snapshot = Arc::new(Snapshot::of(self.store.load().await?)?);
+        let snapshot = Arc::new(Snapshot::of(self.store.load().await?, &self.domains)?);
         self.publish(Arc::clone(&snapshot));
         Ok(Arc::clone(&snapshot.directory))
     }
@@ -231,8 +275,8 @@ impl People {
     /// # Errors
     /// No such person, or a file says that they are disabled.
     pub async fn enable_user(&self, user: UserId) -> Result<Change, PeopleError> {
-        let has_passkey = !self.store.passkeys_of(user).await?.is_empty();
-        self.edit(LastAdmin::Keep, |draft| draft.enable(user, has_passkey)).await
+        let has_enrolled = self.has_enrolled(user).await?;
+        self.edit(LastAdmin::Keep, |draft| draft.enable(user, has_enrolled)).await
     }
 
     /// Removes a person with everything that is theirs. The id is never used again.
@@ -243,13 +287,16 @@ impl People {
         self.edit(last_admin, |draft| draft.delete_user(user)).await
     }
 
-    /// Moves a person's epoch, so that no session made until now lives on ("sign out everywhere").
+    /// Moves a person's epoch, so that no session made until now lives on ("sign out everywhere"), nor any recovery that
+    /// is under way.
     ///
     /// # Errors
     /// No such person.
     pub async fn end_sessions(&self, user: UserId) -> Result<Change, PeopleError> {
+        let now = self.clock.now();
         self.edit(LastAdmin::Keep, |draft| {
             draft.user_mut(user)?.epoch += 1;
+            draft.void_links(user, LinkKind::Recovery, now);
             Ok(())
         })
         .await
@@ -316,11 +363,11 @@ impl People {
     pub async fn plan(&self, declared: &Declared, last_admin: LastAdmin) -> Result<Change, PeopleError> {
         let now = self.clock.now();
         let enrolled = self.enrolled_among(declared).await?;
-        let before = Snapshot::of(self.store.load().await?)?;
+        let before = Snapshot::of(self.store.load().await?, &self.domains)?;
         let mut draft = Draft::of(&before.rows);
         reconcile::reconcile(&mut draft, declared, &enrolled, now, || self.blank_user(Origin::Local))?;
-        let after = Snapshot::of(draft.rows(before.rows.version))?;
-        change::check_last_admin(&before.directory, &after.directory, last_admin)?;
+        let after = Snapshot::of(draft.rows(before.rows.version), &self.domains)?;
+        change::check_last_admin(&before.admins, &after.admins, last_admin)?;
         Ok(Change::between(&before.directory, &after.directory))
     }
 
@@ -336,8 +383,8 @@ impl People {
             edit(&mut draft)?;
             let changes = draft.changes_since(&before.rows);
             let moves = changes.iter().any(DirectoryChange::moves_directory);
-            let after = Snapshot::of(draft.rows(before.rows.version + u64::from(moves)))?;
-            change::check_last_admin(&before.directory, &after.directory, last_admin)?;
+            let after = Snapshot::of(draft.rows(before.rows.version + u64::from(moves)), &self.domains)?;
+            change::check_last_admin(&before.admins, &after.admins, last_admin)?;
             if changes.is_empty() {
                 return Ok(Change::between(&before.directory, &after.directory));
             }
@@ -347,7 +394,9 @@ impl People {
                     self.publish(Arc::clone(&after));
                     return Ok(Change::between(&before.directory, &after.directory));
                 }
-                Err(StoreError::VersionMoved { .. }) => before = Arc::new(Snapshot::of(self.store.load().await?)?),
+                Err(StoreError::VersionMoved { .. }) => {
+                    before = Arc::new(Snapshot::of(self.store.load().await?, &self.domains)?)
+                }
                 Err(error) => return Err(error.into()),
             }
         }
@@ -398,12 +447,18 @@ impl People {
         self.clock.now()
     }
 
-    /// People that files take out of `disabled` again: active if they have a passkey.
+    /// Whether a person has a way to sign in.
+    async fn has_enrolled(&self, user: UserId) -> Result<bool, StoreError> {
+        let standing = crate::passwords::standing(self, user).await?;
+        Ok(standing.passkeys > 0 || standing.has_pair)
+    }
+
+    /// People that files take out of `disabled` again: active if they can sign in.
     async fn enrolled_among(&self, declared: &Declared) -> Result<BTreeSet<UserId>, PeopleError> {
         let mut enrolled = BTreeSet::new();
         for user in &declared.users {
             let Some(entry) = self.directory().find(&user.email).cloned() else { continue };
-            if entry.state == UserState::Disabled && !self.store.passkeys_of(entry.id).await?.is_empty() {
+            if entry.state == UserState::Disabled && self.has_enrolled(entry.id).await? {
                 enrolled.insert(entry.id);
             }
         }

@@ -1,9 +1,9 @@
 //! Recovery codes (ID-5; SP 800-63B-4 §4.2.1.1): ten codes of 80 bits, shown once, each good for one use.
-//! A code alone never signs anybody in (ID-6, ID-11): this verifies and spends codes; what they open is decided
-//! elsewhere.
+//! A code alone never signs anybody in (ID-6, ID-11): this makes and verifies codes; what they open is decided in
+//! [`crate::recovery`].
 //!
 //! Invariants: unknown people, disabled people and wrong codes are refused alike; every attempt passes the throttle;
-//! spending a code and storing its replacement is one transaction.
+//! a code belongs to one person and to no other account.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -11,9 +11,10 @@ use std::sync::Arc;
 use model::{Ids, TokenHash, UserId, UserState};
 use subtle::ConstantTimeEq;
 
+use crate::notices::notice;
 use crate::people::{People, PeopleError};
 use crate::secret::Secret;
-use crate::store::{DirectoryChange, StoreError};
+use crate::store::{DirectoryChange, NoticeKind, StoreError};
 use crate::throttle::{AccountKey, Throttle, Throttled};
 
 /// How many codes a person has.
@@ -37,12 +38,13 @@ impl RecoveryCode {
     }
 }
 
-/// A code was good.
-pub struct SpentCode {
+/// A code that fits.
+pub(crate) struct GoodCode {
     /// Whose.
-    pub user: UserId,
-    /// The code that takes its place. Shown once.
-    pub replacement: RecoveryCode,
+    pub(crate) user: UserId,
+    /// Its hash.
+    pub(crate) spent: TokenHash,
+    lane: AccountKey,
 }
 
 /// Why a code is refused.
@@ -86,7 +88,8 @@ impl RecoveryCodes {
             return Err(PeopleError::NoUser(user.to_string()).into());
         }
         let (codes, change) = fresh_codes(user, self.people.ids());
-        self.people.store().apply(None, vec![change]).await?;
+        let told = notice(&self.people, user, NoticeKind::CodesRenewed, "");
+        self.people.store().apply(None, vec![change, told]).await?;
         Ok(codes)
     }
 
@@ -98,36 +101,40 @@ impl RecoveryCodes {
         Ok(self.people.store().recovery_codes_of(user).await?.len())
     }
 
-    /// Spends a code and issues its replacement.
+    /// Whether address and code belong together. Takes nothing away: the caller takes the code out of use in the
+    /// transaction that relies on it. `device` is the hash of the browser's binding cookie.
     ///
     /// # Errors
     /// [`CodeRefusal::Wrong`] for everything a stranger could learn from; throttled.
-    pub async fn spend(&self, email: &str, code: &str, from: IpAddr) -> Result<SpentCode, CodeRefusal> {
-        let now = self.people.now();
-        self.throttle.begin_address(from, now)?;
+    pub(crate) async fn verify(
+        &self,
+        email: &str,
+        code: &str,
+        from: IpAddr,
+        device: Option<TokenHash>,
+    ) -> Result<GoodCode, CodeRefusal> {
         let email: String = email.trim().chars().take(MAX_EMAIL_CHARS).collect();
         let entry = self.people.directory().find(&email).cloned();
-        let account = match &entry {
-            Some(entry) => AccountKey::Code(entry.id),
-            None => AccountKey::CodeOfNobody(TokenHash::of(email.to_ascii_lowercase().as_bytes())),
-        };
-        self.throttle.begin_account(account, now)?;
-        // An unknown person costs the same read and the same comparisons as a known one.
+        // An unknown person costs the same reads and the same comparisons as a known one.
         let user = entry.as_ref().map_or(UserId(uuid::Uuid::nil()), |entry| entry.id);
+        let devices = self.people.store().factors_of(user).await?.devices;
+        let lane = match (&entry, device.filter(|device| devices.contains(device))) {
+            (Some(_), Some(device)) => AccountKey::CodeOnDevice(user, device),
+            (Some(_), None) => AccountKey::Code(user),
+            (None, _) => AccountKey::CodeOfNobody(TokenHash::of(email.to_ascii_lowercase().as_bytes())),
+        };
+        self.throttle.begin_guess(lane, from, self.people.now())?;
         let kept = self.people.store().recovery_codes_of(user).await?;
         let typed = Secret::typed(code).map(|code| code_hash(&code, user));
         let spent = typed.and_then(|typed| find_code(&kept, &typed));
         let is_active = entry.is_some_and(|entry| entry.state == UserState::Active);
-        let Some(spent) = spent.filter(|_| is_active) else { return Err(CodeRefusal::Wrong) };
-        let replacement = Secret::random::<CODE_BYTES>(self.people.ids());
-        let change = DirectoryChange::SpendRecoveryCode { user, spent, replacement: code_hash(&replacement, user) };
-        match self.people.store().apply(None, vec![change]).await {
-            Ok(_) => {}
-            Err(StoreError::Moved) => return Err(CodeRefusal::Wrong),
-            Err(error) => return Err(error.into()),
-        }
-        self.throttle.succeeded(account, from);
-        Ok(SpentCode { user, replacement: RecoveryCode(replacement) })
+        let spent = spent.filter(|_| is_active).ok_or(CodeRefusal::Wrong)?;
+        Ok(GoodCode { user, spent, lane })
+    }
+
+    /// The code was taken out of use: its lanes start afresh.
+    pub(crate) fn spent(&self, code: &GoodCode, from: IpAddr) {
+        self.throttle.succeeded(code.lane, from);
     }
 }
 
@@ -136,6 +143,13 @@ pub(crate) fn fresh_codes(user: UserId, ids: &dyn Ids) -> (Vec<RecoveryCode>, Di
     let codes: Vec<RecoveryCode> = (0..CODES).map(|_| RecoveryCode(Secret::random::<CODE_BYTES>(ids))).collect();
     let hashes = codes.iter().map(|code| code_hash(&code.0, user)).collect();
     (codes, DirectoryChange::SetRecoveryCodes { user, codes: hashes })
+}
+
+/// One code and its hash.
+pub(crate) fn fresh_code(user: UserId, ids: &dyn Ids) -> (RecoveryCode, TokenHash) {
+    let code = Secret::random::<CODE_BYTES>(ids);
+    let hash = code_hash(&code, user);
+    (RecoveryCode(code), hash)
 }
 
 /// Bound to the person, so that a code never opens another account.

@@ -7,10 +7,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use model::directory::GroupId;
-use model::{BoxFuture, InvitationId, Timestamp, TokenHash, UserId, UserState};
+use model::{BoxFuture, InvitationId, NoticeId, Timestamp, TokenHash, UserId, UserState};
+
+mod accounts;
+
+pub use self::accounts::{Factors, NoticeKind, NoticeRow, PasswordRow, RecoveryRow, RecoveryState, TotpRow};
 
 /// The longest credential id that is accepted (WebAuthn L3 §7.1 step 25).
 pub const MAX_CREDENTIAL_ID_BYTES: usize = 1023;
+/// How many browsers are remembered per person; the one not used longest gives way.
+pub const MAX_KNOWN_DEVICES: usize = 16;
 /// How many random bytes a WebAuthn user handle has (ID-18).
 pub const USER_HANDLE_BYTES: usize = 64;
 
@@ -116,6 +122,8 @@ pub struct DirectoryRows {
     pub groups: Vec<GroupRow>,
     /// Sorted by (group, user).
     pub memberships: Vec<MembershipRow>,
+    /// People who have not said yet that they saved their recovery codes; until then they administer nothing (ID-1).
+    pub awaiting_codes: BTreeSet<UserId>,
 }
 
 /// A passkey. The public key and all the ceremony needs are in `credential`, opaque to the database.
@@ -162,6 +170,8 @@ pub struct PasskeyTouch {
 pub enum LinkKind {
     /// Enrolment of one account (ID-4).
     Invitation,
+    /// Getting back into one account (ID-2, ID-6).
+    Recovery,
     /// Making the first administrator (ID-1).
     SetUp,
 }
@@ -171,6 +181,7 @@ impl LinkKind {
     pub fn as_str(self) -> &'static str {
         match self {
             LinkKind::Invitation => "invitation",
+            LinkKind::Recovery => "recovery",
             LinkKind::SetUp => "setup",
         }
     }
@@ -224,8 +235,40 @@ pub struct LinkRow {
 /// One change. A batch of them is one transaction.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum DirectoryChange {
+    /// Notes a one-time code as accepted; [`StoreError::Moved`] unless the last accepted step is still `was` and `step`
+    /// is later. Ends the row of failures.
+    AcceptTotp {
+        /// Whose.
+        user: UserId,
+        /// The last accepted step that was read.
+        was: u64,
+        /// The step of the code.
+        step: u64,
+    },
+    /// Adds a notice.
+    AddNotice(NoticeRow),
     /// Adds an enrolled passkey. [`StoreError::Taken`] if the credential id exists, whoever owns it (ID-17).
     AddPasskey(PasskeyRow),
+    /// Adds one recovery code to those a person has.
+    AddRecoveryCode {
+        /// Whose.
+        user: UserId,
+        /// Its hash.
+        code: TokenHash,
+    },
+    /// Gives a notice the hash of a new "not me" token; [`StoreError::Moved`] if there is no such notice.
+    ArmNotice {
+        /// Which.
+        id: NoticeId,
+        /// The hash.
+        token: TokenHash,
+    },
+    /// This person has recovery codes to save before they administer anything.
+    AwaitCodes(UserId),
+    /// Ends the row of failures of a person's one-time codes. Nothing happens if they have none.
+    ClearTotpFailures(UserId),
+    /// They saved them. Nothing happens if nothing was waited for.
+    CodesSaved(UserId),
     /// Removes a group and its memberships. Nothing happens if it does not exist.
     DeleteGroup(GroupId),
     /// Removes a membership. Nothing happens if it does not exist.
@@ -235,6 +278,8 @@ pub enum DirectoryChange {
         /// This person.
         user: UserId,
     },
+    /// Removes password and one-time codes of a person. Nothing happens if they have none.
+    DeletePair(UserId),
     /// Removes one passkey of this person; [`StoreError::Moved`] if it is not there or not theirs.
     DeletePasskey {
         /// Whose it must be.
@@ -244,8 +289,28 @@ pub enum DirectoryChange {
     },
     /// Removes a person with memberships, passkeys, recovery codes and links.
     DeleteUser(UserId),
+    /// Remembers a browser of a person, or that it was used again; of more than [`MAX_KNOWN_DEVICES`] the one not used
+    /// longest is forgotten.
+    KnowDevice {
+        /// Whose.
+        user: UserId,
+        /// The hash of its binding cookie.
+        device: TokenHash,
+        /// Now.
+        at: Timestamp,
+    },
     /// Forgets links that expired before this time.
     PurgeLinks {
+        /// Earlier `expires_at` goes.
+        before: Timestamp,
+    },
+    /// Forgets notices from before this time.
+    PurgeNotices {
+        /// Earlier `at` goes.
+        before: Timestamp,
+    },
+    /// Forgets recoveries that expired before this time.
+    PurgeRecoveries {
         /// Earlier `expires_at` goes.
         before: Timestamp,
     },
@@ -255,8 +320,35 @@ pub enum DirectoryChange {
     PutLink(LinkRow),
     /// Adds or replaces a membership by (group, user).
     PutMembership(MembershipRow),
+    /// Puts a password in the place of another; `was` is the hash that was read, or `None` where there was none.
+    /// [`StoreError::Moved`] if that is not what is there.
+    PutPassword {
+        /// The new one.
+        row: PasswordRow,
+        /// The hash it takes the place of.
+        was: Option<String>,
+    },
+    /// Puts a recovery in the place of its revision `was`, or adds it (`None`). [`StoreError::Moved`] if another
+    /// revision is there, or if it is there already; [`StoreError::Taken`] if another one has the ticket.
+    PutRecovery {
+        /// The new row.
+        row: RecoveryRow,
+        /// The revision it takes the place of.
+        was: Option<u32>,
+    },
+    /// Adds or replaces the one-time codes of a person.
+    PutTotp(TotpRow),
     /// Adds or replaces a person by id. [`StoreError::Taken`] if another one has the address or handle.
     PutUser(UserRow),
+    /// Notes that a person has read their notices up to and including this time.
+    SeeNotices {
+        /// Whose.
+        user: UserId,
+        /// Notices from later are not touched.
+        until: Timestamp,
+        /// Now.
+        at: Timestamp,
+    },
     /// Replaces all recovery codes of a person.
     SetRecoveryCodes {
         /// Whose.
@@ -264,23 +356,34 @@ pub enum DirectoryChange {
         /// Their hashes; empty removes all.
         codes: Vec<TokenHash>,
     },
-    /// Puts one recovery code in the place of another; [`StoreError::Moved`] if `spent` is not there (any more).
-    SpendRecoveryCode {
+    /// Takes one recovery code away; [`StoreError::Moved`] if it is not there (any more).
+    TakeRecoveryCode {
         /// Whose.
         user: UserId,
-        /// The one that was used.
-        spent: TokenHash,
-        /// The one that takes its place.
-        replacement: TokenHash,
+        /// Its hash.
+        code: TokenHash,
     },
     /// Notes the use of a passkey; see [`PasskeyTouch::expected_counter`].
     TouchPasskey(PasskeyTouch),
+    /// Counts an attempt with a one-time code before it is looked at; [`StoreError::Moved`] if there were `most`
+    /// already, or there are no codes.
+    TryTotp {
+        /// Whose.
+        user: UserId,
+        /// How many there may be.
+        most: u32,
+    },
     /// Uses up a link; [`StoreError::Moved`] unless it is [`LinkState::Open`].
     UseLink {
         /// Which.
         id: InvitationId,
         /// Now.
         at: Timestamp,
+    },
+    /// Uses up a "not me" token; [`StoreError::Moved`] if no notice has it (any more).
+    UseNotice {
+        /// Its hash.
+        token: TokenHash,
     },
     /// Voids every open link of this kind bound to `user` (`None`: bound to nobody).
     VoidLinks {
@@ -298,7 +401,9 @@ impl DirectoryChange {
     pub fn moves_directory(&self) -> bool {
         matches!(
             self,
-            DirectoryChange::DeleteGroup(_)
+            DirectoryChange::AwaitCodes(_)
+                | DirectoryChange::CodesSaved(_)
+                | DirectoryChange::DeleteGroup(_)
                 | DirectoryChange::DeleteMembership { .. }
                 | DirectoryChange::DeleteUser(_)
                 | DirectoryChange::PutGroup(_)
@@ -319,6 +424,10 @@ pub enum Unique {
     CredentialId,
     /// A link's id or secret.
     Link,
+    /// The ticket of a recovery.
+    Recovery,
+    /// The token of a notice.
+    Notice,
 }
 
 /// Why nothing was read or changed.
@@ -369,4 +478,16 @@ pub trait DirectoryStore: Send + Sync {
 
     /// The recovery codes a person has left, in no particular order.
     fn recovery_codes_of(&self, user: UserId) -> BoxFuture<'_, Result<Vec<TokenHash>, StoreError>>;
+
+    /// Password, one-time codes and known browsers of a person.
+    fn factors_of(&self, user: UserId) -> BoxFuture<'_, Result<Factors, StoreError>>;
+
+    /// All recoveries not purged yet, newest first.
+    fn recoveries(&self) -> BoxFuture<'_, Result<Vec<RecoveryRow>, StoreError>>;
+
+    /// The notices to a person, newest first.
+    fn notices_of(&self, user: UserId) -> BoxFuture<'_, Result<Vec<NoticeRow>, StoreError>>;
+
+    /// The notice that a "not me" token belongs to, by the token's hash.
+    fn notice(&self, token: TokenHash) -> BoxFuture<'_, Result<Option<NoticeRow>, StoreError>>;
 }

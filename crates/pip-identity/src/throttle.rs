@@ -1,9 +1,12 @@
 //! How often a proof may be tried (ID-26): per account and per address, a delay of one second that
-//! doubles to a quarter of an hour, and a hard cap per account (SP 800-63B-4 §3.2.2). The known-device lane comes with
-//! devices. Memory only: a restart forgets failures, which is why secrets behind it have 64 bits or more.
+//! doubles to a quarter of an hour, and a hard cap per account (SP 800-63B-4 §3.2.2). A browser somebody has signed in
+//! from before has a lane of its own, which strangers cannot close. An address that fails for many accounts is shut out.
+//! Memory only: a restart forgets failures, which is why secrets behind it have 64 bits or more.
 //!
 //! Invariants: an attempt counts as failed from the moment it begins, so that parallel guesses gain nothing; unknown
 //! accounts are counted like known ones; memory is bounded and what is forgotten first has failed least.
+
+mod spread;
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -25,6 +28,10 @@ pub const FREE_ADDRESS_FAILURES: u32 = 20;
 /// How often an address is forgiven one failure, so that the typing errors of an office do not add up for weeks. Equal
 /// to the longest delay, so that whoever goes on guessing stays there.
 pub const FORGIVEN_EVERY: Duration = LONGEST_DELAY;
+/// How many different accounts an address may fail for before it is shut out.
+pub const MAX_ACCOUNTS_PER_ADDRESS: usize = 20;
+/// How long it is shut out, and how long its failures are remembered for that.
+pub const BAN: Duration = Duration::from_secs(60 * 60);
 /// The most accounts, and the most addresses, that are remembered.
 pub const MAX_LANES: usize = 65_536;
 
@@ -36,13 +43,34 @@ pub enum AccountKey {
     Code(UserId),
     /// A recovery code for an address that belongs to nobody, hashed.
     CodeOfNobody(TokenHash),
+    /// A recovery code of a person, tried in a browser they have signed in from.
+    CodeOnDevice(UserId, TokenHash),
+    /// Password and one-time code of a person.
+    Pair(UserId),
+    /// Password and one-time code for an address that belongs to nobody, hashed.
+    PairOfNobody(TokenHash),
+    /// Password and one-time code of a person, tried in a browser they have signed in from.
+    PairOnDevice(UserId, TokenHash),
     /// A passkey of a person.
     Passkey(UserId),
+}
+
+impl AccountKey {
+    /// Tried in a browser its person has signed in from.
+    fn is_on_known_device(&self) -> bool {
+        matches!(self, AccountKey::CodeOnDevice(..) | AccountKey::PairOnDevice(..))
+    }
 }
 
 /// Why an attempt may not begin.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum Throttled {
+    /// The address failed for too many accounts.
+    #[error("too many accounts were tried from this address; try again in {} min", retry_after.as_secs().div_ceil(60))]
+    Banned {
+        /// How long.
+        retry_after: Duration,
+    },
     /// Too soon.
     #[error("too many failed attempts; try again in {} s", retry_after.as_secs().max(1))]
     Wait {
@@ -64,6 +92,7 @@ pub struct Throttle {
 struct Lanes {
     accounts: HashMap<AccountKey, Lane>,
     prefixes: HashMap<Prefix, Lane>,
+    spreads: spread::Spreads,
 }
 
 #[derive(Clone, Copy)]
@@ -91,7 +120,7 @@ enum Kind {
 }
 
 /// An IPv4 address or an IPv6 /64.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 enum Prefix {
     V4([u8; 4]),
     V6([u16; 4]),
@@ -119,6 +148,25 @@ impl Throttle {
         begin(&mut self.lanes().accounts, account, Kind::Account, now)
     }
 
+    /// Begins an attempt with a secret that could be guessed. Counts it as failed, for the address and for the account;
+    /// in a browser its person has signed in from, for that browser alone: whatever strangers do, from wherever, its
+    /// owner may go on there.
+    ///
+    /// # Errors
+    /// Address or account must wait, or one of them is closed.
+    pub fn begin_guess(&self, account: AccountKey, from: IpAddr, now: Timestamp) -> Result<(), Throttled> {
+        if !account.is_on_known_device() {
+            let prefix = Prefix::of(from);
+            let mut lanes = self.lanes();
+            if let Some(retry_after) = lanes.spreads.ban(prefix, now) {
+                return Err(Throttled::Banned { retry_after });
+            }
+            begin(&mut lanes.prefixes, prefix, Kind::Address, now)?;
+            lanes.spreads.note(prefix, account, now);
+        }
+        self.begin_account(account, now)
+    }
+
     /// The attempt was good: the account starts afresh, after a passkey also for codes, and the address gets back what
     /// this attempt cost. It does not start afresh, or one account of one's own would reset it between guesses at
     /// others.
@@ -127,7 +175,9 @@ impl Throttle {
         lanes.accounts.remove(&account);
         if let AccountKey::Passkey(user) = account {
             lanes.accounts.remove(&AccountKey::Code(user));
+            lanes.accounts.remove(&AccountKey::Pair(user));
         }
+        lanes.spreads.forgive(Prefix::of(from), account);
         if let Some(lane) = lanes.prefixes.get_mut(&Prefix::of(from)) {
             lane.failures = lane.failures.saturating_sub(1);
         }
@@ -333,5 +383,59 @@ mod tests {
         }
         assert!(throttle.lanes().accounts.len() <= MAX_LANES);
         assert_eq!(throttle.begin_account(alice(), at(2_000_000)), Err(Throttled::Closed));
+    }
+
+    fn nobody(n: u64) -> AccountKey {
+        AccountKey::PairOfNobody(TokenHash::of(&n.to_be_bytes()))
+    }
+
+    #[test]
+    fn an_address_that_tries_many_accounts_is_shut_out_for_an_hour() {
+        let throttle = Throttle::new();
+        let (mut now, mut tried) = (0, 0);
+        while !matches!(throttle.begin_guess(nobody(tried), HOME, at(now)), Err(Throttled::Banned { .. })) {
+            // Slow enough for the lane of the address; forgiveness there does not help here.
+            now += 60;
+            tried += 1;
+            assert!(tried < 100, "never shut out");
+        }
+        assert_eq!(tried as usize, MAX_ACCOUNTS_PER_ADDRESS + 1);
+        let elsewhere = "198.51.100.7".parse().unwrap();
+        throttle.begin_guess(nobody(tried), elsewhere, at(now)).unwrap();
+        assert!(throttle.begin_guess(nobody(tried), HOME, at(now + 60 * 50)).is_err());
+        throttle.begin_guess(nobody(tried), HOME, at(now + 2 * 60 * 60)).unwrap();
+    }
+
+    #[test]
+    fn an_office_where_everybody_gets_in_is_not_shut_out() {
+        let throttle = Throttle::new();
+        for n in 0..200 {
+            let person = AccountKey::Pair(UserId(Uuid::from_u128(n)));
+            throttle.begin_guess(person, HOME, at(i64::try_from(n).unwrap())).unwrap();
+            throttle.succeeded(person, HOME);
+        }
+    }
+
+    #[test]
+    fn a_stranger_s_failures_never_close_the_known_browser_of_the_owner() {
+        let throttle = Throttle::new();
+        let alice = UserId(Uuid::from_u128(1));
+        let own = AccountKey::PairOnDevice(alice, TokenHash::of(b"browser"));
+        let mut now = 0;
+        for n in 0..MAX_ACCOUNT_FAILURES {
+            // From everywhere, the owner's own address included.
+            let from = if n % 2 == 0 { HOME } else { IpAddr::from([198, 51, 100, n as u8]) };
+            let lane = throttle.begin_account(AccountKey::Pair(alice), at(now));
+            throttle.begin_guess(nobody(u64::from(n)), from, at(now)).ok();
+            assert!(lane.is_ok(), "{n}");
+            now += 900;
+        }
+        assert_eq!(throttle.begin_account(AccountKey::Pair(alice), at(now)), Err(Throttled::Closed));
+        throttle.begin_guess(own, HOME, at(now)).unwrap();
+        // It is a lane like any other for whoever sits there.
+        for _ in 0..FREE_ACCOUNT_FAILURES {
+            throttle.begin_guess(own, HOME, at(now)).unwrap();
+        }
+        assert!(throttle.begin_guess(own, HOME, at(now)).is_err());
     }
 }

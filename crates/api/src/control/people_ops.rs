@@ -129,6 +129,16 @@ impl ControlPlane {
         self.carry_out(actor, change, Cause::FactsChanged).await
     }
 
+    /// The person says that their recovery codes are saved; the first administrator administers from then on (ID-1).
+    ///
+    /// # Errors
+    /// No such person.
+    pub async fn acknowledge_codes(&self, actor: &Actor, user: UserId) -> Result<Carried, Failure> {
+        let _order = self.order.lock().await;
+        let change = self.people.codes_saved(user).await?;
+        self.carry_out(actor, change, Cause::FactsChanged).await
+    }
+
     /// Takes in a change that another room made to the directory (an enrolment made an invited person active).
     ///
     /// # Errors

@@ -25,9 +25,10 @@ use model::{
 use pip_identity::links::Links;
 use pip_identity::memory::MemoryStore;
 use pip_identity::passkeys::{Passkeys, RelyingParty};
+use pip_identity::password_hash::HashCost;
 use pip_identity::store::{DirectoryChange, GroupRow, MembershipRow, MembershipSource, Origin, UserRow};
 use pip_identity::throttle::Throttle;
-use pip_identity::{DirectoryStore, People, RecoveryCodes};
+use pip_identity::{Accounts, DirectoryStore, PasswordRules, People, RecoveryCodes};
 use pki::return_ticket::{PURPOSE, ReturnTarget, ReturnTicket};
 use pki::{Kek, KeyRing, Sealer, SigningKey};
 use serde_json::Value;
@@ -133,6 +134,10 @@ impl World {
         let folder = tempfile::tempdir().unwrap();
         let (clock, ids) = (Arc::<SimClock>::default(), Arc::new(SeqIds::seeded(7)));
         let people = people(&clock, &ids).await;
+        let throttle = Arc::new(Throttle::new());
+        let kek = Kek::from_bytes(&[1; pki::seal::KEK_BYTES]).unwrap();
+        let sealer = kek.sealer(pip_identity::passwords::SEAL_PURPOSE).unwrap();
+        let accounts = Arc::new(Accounts::new(&people, &throttle, sealer, password_rules()).unwrap());
         let sessions = Arc::<FakeSessions>::default();
         let session_control = Arc::new(FakeSessionControl::new(Arc::clone(&sessions), Arc::clone(&clock)));
         let recorder = Arc::<FakeRecorder>::default();
@@ -151,6 +156,7 @@ impl World {
                 session_absolute: model::session::ABSOLUTE_DEFAULT,
             },
             people: Arc::clone(&people),
+            accounts: Arc::clone(&accounts),
             sessions: wrap(Arc::clone(&session_control)),
             session_view: Arc::clone(&sessions) as Arc<dyn SessionView>,
             configs: Arc::new(Store::open(&folder.path().join("state.db"), clock.now()).await.unwrap()),
@@ -161,12 +167,10 @@ impl World {
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
             ids: Arc::clone(&ids) as Arc<dyn Ids>,
         });
-        let kek = Kek::from_bytes(&[1; pki::seal::KEK_BYTES]).unwrap();
         let return_sealer = Arc::new(kek.sealer(PURPOSE).unwrap());
         let ring =
             |owner| Arc::new(ArcSwap::from_pointee(KeyRing::new(SigningKey::generate(owner).unwrap(), clock.now())));
         let rp = RelyingParty::new(AUTH, "Countersign", &[format!("https://{AUTH}")]).unwrap();
-        let throttle = Arc::new(Throttle::new());
         let passkeys = Arc::new(Passkeys::new(Arc::clone(&people), Arc::clone(&throttle), rp));
         let portal = Arc::new(Portal::new(PortalParts {
             control: Arc::clone(&control),
@@ -394,6 +398,18 @@ async fn people(clock: &Arc<SimClock>, ids: &Arc<SeqIds>) -> Arc<People> {
     let version = store.load().await.unwrap().version;
     store.apply(Some(version), changes).await.unwrap();
     Arc::new(People::load(store, clock.clone(), ids.clone()).await.unwrap())
+}
+
+/// Passwords are on, and a hash costs next to nothing.
+fn password_rules() -> PasswordRules {
+    PasswordRules {
+        is_enabled: true,
+        min_chars: 15,
+        admins_need_passkey: true,
+        cost: HashCost { memory_kib: 8, passes: 1 },
+        issuer: "Corp".to_owned(),
+        names: Vec::new(),
+    }
 }
 
 fn log(folder: &std::path::Path, clock: &Arc<SimClock>, ids: &Arc<SeqIds>) -> Arc<AuditLog> {

@@ -22,11 +22,11 @@ use model::seams::Durability;
 use model::{AccessId, Clock, Ids, Recorder, SessionControl, SessionView, UserId};
 use pdp_administrator::{Administrator, FixCounts, SessionTable};
 use pep_gateway::{Gateway, GatewayParts, GatewaySettings, listener};
-use pip_identity::People;
-use pip_identity::RecoveryCodes;
 use pip_identity::links::Links;
 use pip_identity::passkeys::{Passkeys, RelyingParty};
+use pip_identity::password_hash::HashCost;
 use pip_identity::throttle::Throttle;
+use pip_identity::{Accounts, PasswordRules, People, RecoveryCodes};
 use pki::tls::Certificate;
 use pki::{Kek, NamedCertificate};
 use store::{SessionStore, Store};
@@ -232,7 +232,9 @@ impl Opened {
         let store = startup::store(&config.data_dir, &config.identity.rp_id, clock.as_ref()).await?;
         let keys: Arc<dyn store::KeyStore> = store.clone();
         let vault = Arc::new(Vault::new(keys, kek.sealer("secrets")?, Arc::clone(&clock), Arc::clone(&ids)));
-        let people = Arc::new(People::load(store.clone(), Arc::clone(&clock), Arc::clone(&ids)).await?);
+        let domains = config.identity.domains.clone();
+        let people = People::load_with_domains(store.clone(), Arc::clone(&clock), Arc::clone(&ids), domains).await?;
+        let people = Arc::new(people);
         let users: Vec<_> = people.directory().users.keys().copied().collect();
         let subject_keys = Arc::new(SubjectRing::load(Arc::clone(&vault), &users).await?);
         let log = open_log(&config, &options, &vault, &subject_keys, &clock, &ids).await?;
@@ -243,6 +245,21 @@ impl Opened {
         let chosen = listener.certificates.iter().filter_map(|name| self.named.iter().find(|c| c.name == *name));
         let chosen: Vec<NamedCertificate> = chosen.cloned().collect();
         Ok(pki::tls::server_config(&chosen, startup::tls_settings(listener))?)
+    }
+
+    /// Passwords, recovery and notices, as `[identity]` says.
+    fn accounts(&self, throttle: &Arc<Throttle>) -> Result<Accounts> {
+        let identity = &self.config.identity;
+        let rules = PasswordRules {
+            is_enabled: identity.passwords,
+            min_chars: identity.password_min_chars,
+            admins_need_passkey: identity.admins_need_passkey,
+            cost: HashCost::STANDARD,
+            issuer: identity.rp_name.clone(),
+            names: identity.domains.iter().chain([&identity.rp_id]).cloned().collect(),
+        };
+        let sealer = self.kek.sealer(pip_identity::passwords::SEAL_PURPOSE)?;
+        Ok(Accounts::new(&self.people, throttle, sealer, rules)?)
     }
 
     fn upstream_roots(&self) -> Result<Option<Arc<str>>> {
@@ -286,6 +303,8 @@ impl Opened {
             clock: Arc::clone(&self.clock),
             ids: Arc::clone(&self.ids),
         });
+        let throttle = Arc::new(Throttle::new());
+        let accounts = Arc::new(self.accounts(&throttle)?);
         let (doors, told) = LocalDoors::new(Arc::clone(&gateway), self.certificates);
         let control = ControlPlane::new(ControlPlaneParts {
             settings: ApiSettings {
@@ -296,6 +315,7 @@ impl Opened {
                 session_absolute: self.config.identity.session_absolute,
             },
             people: Arc::clone(&self.people),
+            accounts,
             sessions: Arc::clone(&controller) as Arc<dyn SessionControl>,
             session_view: table,
             configs: self.store.clone(),
@@ -308,7 +328,6 @@ impl Opened {
         });
         let identity = &self.config.identity;
         let rp = RelyingParty::new(&identity.rp_id, &identity.rp_name, &[self.config.auth_url.origin()])?;
-        let throttle = Arc::new(Throttle::new());
         let passkeys = Arc::new(Passkeys::new(Arc::clone(&self.people), Arc::clone(&throttle), rp));
         let portal = Arc::new(Portal::new(PortalParts {
             control: Arc::clone(&control),

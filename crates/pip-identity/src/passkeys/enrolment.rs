@@ -2,7 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use model::directory::{ADMINS_GROUP, GroupId};
 use model::{InvitationId, Session, UserId, UserState};
 use serde_json::Value;
 use webauthn_rs_core::proto::{
@@ -14,12 +13,16 @@ use super::answer::read_registration;
 use super::ceremonies::{Binding, Kind, Question};
 use super::client_data::ClientData;
 use super::refusal::{PasskeyRefusal, Refusal};
-use super::{MAX_PASSKEYS, PasskeyView, Passkeys, SignedIn, check_fresh, credential, passkey_name};
+use super::{MAX_PASSKEYS, PasskeyView, Passkeys, SignedIn, credential, handle_of, passkey_name};
 use crate::directory::{parse_email, parse_name};
+use crate::entrance::{Entrance, enter};
 use crate::links::{LinkRefusal, hash_of};
-use crate::people::{Change, Draft, LastAdmin, PeopleError};
-use crate::recovery_codes::{RecoveryCode, fresh_codes};
-use crate::store::{DirectoryChange, GroupRow, LinkKind, LinkRow, MembershipSource, Origin, StoreError, UserRow};
+use crate::notices::notice;
+use crate::passwords::standing;
+use crate::people::{Change, PeopleError};
+use crate::recovery_codes::RecoveryCode;
+use crate::sensitive::check_fresh;
+use crate::store::{DirectoryChange, LinkKind, NoticeKind, Origin, UserRow};
 
 /// The algorithms that are accepted: ES256 and RS256.
 const ALGORITHMS: [COSEAlgorithm; 2] = [COSEAlgorithm::ES256, COSEAlgorithm::RS256];
@@ -41,10 +44,31 @@ pub struct Enrolled {
     pub kind: LinkKind,
     /// The enrolment is also a sign-in: the person held the link and was verified by the authenticator.
     pub signed_in: SignedIn,
-    /// Ten recovery codes. Show them once, before anything else opens (ID-1).
+    /// Recovery codes to be shown once, before anything else opens (ID-1): ten, or after a recovery with a code the one
+    /// that takes its place.
     pub recovery_codes: Vec<RecoveryCode>,
+    /// Handles of the passkeys that went with a recovery.
+    pub removed: Vec<String>,
     /// What changed in the directory.
     pub change: Change,
+}
+
+/// Which older factors somebody who recovers their account keeps. By default none.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Keep {
+    /// Handles of passkeys.
+    pub passkeys: BTreeSet<String>,
+    /// Password and one-time codes.
+    pub pair: bool,
+}
+
+/// What they may choose from.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct OldFactors {
+    /// Oldest first.
+    pub passkeys: Vec<PasskeyView>,
+    /// There are a password and one-time codes.
+    pub has_pair: bool,
 }
 
 impl Passkeys {
@@ -71,6 +95,25 @@ impl Passkeys {
     /// # Errors
     /// Any check of the ceremony; the link was used, voided or expired meanwhile.
     pub async fn finish_enrolment(&self, secret: &str, answer: &[u8], name: &str) -> Result<Enrolled, Refusal> {
+        self.finish_link(secret, answer, name, &Keep::default()).await
+    }
+
+    /// The same through the link of a recovery: in one transaction the new passkey is kept, every older factor that is
+    /// not named goes, every sign-in ends, and the recovery is over.
+    ///
+    /// # Errors
+    /// As [`Passkeys::finish_enrolment`].
+    pub async fn finish_recovery(
+        &self,
+        secret: &str,
+        answer: &[u8],
+        name: &str,
+        keep: &Keep,
+    ) -> Result<Enrolled, Refusal> {
+        self.finish_link(secret, answer, name, keep).await
+    }
+
+    async fn finish_link(&self, secret: &str, answer: &[u8], name: &str, keep: &Keep) -> Result<Enrolled, Refusal> {
         let now = self.people.now();
         let name = passkey_name(name)?;
         let hash = hash_of(secret).ok_or(LinkRefusal::Unknown)?;
@@ -82,20 +125,56 @@ impl Passkeys {
         self.links.check_usable(&link, now)?;
         let credential = self.verify_registration(&client, &answer, &state)?;
         let row = credential::to_row(&credential, account.id, name, now)?;
-        let (recovery_codes, set_codes) = fresh_codes(account.id, self.people.ids());
-        let along = vec![
-            DirectoryChange::UseLink { id: link.id, at: now },
-            DirectoryChange::AddPasskey(row.clone()),
-            set_codes,
-        ];
-        let change = self
-            .people
-            .edit(LastAdmin::Keep, |draft| activate(draft, &link, &account, along.clone()))
-            .await
-            .map_err(|error| used_meanwhile(error, &link))?;
-        let epoch = change.directory.users.get(&account.id).map_or(account.epoch, |user| user.epoch);
+        let mut along = vec![DirectoryChange::AddPasskey(row.clone())];
+        let removed = match link.kind {
+            LinkKind::Recovery => self.not_kept(account.id, keep, &mut along).await?,
+            LinkKind::Invitation | LinkKind::SetUp => Vec::new(),
+        };
+        let entered = enter(&self.people, Entrance { link: &link, account: &account, along }).await?;
+        let epoch = entered.change.directory.users.get(&account.id).map_or(account.epoch, |user| user.epoch);
         let signed_in = SignedIn::with(&row, epoch, Vec::new());
-        Ok(Enrolled { link: link.id, kind: link.kind, signed_in, recovery_codes, change })
+        Ok(Enrolled {
+            link: link.id,
+            kind: link.kind,
+            signed_in,
+            recovery_codes: entered.recovery_codes,
+            removed,
+            change: entered.change,
+        })
+    }
+
+    /// What an account that is recovered had until now: kept only where the person says so (ID-6).
+    ///
+    /// # Errors
+    /// The link cannot be used, or is for no recovery.
+    pub async fn to_be_kept(&self, secret: &str) -> Result<OldFactors, Refusal> {
+        let link = self.links.peek(secret).await?;
+        let (LinkKind::Recovery, Some(user)) = (link.row.kind, &link.user) else {
+            return Err(LinkRefusal::Unknown.into());
+        };
+        let has_pair = standing(&self.people, user.id).await?.has_pair;
+        Ok(OldFactors { passkeys: self.list(user.id).await?, has_pair })
+    }
+
+    /// Removes every factor that is not to be kept.
+    async fn not_kept(
+        &self,
+        user: UserId,
+        keep: &Keep,
+        along: &mut Vec<DirectoryChange>,
+    ) -> Result<Vec<String>, Refusal> {
+        let mut removed = Vec::new();
+        for row in self.people.store().passkeys_of(user).await? {
+            let handle = handle_of(&row.credential_id);
+            if !keep.passkeys.contains(&handle) {
+                along.push(DirectoryChange::DeletePasskey { user, credential_id: row.credential_id });
+                removed.push(handle);
+            }
+        }
+        if !keep.pair {
+            along.push(DirectoryChange::DeletePair(user));
+        }
+        Ok(removed)
     }
 
     /// Options for another passkey of the person who is signed in.
@@ -103,7 +182,7 @@ impl Passkeys {
     /// # Errors
     /// The sign-in is not fresh (ID-7), or they have as many as may be.
     pub async fn start_registration(&self, session: &Session) -> Result<Value, Refusal> {
-        check_fresh(session, self.people.now())?;
+        check_fresh(session, standing(&self.people, session.user).await?, self.people.now())?;
         let account = self.row_of(session.user)?;
         let rows = self.people.store().passkeys_of(session.user).await?;
         if rows.len() >= MAX_PASSKEYS {
@@ -125,7 +204,7 @@ impl Passkeys {
         name: &str,
     ) -> Result<PasskeyView, Refusal> {
         let now = self.people.now();
-        check_fresh(session, now)?;
+        check_fresh(session, standing(&self.people, session.user).await?, now)?;
         let name = passkey_name(name)?;
         let answer = read_registration(answer)?;
         let client = ClientData::parse(&answer.response.client_data_json)?;
@@ -145,7 +224,8 @@ impl Passkeys {
             return Err(PasskeyRefusal::TooManyPasskeys.into());
         }
         let row = credential::to_row(&credential, user, name, now)?;
-        store.apply(None, vec![DirectoryChange::AddPasskey(row.clone())]).await?;
+        let told = notice(&self.people, user, NoticeKind::PasskeyAdded, &row.name);
+        store.apply(None, vec![DirectoryChange::AddPasskey(row.clone()), told]).await?;
         Ok(PasskeyView::from(&row))
     }
 
@@ -201,50 +281,5 @@ impl Passkeys {
             return Err(PeopleError::EmailTaken(email).into());
         }
         Ok(UserRow { email, name, ..self.people.blank_user(Origin::Local) })
-    }
-}
-
-/// What a good first enrolment does to the directory.
-fn activate(
-    draft: &mut Draft,
-    link: &LinkRow,
-    account: &UserRow,
-    along: Vec<DirectoryChange>,
-) -> Result<(), PeopleError> {
-    // Asked again inside the transaction: of two set-up links used at the same time, one makes an administrator.
-    if link.kind == LinkKind::SetUp && draft.has_admin()? {
-        return Err(PeopleError::Store(StoreError::Moved));
-    }
-    if link.user.is_none() {
-        draft.add_user(account.clone())?;
-    }
-    let user = draft.user_mut(account.id)?;
-    if user.state != UserState::Invited {
-        // Disabled or enrolled since the link was looked at.
-        return Err(PeopleError::Store(StoreError::Moved));
-    }
-    user.state = UserState::Active;
-    if link.kind == LinkKind::SetUp {
-        let admins = GroupId::new(ADMINS_GROUP);
-        draft.groups.entry(admins.clone()).or_insert_with(|| GroupRow {
-            id: admins.clone(),
-            title: "Administrators".into(),
-            parents: BTreeSet::new(),
-            origin: Origin::Local,
-            membership: MembershipSource::External,
-        });
-        // Also where files alone say who is in `admins`: somebody must be able to begin.
-        draft.memberships.entry((admins, account.id)).or_insert(MembershipSource::External);
-    }
-    draft.along.extend(along);
-    Ok(())
-}
-
-fn used_meanwhile(error: PeopleError, link: &LinkRow) -> Refusal {
-    match error {
-        PeopleError::Store(StoreError::Moved) => {
-            LinkRefusal::Used { kind: link.kind, ask: link.created_by.clone() }.into()
-        }
-        error => error.into(),
     }
 }

@@ -6,6 +6,7 @@ use webauthn_rs_core::error::WebauthnError;
 
 use crate::links::LinkRefusal;
 use crate::people::PeopleError;
+use crate::sensitive::SensitiveRefusal;
 use crate::store::StoreError;
 use crate::throttle::Throttled;
 
@@ -103,7 +104,7 @@ refusals! {
     NotYours = "passkey_of_another", "this passkey belongs to another account; choose one of yours";
     /// The sign-in is older than five minutes (ID-7).
     StaleSignIn = "sign_in_stale",
-        "this needs a sign-in of the last five minutes; confirm with your passkey and try again";
+        "this needs a sign-in of the last five minutes; confirm that it is you and try again";
     /// A link that makes the account needs a name and an address.
     PersonMissing = "person_missing", "give the name and the e-mail address of the first administrator";
     /// The person has as many as may be.
@@ -129,6 +130,15 @@ refusals! {
     WrongRelyingParty = "passkey_rp_id", "this passkey belongs to another address; choose one that was made here";
     /// Registration for sign-in or the other way round.
     WrongType = "passkey_type", "the browser answered another question than was asked; start again";
+}
+
+impl From<SensitiveRefusal> for PasskeyRefusal {
+    fn from(refusal: SensitiveRefusal) -> Self {
+        match refusal {
+            SensitiveRefusal::LastWayIn => PasskeyRefusal::LastPasskey,
+            SensitiveRefusal::Stale { .. } => PasskeyRefusal::StaleSignIn,
+        }
+    }
 }
 
 impl From<LinkRefusal> for PasskeyRefusal {

@@ -177,7 +177,9 @@ impl Passkeys {
                 is_backed_up: result.backup_state(),
                 at: now,
             };
-            match self.people.store().apply(None, vec![DirectoryChange::TouchPasskey(touch)]).await {
+            // Wrong codes are forgiven by another factor (ID-14).
+            let changes = vec![DirectoryChange::TouchPasskey(touch), DirectoryChange::ClearTotpFailures(row.user)];
+            match self.people.store().apply(None, changes).await {
                 Ok(_) => return Ok(notices),
                 Err(StoreError::Moved) => {
                     let newest = self.people.store().passkey(&row.credential_id).await?;

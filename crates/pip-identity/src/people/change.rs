@@ -6,7 +6,6 @@ use std::sync::Arc;
 use model::directory::GroupId;
 use model::{Directory, UserEntry, UserId, UserState};
 
-use super::draft::active_admins;
 use super::{LastAdmin, PeopleError};
 
 /// What changed. The caller publishes `directory`, ends the sessions of `ended`, judges the streams of
@@ -97,13 +96,16 @@ impl Change {
 
 /// Everything of a person that a decision may depend on, names included because assertions carry them.
 fn facts(user: &UserEntry) -> impl PartialEq + '_ {
-    (&user.name, &user.email, user.state, &user.groups, user.is_external, &user.tags)
+    (&user.name, &user.email, user.is_email_verified, user.state, &user.groups, user.is_external, &user.tags)
 }
 
 /// Refuses an edit after which nobody administers, where somebody did before.
-pub(super) fn check_last_admin(before: &Directory, after: &Directory, guard: LastAdmin) -> Result<(), PeopleError> {
-    let is_guarded = guard == LastAdmin::Keep;
-    if is_guarded && !active_admins(before).is_empty() && active_admins(after).is_empty() {
+pub(super) fn check_last_admin(
+    before: &BTreeSet<UserId>,
+    after: &BTreeSet<UserId>,
+    guard: LastAdmin,
+) -> Result<(), PeopleError> {
+    if guard == LastAdmin::Keep && !before.is_empty() && after.is_empty() {
         return Err(PeopleError::LastAdmin);
     }
     Ok(())

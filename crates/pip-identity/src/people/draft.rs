@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use model::directory::{ADMINS_GROUP, GroupId};
-use model::{Directory, Timestamp, UserId, UserState};
+use model::{Timestamp, UserId, UserState};
 
 use super::{PeopleError, owned_by_file};
-use crate::directory;
+use crate::directory::{self, DirectoryError};
 use crate::store::{
     DirectoryChange, DirectoryRows, GroupRow, LinkKind, MembershipRow, MembershipSource, Origin, UserRow,
 };
@@ -17,6 +17,8 @@ pub(crate) struct Draft {
     pub(crate) users: BTreeMap<UserId, UserRow>,
     pub(crate) groups: BTreeMap<GroupId, GroupRow>,
     pub(crate) memberships: BTreeMap<(GroupId, UserId), MembershipSource>,
+    /// Who has recovery codes to save first.
+    pub(crate) awaiting_codes: BTreeSet<UserId>,
     /// Changes beside the directory that belong into the same transaction.
     pub(crate) along: Vec<DirectoryChange>,
 }
@@ -28,6 +30,7 @@ impl Draft {
             users: rows.users.iter().map(|row| (row.id, row.clone())).collect(),
             groups: rows.groups.iter().map(|row| (row.id.clone(), row.clone())).collect(),
             memberships: rows.memberships.iter().map(|row| ((row.group.clone(), row.user), row.source)).collect(),
+            awaiting_codes: rows.awaiting_codes.clone(),
             along: Vec::new(),
         }
     }
@@ -39,6 +42,7 @@ impl Draft {
             users: self.users.values().cloned().collect(),
             groups: self.groups.values().cloned().collect(),
             memberships: self.memberships.iter().map(|(key, source)| membership_row(key, *source)).collect(),
+            awaiting_codes: self.awaiting_codes.iter().filter(|id| self.users.contains_key(id)).copied().collect(),
         }
     }
 
@@ -59,13 +63,17 @@ impl Draft {
         changes.extend(new_users.map(|row| DirectoryChange::PutUser(row.clone())));
         let new_members = self.memberships.iter().filter(|(key, source)| was.memberships.get(*key) != Some(*source));
         changes.extend(new_members.map(|(key, source)| DirectoryChange::PutMembership(membership_row(key, *source))));
+        let begin = self.awaiting_codes.difference(&was.awaiting_codes).filter(|id| self.users.contains_key(*id));
+        changes.extend(begin.map(|id| DirectoryChange::AwaitCodes(*id)));
+        let end = was.awaiting_codes.difference(&self.awaiting_codes);
+        changes.extend(end.map(|id| DirectoryChange::CodesSaved(*id)));
         changes.extend(self.along.iter().cloned());
         changes
     }
 
     /// Whether somebody can administer in this draft.
     pub(crate) fn has_admin(&self) -> Result<bool, PeopleError> {
-        Ok(!active_admins(&directory::build(&self.rows(0))?).is_empty())
+        Ok(!administrators(&self.rows(0))?.is_empty())
     }
 
     pub(crate) fn user_mut(&mut self, id: UserId) -> Result<&mut UserRow, PeopleError> {
@@ -86,9 +94,14 @@ impl Draft {
         if user.state != UserState::Disabled {
             user.state = UserState::Disabled;
             user.epoch += 1;
-            self.along.push(DirectoryChange::VoidLinks { kind: LinkKind::Invitation, user: Some(id), at: now });
+            self.void_links(id, LinkKind::Invitation, now);
+            self.void_links(id, LinkKind::Recovery, now);
         }
         Ok(())
+    }
+
+    pub(crate) fn void_links(&mut self, user: UserId, kind: LinkKind, at: Timestamp) {
+        self.along.push(DirectoryChange::VoidLinks { kind, user: Some(user), at });
     }
 
     pub(crate) fn enable(&mut self, id: UserId, has_passkey: bool) -> Result<(), PeopleError> {
@@ -155,11 +168,12 @@ impl Draft {
     }
 }
 
-/// Who can administer now.
-pub(super) fn active_admins(directory: &Directory) -> BTreeSet<UserId> {
+/// Who can administer now, or will once their recovery codes are saved.
+pub(super) fn administrators(rows: &DirectoryRows) -> Result<BTreeSet<UserId>, DirectoryError> {
+    let directory = directory::build_whole(rows, &[])?;
     let is_admin = |groups: &[GroupId]| groups.iter().any(|group| group.as_str() == ADMINS_GROUP);
     let admins = directory.users.values().filter(|user| user.state == UserState::Active && is_admin(&user.groups));
-    admins.map(|user| user.id).collect()
+    Ok(admins.map(|user| user.id).collect())
 }
 
 fn membership_row(key: &(GroupId, UserId), source: MembershipSource) -> MembershipRow {

@@ -2,8 +2,9 @@
 
 use model::UserState;
 use pip_identity::links::LinkRefusal;
-use pip_identity::passkeys::{FRESH_SIGN_IN, MAX_ANSWER_BYTES, MAX_PER_BINDING, NewAdmin, PasskeyRefusal};
+use pip_identity::passkeys::{MAX_ANSWER_BYTES, MAX_PER_BINDING, NewAdmin, PasskeyRefusal};
 use pip_identity::people::LastAdmin;
+use pip_identity::sensitive::FRESH_SIGN_IN;
 use pip_identity::store::{DirectoryChange, DirectoryStore, PasskeyRow};
 use pip_identity::throttle::{FREE_ADDRESS_FAILURES, Throttled};
 use serde_json::{Value, json};

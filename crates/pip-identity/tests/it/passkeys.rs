@@ -107,7 +107,7 @@ async fn the_last_passkey_stays_while_there_are_no_recovery_codes() {
     world.store.apply(None, vec![clear]).await.unwrap();
     let refusal = world.passkeys.remove(&session, &enrolled.signed_in.credential).await.unwrap_err();
     assert_eq!(refusal.why, PasskeyRefusal::LastPasskey);
-    world.codes.regenerate(session.user).await.unwrap();
+    world.accounts.codes.regenerate(session.user).await.unwrap();
     world.passkeys.remove(&session, &enrolled.signed_in.credential).await.unwrap();
 }
 
@@ -183,7 +183,7 @@ async fn the_outcome_of_a_ceremony_can_cross_threads() {
     let user = enrolled.signed_in.user;
     is_send(world.people.end_sessions(user)).await.unwrap();
     is_send(world.links.list()).await.unwrap();
-    is_send(world.codes.left(user)).await.unwrap();
+    is_send(world.accounts.codes.left(user)).await.unwrap();
     is_send(world.people.reconcile(&Default::default(), pip_identity::people::LastAdmin::Keep)).await.unwrap();
     is_send(world.passkeys.finish_enrolment("x", b"", "")).await.err().unwrap();
 }

@@ -1,8 +1,11 @@
-//! Recovery codes (ID-5, ID-26).
+//! Recovery codes (ID-5, ID-26), tried where they are used: at the beginning of a recovery.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 
+use model::UserId;
 use pip_identity::people::LastAdmin;
+use pip_identity::recovery::RecoveryRefusal;
 use pip_identity::recovery_codes::CodeRefusal;
 use pip_identity::store::DirectoryStore;
 use pip_identity::throttle::{FREE_ACCOUNT_FAILURES, MAX_ACCOUNT_FAILURES, Throttled};
@@ -11,15 +14,23 @@ use crate::world::{HOME, World};
 
 const CAROL: &str = "carol@corp.example";
 
+async fn spend(world: &World, email: &str, code: &str, from: IpAddr) -> Result<UserId, RecoveryRefusal> {
+    world.accounts.recovery.open(email, code, from, None).await.map(|opened| opened.view.row.user)
+}
+
+fn wrong() -> Option<RecoveryRefusal> {
+    Some(RecoveryRefusal::Code(CodeRefusal::Wrong))
+}
+
 #[tokio::test]
-async fn a_code_is_good_once_and_its_replacement_takes_its_place() {
+async fn a_code_is_good_once() {
     let (world, _, enrolled) = World::with_admin().await;
     let code = enrolled.recovery_codes[3].expose();
-    let spent = world.codes.spend(CAROL, &code, HOME).await.unwrap();
-    assert_eq!(spent.user, enrolled.signed_in.user);
-    assert_eq!(world.codes.left(spent.user).await.unwrap(), 10);
-    assert_eq!(world.codes.spend(CAROL, &code, HOME).await.err(), Some(CodeRefusal::Wrong));
-    world.codes.spend(CAROL, &spent.replacement.expose(), HOME).await.unwrap();
+    let user = spend(&world, CAROL, &code, HOME).await.unwrap();
+    assert_eq!(user, enrolled.signed_in.user);
+    assert_eq!(world.accounts.codes.left(user).await.unwrap(), 9);
+    assert_eq!(spend(&world, CAROL, &code, HOME).await.err(), wrong());
+    spend(&world, CAROL, &enrolled.recovery_codes[4].expose(), HOME).await.unwrap();
 }
 
 #[tokio::test]
@@ -29,7 +40,7 @@ async fn a_code_is_read_in_any_case_and_spacing() {
     assert_eq!(code.len(), 19);
     assert_eq!(code.matches('-').count(), 3);
     let typed = code.to_uppercase().replace('-', " ");
-    world.codes.spend(" Carol@CORP.example ", &typed, HOME).await.unwrap();
+    spend(&world, " Carol@CORP.example ", &typed, HOME).await.unwrap();
 }
 
 #[tokio::test]
@@ -49,9 +60,9 @@ async fn codes_are_distinct_and_only_their_hashes_are_kept() {
 async fn regenerating_voids_all_earlier_codes() {
     let (world, _, enrolled) = World::with_admin().await;
     let old = enrolled.recovery_codes[0].expose();
-    let new = world.codes.regenerate(enrolled.signed_in.user).await.unwrap();
-    assert_eq!(world.codes.spend(CAROL, &old, HOME).await.err(), Some(CodeRefusal::Wrong));
-    world.codes.spend(CAROL, &new[0].expose(), HOME).await.unwrap();
+    let new = world.accounts.codes.regenerate(enrolled.signed_in.user).await.unwrap();
+    assert_eq!(spend(&world, CAROL, &old, HOME).await.err(), wrong());
+    spend(&world, CAROL, &new[0].expose(), HOME).await.unwrap();
 }
 
 #[tokio::test]
@@ -59,21 +70,21 @@ async fn a_code_of_another_person_is_refused() {
     let (world, _, enrolled) = World::with_admin().await;
     world.add_enrolled("bob@corp.example").await;
     let code = enrolled.recovery_codes[0].expose();
-    assert_eq!(world.codes.spend("bob@corp.example", &code, HOME).await.err(), Some(CodeRefusal::Wrong));
-    world.codes.spend(CAROL, &code, HOME).await.unwrap();
+    assert_eq!(spend(&world, "bob@corp.example", &code, HOME).await.err(), wrong());
+    spend(&world, CAROL, &code, HOME).await.unwrap();
 }
 
 #[tokio::test]
 async fn unknown_disabled_and_mistaken_people_are_refused_alike() {
     let (world, _, _) = World::with_admin().await;
     let (bob, _) = world.add_enrolled("bob@corp.example").await;
-    let codes = world.codes.regenerate(bob).await.unwrap();
+    let codes = world.accounts.codes.regenerate(bob).await.unwrap();
     world.people.disable_user(bob, LastAdmin::Keep).await.unwrap();
-    let disabled = world.codes.spend("bob@corp.example", &codes[0].expose(), HOME).await.err();
-    let unknown = world.codes.spend("nobody@corp.example", &codes[0].expose(), HOME).await.err();
-    let mistaken = world.codes.spend(CAROL, "aaaa-aaaa-aaaa-aaaa", HOME).await.err();
-    let malformed = world.codes.spend(CAROL, "not a code!", HOME).await.err();
-    assert_eq!(disabled, Some(CodeRefusal::Wrong));
+    let disabled = spend(&world, "bob@corp.example", &codes[0].expose(), HOME).await.err();
+    let unknown = spend(&world, "nobody@corp.example", &codes[0].expose(), HOME).await.err();
+    let mistaken = spend(&world, CAROL, "aaaa-aaaa-aaaa-aaaa", HOME).await.err();
+    let malformed = spend(&world, CAROL, "not a code!", HOME).await.err();
+    assert_eq!(disabled, wrong());
     assert_eq!([unknown, mistaken, malformed], [disabled.clone(), disabled.clone(), disabled]);
 }
 
@@ -82,12 +93,12 @@ async fn guessing_codes_is_slowed_down_for_known_and_unknown_people_alike() {
     for email in [CAROL, "nobody@corp.example"] {
         let (world, _, _) = World::with_admin().await;
         for _ in 0..=FREE_ACCOUNT_FAILURES {
-            let refusal = world.codes.spend(email, "aaaa-aaaa-aaaa-aaaa", HOME).await.err();
-            assert_eq!(refusal, Some(CodeRefusal::Wrong));
+            let refusal = spend(&world, email, "aaaa-aaaa-aaaa-aaaa", HOME).await.err();
+            assert_eq!(refusal, wrong());
         }
-        let refusal = world.codes.spend(email, "aaaa-aaaa-aaaa-aaaa", HOME).await.err();
+        let refusal = spend(&world, email, "aaaa-aaaa-aaaa-aaaa", HOME).await.err();
         let wait = Throttled::Wait { retry_after: std::time::Duration::from_secs(1) };
-        assert_eq!(refusal, Some(CodeRefusal::Throttled(wait)), "{email}");
+        assert_eq!(refusal, Some(RecoveryRefusal::Throttled(wait)), "{email}");
     }
 }
 
@@ -97,12 +108,12 @@ async fn guessing_from_many_addresses_ends_at_the_hard_cap() {
     let good = enrolled.recovery_codes[0].expose();
     for n in 0..MAX_ACCOUNT_FAILURES {
         let from = std::net::IpAddr::from([10, 0, 0, u8::try_from(n).unwrap()]);
-        let refusal = world.codes.spend(CAROL, "aaaa-aaaa-aaaa-aaaa", from).await.err();
-        assert_eq!(refusal, Some(CodeRefusal::Wrong));
+        let refusal = spend(&world, CAROL, "aaaa-aaaa-aaaa-aaaa", from).await.err();
+        assert_eq!(refusal, wrong());
         world.pass(15 * 60);
     }
-    let closed = world.codes.spend(CAROL, &good, HOME).await.err();
-    assert_eq!(closed, Some(CodeRefusal::Throttled(Throttled::Closed)));
+    let closed = spend(&world, CAROL, &good, HOME).await.err();
+    assert_eq!(closed, Some(RecoveryRefusal::Throttled(Throttled::Closed)));
     // The passkey still opens: guesses at codes never lock its owner out.
     world.sign_in(&mut device).await.unwrap();
 }
@@ -111,6 +122,6 @@ async fn guessing_from_many_addresses_ends_at_the_hard_cap() {
 async fn one_code_used_twice_at_the_same_time_is_good_once() {
     let (world, _, enrolled) = World::with_admin().await;
     let code = enrolled.recovery_codes[0].expose();
-    let (one, two) = tokio::join!(world.codes.spend(CAROL, &code, HOME), world.codes.spend(CAROL, &code, HOME));
+    let (one, two) = tokio::join!(spend(&world, CAROL, &code, HOME), spend(&world, CAROL, &code, HOME));
     assert_eq!(usize::from(one.is_ok()) + usize::from(two.is_ok()), 1);
 }

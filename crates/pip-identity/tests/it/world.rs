@@ -7,9 +7,13 @@ use std::time::Duration;
 use model::{Session, SessionId, TokenHash, UserEntry, UserId};
 use pip_identity::memory::MemoryStore;
 use pip_identity::passkeys::{Enrolled, NewAdmin, PasskeyRefusal, Refusal};
+use pip_identity::password_hash::HashCost;
 use pip_identity::people::{Change, NewUser};
 use pip_identity::store::LinkKind;
-use pip_identity::{DirectoryStore, Links, Passkeys, People, RecoveryCodes, RelyingParty, SignedIn, Throttle};
+use pip_identity::{
+    Accounts, DirectoryStore, Links, Passkeys, PasswordRules, People, RelyingParty, SignedIn, Throttle,
+};
+use pki::{Kek, Sealer};
 use testkit::{SeqIds, SimClock};
 use uuid::Uuid;
 
@@ -23,7 +27,7 @@ pub struct World {
     pub people: Arc<People>,
     pub links: Links,
     pub passkeys: Passkeys,
-    pub codes: RecoveryCodes,
+    pub accounts: Accounts,
 }
 
 impl World {
@@ -46,7 +50,7 @@ impl World {
             store,
             links: Links::new(people.clone()),
             passkeys: Passkeys::new(people.clone(), throttle.clone(), rp),
-            codes: RecoveryCodes::new(people.clone(), throttle),
+            accounts: Accounts::new(&people, &throttle, sealer(), rules()).unwrap(),
             people,
         }
     }
@@ -133,6 +137,22 @@ impl World {
 /// The hash of the transaction of the page a step-up is asked on.
 pub fn page() -> TokenHash {
     TokenHash::of(b"page")
+}
+
+/// Passwords are on, and a hash costs next to nothing.
+pub fn rules() -> PasswordRules {
+    PasswordRules {
+        is_enabled: true,
+        min_chars: 15,
+        admins_need_passkey: true,
+        cost: HashCost { memory_kib: 8, passes: 1 },
+        issuer: "Corp".into(),
+        names: vec!["corp.example".into()],
+    }
+}
+
+pub fn sealer() -> Sealer {
+    Kek::from_bytes(&[1; pki::seal::KEK_BYTES]).unwrap().sealer(pip_identity::passwords::SEAL_PURPOSE).unwrap()
 }
 
 /// The hash of the login-binding cookie of browser `n`.

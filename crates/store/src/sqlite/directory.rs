@@ -1,10 +1,14 @@
 //! People, groups, credentials, links and codes in SQLite: [`DirectoryStore`] of pip-identity.
 
+mod accounts;
 mod apply;
 mod read;
 
 use model::{BoxFuture, TokenHash, UserId};
-use pip_identity::store::{DirectoryChange, DirectoryRows, DirectoryStore, LinkRow, PasskeyRow, StoreError, Unique};
+use pip_identity::store::{
+    DirectoryChange, DirectoryRows, DirectoryStore, Factors, LinkRow, NoticeRow, PasskeyRow, RecoveryRow, StoreError,
+    Unique,
+};
 
 use super::Store;
 
@@ -36,6 +40,22 @@ impl DirectoryStore for Store {
     fn recovery_codes_of(&self, user: UserId) -> BoxFuture<'_, Result<Vec<TokenHash>, StoreError>> {
         Box::pin(async move { self.recovery_codes(user).await.map_err(|error| self.backend(error)) })
     }
+
+    fn factors_of(&self, user: UserId) -> BoxFuture<'_, Result<Factors, StoreError>> {
+        Box::pin(async move { self.factors(user).await.map_err(|error| self.backend(error)) })
+    }
+
+    fn recoveries(&self) -> BoxFuture<'_, Result<Vec<RecoveryRow>, StoreError>> {
+        Box::pin(async move { self.recovery_rows().await.map_err(|error| self.backend(error)) })
+    }
+
+    fn notices_of(&self, user: UserId) -> BoxFuture<'_, Result<Vec<NoticeRow>, StoreError>> {
+        Box::pin(async move { self.notice_rows(user).await.map_err(|error| self.backend(error)) })
+    }
+
+    fn notice(&self, token: TokenHash) -> BoxFuture<'_, Result<Option<NoticeRow>, StoreError>> {
+        Box::pin(async move { self.notice_of(token).await.map_err(|error| self.backend(error)) })
+    }
 }
 
 /// Why a batch was rolled back: a condition of the trait, or the database.
@@ -63,7 +83,9 @@ impl From<sqlx::Error> for Failure {
             let column = cause.message().rsplit(' ').next()?;
             match column {
                 "links.id" | "links.secret_hash" => Some(Unique::Link),
+                "notices.token" => Some(Unique::Notice),
                 "passkeys.credential_id" => Some(Unique::CredentialId),
+                "recoveries.ticket" => Some(Unique::Recovery),
                 "users.email_key" => Some(Unique::Email),
                 "users.handle" => Some(Unique::Handle),
                 _ => None,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use model::Timestamp;
+use model::{Timestamp, TokenHash};
 use serde_json::Value;
 use sqlx::Row;
 use sqlx::sqlite::SqliteRow;
@@ -18,6 +18,7 @@ pub(super) trait Columns {
     fn integer(&self, column: &'static str) -> Result<i64, StoreError>;
     fn maybe_time(&self, column: &'static str) -> Result<Option<Timestamp>, StoreError>;
     fn maybe_uuid(&self, column: &'static str) -> Result<Option<Uuid>, StoreError>;
+    fn maybe_hash(&self, column: &'static str) -> Result<Option<TokenHash>, StoreError>;
 
     fn flag(&self, column: &'static str) -> Result<bool, StoreError> {
         match self.integer(column)? {
@@ -93,6 +94,14 @@ impl Columns for SqliteRow {
     fn maybe_uuid(&self, column: &'static str) -> Result<Option<Uuid>, StoreError> {
         let Some(blob) = self.try_get::<Option<Vec<u8>>, _>(column)? else { return Ok(None) };
         Uuid::from_slice(&blob).map(Some).map_err(|_| StoreError::malformed(column, format!("{} bytes", blob.len())))
+    }
+
+    fn maybe_hash(&self, column: &'static str) -> Result<Option<TokenHash>, StoreError> {
+        let Some(blob) = self.try_get::<Option<Vec<u8>>, _>(column)? else { return Ok(None) };
+        let bytes = <[u8; 32]>::try_from(blob);
+        bytes
+            .map(|bytes| Some(TokenHash(bytes)))
+            .map_err(|blob| StoreError::malformed(column, format!("{} bytes", blob.len())))
     }
 }
 

@@ -114,7 +114,8 @@ impl Portal {
 
 /// What the ceremony noticed without refusing (ID-19, ID-20).
 fn notices(signed_in: &SignedIn) -> String {
-    let mut text = "signed in with a passkey".to_owned();
+    let with = if signed_in.proof().is_phishing_resistant { "a passkey" } else { "password and one-time code" };
+    let mut text = format!("signed in with {with}");
     for notice in &signed_in.notices {
         match notice {
             Notice::BackupStateChanged { is_backed_up } => {

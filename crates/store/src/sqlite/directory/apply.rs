@@ -80,15 +80,6 @@ async fn apply_one(connection: &mut SqliteConnection, change: DirectoryChange) -
         DirectoryChange::PutMembership(row) => put_membership(connection, row).await,
         DirectoryChange::PutUser(row) => put_user(connection, row).await,
         DirectoryChange::SetRecoveryCodes { user, codes } => set_codes(connection, user, codes).await,
-        DirectoryChange::SpendRecoveryCode { user, spent, replacement } => {
-            let done = sqlx::query("UPDATE recovery_codes SET code = ? WHERE user = ? AND code = ?")
-                .bind(replacement.0.to_vec())
-                .bind(bytes_of(user))
-                .bind(spent.0.to_vec())
-                .execute(connection)
-                .await?;
-            exactly_one(done.rows_affected())
-        }
         DirectoryChange::TouchPasskey(touch) => touch_passkey(connection, touch).await,
         DirectoryChange::UseLink { id, at } => {
             let done = sqlx::query("UPDATE links SET state = ?, ended_at = ? WHERE id = ? AND state = ?")
@@ -101,6 +92,7 @@ async fn apply_one(connection: &mut SqliteConnection, change: DirectoryChange) -
             exactly_one(done.rows_affected())
         }
         DirectoryChange::VoidLinks { kind, user, at } => void_links(connection, kind, user, at.0).await,
+        other => super::accounts::apply(connection, other).await,
     }
 }
 
@@ -249,11 +241,11 @@ async fn set_codes(connection: &mut SqliteConnection, user: UserId, codes: Vec<T
     Ok(())
 }
 
-fn exactly_one(rows: u64) -> Result<(), Failure> {
+pub(super) fn exactly_one(rows: u64) -> Result<(), Failure> {
     if rows == 1 { Ok(()) } else { Err(StoreError::Moved.into()) }
 }
 
-fn bytes_of(user: UserId) -> Vec<u8> {
+pub(super) fn bytes_of(user: UserId) -> Vec<u8> {
     user.as_bytes().to_vec()
 }
 

@@ -12,7 +12,7 @@ use crate::error::StoreError;
 use crate::sqlite::Store;
 use crate::sqlite::rows::Columns;
 
-const LINK_KINDS: &[LinkKind] = &[LinkKind::Invitation, LinkKind::SetUp];
+const LINK_KINDS: &[LinkKind] = &[LinkKind::Invitation, LinkKind::Recovery, LinkKind::SetUp];
 const LINK_STATES: &[LinkState] = &[LinkState::Open, LinkState::Used, LinkState::Voided];
 const SOURCES: &[MembershipSource] = &[MembershipSource::Applied, MembershipSource::External];
 const USER_STATES: &[UserState] = &[UserState::Active, UserState::Disabled, UserState::Invited];
@@ -25,11 +25,13 @@ impl Store {
         let groups = sqlx::query("SELECT * FROM groups ORDER BY id").fetch_all(&mut *view).await?;
         let memberships =
             sqlx::query("SELECT * FROM memberships ORDER BY group_id, user").fetch_all(&mut *view).await?;
+        let awaiting = sqlx::query("SELECT user FROM awaiting_codes").fetch_all(&mut *view).await?;
         Ok(DirectoryRows {
             version: version.count("version")?,
             users: users.iter().map(user).collect::<Result<_, _>>()?,
             groups: groups.iter().map(group).collect::<Result<_, _>>()?,
             memberships: memberships.iter().map(membership).collect::<Result<_, _>>()?,
+            awaiting_codes: awaiting.iter().map(|row| row.uuid("user").map(UserId)).collect::<Result<_, _>>()?,
         })
     }
 

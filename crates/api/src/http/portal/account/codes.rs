@@ -94,8 +94,12 @@ impl Portal {
         }
         let visit = Visit { context, request, session };
         let about = Change { kind: RecordType::AuthMfaEnrolled, object: ("recovery_codes", session.user.to_string()) };
-        match self.record_change(&visit, about, "says that the recovery codes are saved").await {
-            Ok(()) => see_other("/"),
+        if let Err(failure) = self.record_change(&visit, about, "says that the recovery codes are saved").await {
+            return unavailable(&failure);
+        }
+        // The first administrator administers from here on (ID-1).
+        match self.control().acknowledge_codes(&self.actor(context), session.user).await {
+            Ok(_) => see_other("/"),
             Err(failure) => unavailable(&failure),
         }
     }

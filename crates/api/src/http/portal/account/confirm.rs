@@ -6,7 +6,8 @@ use http::{Response, StatusCode};
 use model::app::CONTROL_APP;
 use model::decision::Fix;
 use model::{Action, AppName, Remedy};
-use pip_identity::passkeys::{ACR_PASSKEY, FRESH_SIGN_IN, check_fresh};
+use pip_identity::passkeys::ACR_PASSKEY;
+use pip_identity::sensitive::{FRESH_SIGN_IN, check_fresh};
 
 use super::Visit;
 use crate::http::portal::answers::{page, with_cookie};
@@ -60,7 +61,8 @@ impl Portal {
 
     /// Whether the session's newest proof is good for a sensitive change.
     pub(super) async fn is_fresh(&self, visit: &Visit<'_>) -> bool {
-        check_fresh(visit.session, self.control().now()).is_ok()
+        let standing = self.control().accounts.passwords.standing(visit.session.user).await;
+        standing.is_ok_and(|standing| check_fresh(visit.session, standing, self.control().now()).is_ok())
     }
 }
 

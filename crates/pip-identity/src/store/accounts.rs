@@ -1,0 +1,189 @@
+//! Rows beside the directory: passwords, one-time codes, known devices, recoveries and notices (ID-6, ID-7, ID-14,
+//! ID-15, ID-26). It is not a rule: what a row allows is said in [`crate::passwords`], [`crate::recovery`] and
+//! [`crate::notices`].
+//!
+//! Invariants: a password is here as a slow hash only, a one-time-code secret sealed only, every token as SHA-256 only.
+
+use model::{InvitationId, NoticeId, RecoveryId, Timestamp, TokenHash, UserId};
+
+/// A person's password.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PasswordRow {
+    /// Whose; the key.
+    pub user: UserId,
+    /// The slow hash, in the form of the program that made it; see [`crate::password_hash`].
+    pub hash: String,
+    /// When it was set.
+    pub set_at: Timestamp,
+}
+
+/// The secret of a person's one-time codes.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct TotpRow {
+    /// Whose; the key.
+    pub user: UserId,
+    /// The secret, sealed under the key-encryption key.
+    pub sealed: Vec<u8>,
+    /// When it was confirmed by a first code.
+    pub confirmed_at: Timestamp,
+    /// The time step of the last accepted code, that of the enrolment included.
+    pub last_step: u64,
+    /// Codes tried since the last good one.
+    pub failures: u32,
+}
+
+/// What a person can sign in with beside passkeys.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Factors {
+    /// The password.
+    pub password: Option<PasswordRow>,
+    /// The one-time codes.
+    pub totp: Option<TotpRow>,
+    /// Browsers they have signed in from, newest first: hashes of their binding cookies.
+    pub devices: Vec<TokenHash>,
+}
+
+/// Where a recovery stands. Expiry is not a state: it follows from the clock.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum RecoveryState {
+    /// Proofs are missing.
+    Open,
+    /// Proven; a link was made.
+    Linked,
+    /// The person enrolled anew through the link.
+    Done,
+    /// Somebody refused it, a newer one took its place, or the person said "not me".
+    Stopped,
+}
+
+impl RecoveryState {
+    /// Every state.
+    pub const ALL: &'static [RecoveryState] =
+        &[RecoveryState::Open, RecoveryState::Linked, RecoveryState::Done, RecoveryState::Stopped];
+
+    /// The word in databases and answers.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            RecoveryState::Open => "open",
+            RecoveryState::Linked => "linked",
+            RecoveryState::Done => "done",
+            RecoveryState::Stopped => "stopped",
+        }
+    }
+}
+
+/// One attempt to get back in.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RecoveryRow {
+    /// Not a secret; the key.
+    pub id: RecoveryId,
+    /// Whose account.
+    pub user: UserId,
+    /// Moves by one with every change; see [`super::DirectoryChange::PutRecovery`].
+    pub revision: u32,
+    /// SHA-256 of what the browser that began it holds; unique. `None` when an administrator began it.
+    pub ticket: Option<TokenHash>,
+    /// A recovery code was given, and is used up.
+    pub has_code: bool,
+    /// A code of the authenticator that is still bound was given.
+    pub has_authenticator: bool,
+    /// Administrators who vouched, by address or `local-operator`; each once.
+    pub approvals: Vec<String>,
+    /// Where it stands.
+    pub state: RecoveryState,
+    /// The link it led to.
+    pub link: Option<InvitationId>,
+    /// The person's epoch when it began: whatever ends their sessions ends it too.
+    pub epoch: u64,
+    /// When it began.
+    pub opened_at: Timestamp,
+    /// From when on it is refused.
+    pub expires_at: Timestamp,
+}
+
+/// What a person has to hear of (ID-7).
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum NoticeKind {
+    /// An administrator account was reopened from the host.
+    AdminRecovered,
+    /// Recovery codes were made anew.
+    CodesRenewed,
+    /// A passkey was added.
+    PasskeyAdded,
+    /// A passkey was removed.
+    PasskeyRemoved,
+    /// Password and one-time codes were set.
+    PairAdded,
+    /// Password and one-time codes were removed.
+    PairRemoved,
+    /// The password was changed.
+    PasswordChanged,
+    /// A recovery began.
+    RecoveryBegun,
+    /// A recovery was completed.
+    RecoveryDone,
+}
+
+impl NoticeKind {
+    /// Every kind.
+    pub const ALL: &'static [NoticeKind] = &[
+        NoticeKind::AdminRecovered,
+        NoticeKind::CodesRenewed,
+        NoticeKind::PasskeyAdded,
+        NoticeKind::PasskeyRemoved,
+        NoticeKind::PairAdded,
+        NoticeKind::PairRemoved,
+        NoticeKind::PasswordChanged,
+        NoticeKind::RecoveryBegun,
+        NoticeKind::RecoveryDone,
+    ];
+
+    /// The word in databases and answers.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            NoticeKind::AdminRecovered => "admin_recovered",
+            NoticeKind::CodesRenewed => "codes_renewed",
+            NoticeKind::PasskeyAdded => "passkey_added",
+            NoticeKind::PasskeyRemoved => "passkey_removed",
+            NoticeKind::PairAdded => "pair_added",
+            NoticeKind::PairRemoved => "pair_removed",
+            NoticeKind::PasswordChanged => "password_changed",
+            NoticeKind::RecoveryBegun => "recovery_begun",
+            NoticeKind::RecoveryDone => "recovery_done",
+        }
+    }
+
+    /// The sentence the person reads.
+    pub fn sentence(self) -> &'static str {
+        match self {
+            NoticeKind::AdminRecovered => "an administrator account was reopened from the server itself",
+            NoticeKind::CodesRenewed => "your recovery codes were made anew; the old ones are void",
+            NoticeKind::PasskeyAdded => "a passkey was added to your account",
+            NoticeKind::PasskeyRemoved => "a passkey was removed from your account",
+            NoticeKind::PairAdded => "a password with one-time codes was set for your account",
+            NoticeKind::PairRemoved => "password and one-time codes were removed from your account",
+            NoticeKind::PasswordChanged => "the password of your account was changed",
+            NoticeKind::RecoveryBegun => "somebody asked to get into your account without the usual factor",
+            NoticeKind::RecoveryDone => "your account was recovered; every sign-in before it ended",
+        }
+    }
+}
+
+/// A notice to a person.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct NoticeRow {
+    /// The key.
+    pub id: NoticeId,
+    /// To whom.
+    pub user: UserId,
+    /// Of what.
+    pub kind: NoticeKind,
+    /// What exactly: the name of a passkey, who vouched. May be empty.
+    pub detail: String,
+    /// When it happened.
+    pub at: Timestamp,
+    /// When the person said that they have read it.
+    pub seen_at: Option<Timestamp>,
+    /// SHA-256 of the "not me" token that was shown last; unique. Gone when it was used.
+    pub token: Option<TokenHash>,
+}
