@@ -184,7 +184,7 @@ mod tests {
             ("AliceWonder-1990!", Weakness::Names),
             ("acme.rockets.acme", Weakness::Names),
             ("Countersign-2026-01", Weakness::Names),
-            ("welcome-to-acme-26", Weakness::Names),
+            ("welcome-to-acme-26", Weakness::CommonWords),
         ] {
             let found = verdict(password);
             assert!(found.is_err(), "{password} passes");

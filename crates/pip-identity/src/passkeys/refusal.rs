@@ -143,7 +143,10 @@ impl From<SensitiveRefusal> for PasskeyRefusal {
 
 impl From<LinkRefusal> for PasskeyRefusal {
     fn from(refusal: LinkRefusal) -> Self {
-        PasskeyRefusal::Link(refusal)
+        match refusal {
+            LinkRefusal::People(PeopleError::Store(error @ StoreError::Taken(_))) => error.into(),
+            refusal => PasskeyRefusal::Link(refusal),
+        }
     }
 }
 

@@ -183,6 +183,8 @@ async fn a_set_up_link_bound_to_a_person_makes_that_person_administrator() {
     let enrolled = enrol(&world, &link, Some(&mallory)).await.unwrap();
     assert_eq!(enrolled.signed_in.user, carol);
     assert_eq!(world.people.directory().users.len(), 1);
+    assert!(world.people.administrators().contains(&carol) && world.people.awaits_codes(carol));
+    world.people.codes_saved(carol).await.unwrap();
     assert!(world.entry(carol).groups.contains(&GroupId::new("admins")));
     assert!(!world.people.needs_set_up());
 }

@@ -14,6 +14,10 @@ async fn the_set_up_link_makes_the_first_administrator_with_passkey_and_codes() 
     let (world, mut device, enrolled) = World::with_admin().await;
     let carol = world.entry(enrolled.signed_in.user);
     assert_eq!(carol.state, UserState::Active);
+    assert!(carol.groups.is_empty() && carol.direct_groups.is_empty(), "nothing before the codes are saved");
+    let change = world.people.codes_saved(carol.id).await.unwrap();
+    assert_eq!(change.facts_moved.len(), 1);
+    let carol = world.entry(enrolled.signed_in.user);
     assert!(carol.groups.iter().any(|group| group.as_str() == ADMINS_GROUP));
     assert_eq!(enrolled.recovery_codes.len(), 10);
     assert_eq!(enrolled.change.created.len(), 1);

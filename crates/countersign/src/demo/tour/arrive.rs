@@ -93,11 +93,12 @@ pub(super) async fn bob_is_denied(cast: &mut Cast<'_>, step: &mut Step) -> Resul
     Ok(())
 }
 
-/// The codes page, twice.
+/// The codes page, twice, and "I have saved them".
 struct Codes {
     finished: Answer,
     first: Answer,
     second: Answer,
+    saved: Answer,
 }
 
 impl Codes {
@@ -106,17 +107,21 @@ impl Codes {
         step.decided(&self.first, 200, "ALLOW", "allow");
         step.same("recovery codes", self.first.body.matches("<li><code>").count(), RECOVERY_CODES);
         step.same("recovery codes a second time", self.second.body.contains("<li><code>"), false);
+        step.decided(&self.saved, 303, "ALLOW", "allow");
     }
 }
 
-/// Opens a link, makes a passkey, and looks at the recovery codes twice.
+/// Opens a link, makes a passkey, and looks at the recovery codes twice, and says they are saved.
 async fn enrol(first: &FirstStep, player: &mut Player, person: Option<(&str, &str)>) -> Result<Codes> {
     let Player { browser, device } = player;
     let page = browser.page(&first_link(first)?).await?;
     let (finished, next) = browser.ceremony(&page, device, person).await?;
     let first = browser.page(&next).await?;
     let second = browser.page(&next).await?;
-    Ok(Codes { finished, first, second })
+    let token = second.body.split("name=\"token\" value=\"").nth(1).and_then(|rest| rest.split('"').next());
+    let fields = [("token", token.unwrap_or_default()), ("saved", "yes")];
+    let saved = browser.submit(&next, "/enrol/codes", &fields).await?;
+    Ok(Codes { finished, first, second, saved })
 }
 
 /// The app knows who is there, from the assertion.

@@ -98,6 +98,11 @@ impl Browser {
         let finish = json!({ "transaction": code, "credential": credential });
         let done = self.post_json("/enrol/finish", &finish).await;
         assert_eq!(done.status, 200, "{}", done.text());
+        let codes = self.send("GET", AUTH, "/enrol/codes", NAVIGATION, "").await.text();
+        let token = codes.split("name=\"token\" value=\"").nth(1).and_then(|rest| rest.split('"').next());
+        let token: String = form_urlencoded::byte_serialize(token.unwrap().as_bytes()).collect();
+        let saved = self.post_form(AUTH, "/enrol/codes", &format!("token={token}&saved=yes")).await;
+        assert_eq!(saved.status, 303, "{}", saved.text());
     }
 
     /// Opens an app, signing in on the way if need be, and lands on `target`.
