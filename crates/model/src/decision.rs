@@ -1,5 +1,6 @@
 //! The question and its answer.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
@@ -88,6 +89,22 @@ impl StepUpContext {
     pub fn browser() -> Self {
         Self { drives: DrivenFixes::ALL, ..Self::default() }
     }
+}
+
+/// So many completed rounds with one fix set are enough: the next one would not help either (PO-9).
+pub const MAX_SAME_ROUNDS: usize = 2;
+/// A rule that asks for a fresher proof than this cannot be met by a person: there, running out counts as not helping.
+pub const SHORTEST_PROOF_SECS: i64 = 30;
+
+/// Whether asking for `fix` once more leads nowhere (PO-9): it was done [`MAX_SAME_ROUNDS`] times lately, and although what
+/// was proven `step_up_age_secs` ago, for this app and action, is still as fresh as it asks for, it is asked for again. A
+/// proof that has only run out, or was given for another action, is no loop.
+pub fn is_loop(completed_rounds: &[Vec<Remedy>], fix: &[Fix], step_up_age_secs: i64) -> bool {
+    let is_fresh = |fix: &Fix| step_up_age_secs <= fix.max_age_secs.max(SHORTEST_PROOF_SECS);
+    let remedies: BTreeSet<Remedy> = fix.iter().map(|fix| fix.remedy).collect();
+    let is_same = |round: &&Vec<Remedy>| round.iter().eq(&remedies);
+    completed_rounds.iter().filter(is_same).count() >= MAX_SAME_ROUNDS
+        && fix.iter().filter(|fix| fix.remedy.kind() == FixKind::Auth).all(is_fresh)
 }
 
 /// The three answers.

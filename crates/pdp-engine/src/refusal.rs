@@ -8,7 +8,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use model::decision::{FixKind, StepUpContext};
+use model::decision::{FixKind, StepUpContext, is_loop};
 use model::{AccessRequest, Effect, Facts, Fix, Principal, Reason, Remedy};
 
 use crate::analysis::{Flip, TimeUse};
@@ -18,8 +18,6 @@ use crate::evaluate::{Outcome, Verdict, evaluate};
 use crate::schema::Offer;
 use crate::search::{self, Set, Stop};
 
-/// So many completed rounds with one fix set are enough: the next one would not help either (PO-9).
-const MAX_SAME_ROUNDS: usize = 2;
 /// The most ways in that are listed.
 const MAX_WAYS: usize = 64;
 /// The most ages tried to find the greatest that is enough.
@@ -62,7 +60,7 @@ impl Engine {
             Principal::Workload(_) if is_hard => (Effect::Deny, reason),
             Principal::Workload(_) => (Effect::Deny, Reason::StepUpImpossible),
             _ if is_hard => (Effect::Deny, reason),
-            _ => bounded(&request.step_up, &fix, reason),
+            _ => bounded(&request.step_up, &fix, facts, reason),
         };
         let fix = if matches!(request.principal, Principal::User(_)) { fix } else { Vec::new() };
         Judgement { fix, unmet, ..Judgement::decided(effect, reason, outcome) }
@@ -100,11 +98,11 @@ impl Engine {
 }
 
 /// The answer to a person whom `fix` would let in: bounded by what was tried before and by what the door can drive.
-fn bounded(context: &StepUpContext, fix: &[Fix], plain: Reason) -> (Effect, Reason) {
-    let remedies: Vec<Remedy> = fix.iter().map(|fix| fix.remedy).collect();
-    if context.completed_rounds.iter().filter(|round| **round == remedies).count() >= MAX_SAME_ROUNDS {
+fn bounded(context: &StepUpContext, fix: &[Fix], facts: &Facts, plain: Reason) -> (Effect, Reason) {
+    if is_loop(&context.completed_rounds, fix, facts.auth.step_up_age_secs) {
         return (Effect::Deny, Reason::StepUpLoop);
     }
+    let remedies: Vec<Remedy> = fix.iter().map(|fix| fix.remedy).collect();
     if !remedies.iter().all(|remedy| context.drives.drives(remedy.kind())) {
         return (Effect::Deny, plain);
     }

@@ -79,7 +79,11 @@ fn questions() -> Vec<AccessRequest> {
     };
     let alice = |action, path| ask(user(ALICE), action, path);
     let batch = Principal::Workload(Arc::from("spiffe://corp.test/batch"));
-    let tried = |request: &mut AccessRequest| request.step_up.completed_rounds = vec![vec![Remedy::Reauth]; 2];
+    let tried = |request: &mut AccessRequest| {
+        request.facts.auth.mfa = false;
+        request.facts.auth.step_up_age_secs = 5;
+        request.step_up.completed_rounds = vec![vec![Remedy::Mfa]; 2];
+    };
     let packets = |request: &mut AccessRequest| request.step_up.drives = DrivenFixes::NONE;
     vec![
         public,
@@ -90,7 +94,7 @@ fn questions() -> Vec<AccessRequest> {
         ask(user(BOB), Action::HttpGet, "payroll/records"),
         ask(user(BOB), Action::HttpDelete, "payroll/records"),
         alice(Action::HttpDelete, "payroll/records"),
-        with(alice(Action::HttpDelete, "payroll/records"), &tried),
+        with(alice(Action::HttpGet, "wiki/pages"), &tried),
         with(alice(Action::HttpDelete, "payroll/records"), &packets),
         ask(batch, Action::HttpDelete, "payroll/records"),
         ask(Principal::Anonymous, Action::HttpGet, "wiki/pages"),

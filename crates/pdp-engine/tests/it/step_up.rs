@@ -94,23 +94,55 @@ fn a_remedy_that_turns_a_forbid_on_is_not_taken_for_harmless() {
     assert_eq!(row(&decision), "STEP_UP step_up.device t/factor -> enrol");
 }
 
+fn rounds(rounds: &[&[Remedy]]) -> StepUpContext {
+    StepUpContext { completed_rounds: rounds.iter().map(|round| round.to_vec()).collect(), ..StepUpContext::browser() }
+}
+
+const REAUTH: &[Remedy] = &[Remedy::Reauth];
+const MFA: &[Remedy] = &[Remedy::Mfa];
+const ENROL: &[Remedy] = &[Remedy::Enrol];
+
 #[test]
-fn the_third_round_of_one_step_up_is_refused_and_says_what_is_missing() {
-    let rounds = |rounds: &[&[Remedy]]| StepUpContext {
-        completed_rounds: rounds.iter().map(|round| round.to_vec()).collect(),
-        ..StepUpContext::browser()
+fn the_third_round_of_one_step_up_that_never_helps_is_refused_and_says_what_is_missing() {
+    // T-7: the person confirms, but what they have is no second factor, or the rule wants more than anybody can give.
+    let engine = engine(
+        r#"@id("all") permit (principal, action, resource);
+           @id("factor") @class("step_up") forbid (principal, action == Action::"http.get", resource)
+           unless { context.auth.mfa };
+           @id("now") @class("step_up") forbid (principal, action == Action::"http.delete", resource)
+           when { context.auth.step_up_age_secs > 0 };
+           @id("known") @class("step_up") forbid (principal, action == Action::"http.put", resource)
+           unless { context.device.known };"#,
+    );
+    let third = |action, tried: &[&[Remedy]]| {
+        let mut request = with(alice(action), rounds(tried));
+        (request.facts.auth.mfa, request.facts.auth.step_up_age_secs) = (false, 5);
+        request
     };
-    let (reauth, enrol): (&[Remedy], &[Remedy]) = (&[Remedy::Reauth], &[Remedy::Enrol]);
-    let both: &[Remedy] = &[Remedy::Enrol, Remedy::Reauth];
-    let asked = "STEP_UP step_up.reauth t/fresh -> reauth";
-    for tried in [vec![], vec![reauth], vec![reauth, enrol], vec![enrol, enrol, both, both]] {
-        check(&with(alice(Action::HttpDelete), rounds(&tried)), asked);
+    let check = |action, tried: &[&[Remedy]], want: &str| {
+        assert_eq!(row(&decide(&engine, &third(action, tried))), want, "{tried:?}");
+    };
+    for tried in [vec![], vec![MFA], vec![MFA, ENROL], vec![REAUTH, REAUTH, ENROL, ENROL]] {
+        check(Action::HttpGet, &tried, "STEP_UP step_up.mfa t/factor -> mfa");
     }
-    let third = with(alice(Action::HttpDelete), rounds(&[reauth, enrol, reauth]));
-    check(&third, "DENY deny.step_up_loop t/fresh -> reauth");
-    let told = engine(PAYROLL).explain(&third, NOW);
-    assert!(told.user_text.ends_with("Still missing: Sign in again."), "{}", told.user_text);
-    check(&with(alice(Action::HttpPut), rounds(&[both, both])), "DENY deny.step_up_loop t/both -> enrol+reauth");
+    check(Action::HttpGet, &[MFA, ENROL, MFA], "DENY deny.step_up_loop t/factor -> mfa");
+    check(Action::HttpDelete, &[REAUTH, REAUTH], "DENY deny.step_up_loop t/now -> reauth");
+    check(Action::HttpPut, &[ENROL, ENROL], "DENY deny.step_up_loop t/known -> enrol");
+    let told = engine.explain(&third(Action::HttpGet, &[MFA, MFA]), NOW);
+    assert!(told.user_text.ends_with("Still missing: Confirm with a second factor."), "{}", told.user_text);
+}
+
+#[test]
+fn a_confirmation_that_helped_and_ran_out_is_no_loop() {
+    let tried = |age| {
+        let mut request = with(alice(Action::HttpDelete), rounds(&[REAUTH, REAUTH]));
+        request.facts.auth.step_up_age_secs = age;
+        request
+    };
+    check(&tried(300), "ALLOW allow t/staff -> ");
+    check(&tried(301), "STEP_UP step_up.reauth t/fresh -> reauth");
+    // Two rounds for other actions of the app leave this one unconfirmed.
+    check(&tried(model::facts::NEVER_SECS), "STEP_UP step_up.reauth t/fresh -> reauth");
 }
 
 #[test]

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use model::app::HostPattern;
-use model::decision::{Fix, FixKind, Remedy};
+use model::decision::{Fix, FixKind, Remedy, is_loop};
 use model::record::RecordType;
 use model::seams::ReservedContext;
 use model::session::{Proof, StepUp};
@@ -22,8 +22,6 @@ use super::answers::{json, page, parameter, problem, see_other, unavailable, wit
 use super::login::{Begin, Finish, is_served_at, refused, sign_in_first, start_over};
 use super::{Portal, Transaction, bind_browser};
 
-/// After how many completed rounds of the same set a page says what is missing instead of asking again (PO-9).
-const MAX_ROUNDS_OF_A_SET: usize = 2;
 /// The parameter a door puts its sealed demand into.
 const DEMAND: &str = "demand";
 /// The level of a passkey bound to one device (ID-13).
@@ -85,8 +83,8 @@ impl Portal {
             return see_other("/");
         };
         let rounds = session.completed_rounds(&app.name, confirmation.action, context.now);
-        let remedies = confirmation.remedies();
-        if rounds.iter().filter(|round| **round == remedies).count() >= MAX_ROUNDS_OF_A_SET {
+        let age_secs = session.step_up_age_secs(&app.name, confirmation.action, context.now);
+        if is_loop(&rounds, &confirmation.fix, age_secs) {
             return self.what_is_missing(context, &app, &confirmation, ticket.as_ref());
         }
         let cancel_url = ticket.as_ref().map_or("/".to_owned(), |ticket| format!("https://{}/", ticket.authority));

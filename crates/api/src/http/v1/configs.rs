@@ -150,9 +150,8 @@ fn view_explanation(explanation: &model::Explanation) -> Value {
                 "title": policy.title,
                 "determining": policy.is_determining,
                 "failing_conditions": policy.failing_conditions,
-                "facts": policy.facts.iter().map(|fact| json!({
-                    "path": fact.path, "value": fact.value, "source": fact.source, "age_secs": fact.age_secs,
-                })).collect::<Vec<_>>(),
+                "version": policy.version,
+                "facts": view_facts(&policy.facts),
                 "error": policy.error,
             })
         })
@@ -163,8 +162,11 @@ fn view_explanation(explanation: &model::Explanation) -> Value {
         "sentence": explanation.user_text,
         "failed_stages": explanation.failed_stages,
         "policies": policies,
+        "unmet": view_facts(&explanation.unmet),
         "fix": decision.fix.iter().map(|fix| json!({
-            "remedy": fix.remedy.as_str(), "acr_values": fix.acr_values, "max_age": fix.max_age_secs, "text": fix.remedy.text(),
+            "remedy": fix.remedy.as_str(), "kind": fix.remedy.kind().as_str(), "acr_values": fix.acr_values,
+            "max_age": fix.max_age_secs, "facts": fix.facts.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            "text": fix.remedy.text(),
         })).collect::<Vec<_>>(),
         "would": decision.would.iter().map(|id| id.to_string()).collect::<Vec<_>>(),
         "hold_until": decision.hold_until,
@@ -172,6 +174,16 @@ fn view_explanation(explanation: &model::Explanation) -> Value {
         "policy_hash": decision.pins.policy_hash,
         "facts_version": decision.pins.entities_version,
     })
+}
+
+fn view_facts(facts: &[model::decision::FactRead]) -> Vec<Value> {
+    let view = |fact: &model::decision::FactRead| {
+        json!({
+            "path": fact.path, "value": fact.value, "source": fact.source, "age_secs": fact.age_secs,
+            "level": fact.level,
+        })
+    };
+    facts.iter().map(view).collect()
 }
 
 pub(crate) async fn status(State(control): State<Arc<ControlPlane>>) -> Answer<Value> {
