@@ -86,8 +86,10 @@ const setUp = (box) => {
       if (!input.reportValidity()) return;
       fields[input.dataset.field] = input.value;
     }
+    const kept = [...box.querySelectorAll("[data-keep]")];
+    if (kept.length > 0) fields.keep = kept.filter((choice) => choice.checked).map((choice) => choice.value);
     const { options, next: elsewhere } = await post(begin, { transaction, ...fields });
-    if (elsewhere) return location.assign(elsewhere);
+    if (elsewhere) return mediation || location.assign(elsewhere);
     const publicKey = decodeOptions(options.publicKey);
     const credential =
       ceremony === "create"

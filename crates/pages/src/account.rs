@@ -27,6 +27,8 @@ pub struct PasskeyRow {
 pub struct NoticeLine {
     /// When.
     pub at: Moment,
+    /// When, as the form sends it back.
+    pub stamp: String,
     /// What, as a sentence.
     pub text: String,
     /// What "this was not me" posts; `None` once it was read.
@@ -113,18 +115,14 @@ pub struct Confirm {
     pub purpose: String,
     /// A passkey is asked for.
     pub by_passkey: bool,
-    /// Where password and code go; `None` when they do not count here.
+    /// Where to confirm with password and code; `None` when they do not count here.
     pub password_url: Option<String>,
-    /// What was wrong with them.
-    pub problem: Option<String>,
     /// Where the script fetches options.
     pub begin_url: String,
     /// Where the script posts the credential.
     pub finish_url: String,
     /// The transaction.
     pub transaction: String,
-    /// Session-bound form token (ID-60).
-    pub token: String,
     /// Back without a change.
     pub cancel_url: String,
 }

@@ -27,6 +27,11 @@ pub const CSP: &str = "default-src 'none'; script-src 'self'; style-src 'self'; 
     font-src 'self'; connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'; \
     require-trusted-types-for 'script'; trusted-types countersign";
 
+/// The same for a page whose form ends at `authority`, by a redirect (UI-20).
+pub fn csp_towards(authority: &str) -> String {
+    CSP.replace("form-action 'self'", &format!("form-action 'self' https://{authority}"))
+}
+
 /// Headers every page carries beside its content type (UI-20).
 pub const PAGE_HEADERS: &[(&str, &str)] = &[
     ("content-security-policy", CSP),

@@ -32,6 +32,8 @@ pub struct SignIn {
     pub app_title: Option<String>,
     /// Why they see this page again, if they do.
     pub notice: Option<String>,
+    /// The second way in, where there is one.
+    pub password_url: Option<String>,
     /// Where the script fetches options.
     pub begin_url: String,
     /// Where the script posts the credential.
@@ -50,6 +52,10 @@ pub struct Enrol {
     pub lead: String,
     /// The first administrator says who they are; an invited person is known.
     pub asks_identity: bool,
+    /// Somebody gets back in: the page says what becomes of what they had.
+    pub is_recovery: bool,
+    /// What they may keep: name and description.
+    pub old: Vec<(String, String)>,
     /// Known name.
     pub name: String,
     /// Known address.
@@ -88,6 +94,8 @@ pub struct StepUp {
     pub identity: String,
     /// A ceremony is part of it.
     pub asks_person: bool,
+    /// Where to confirm with password and code; `None` when they do not count here.
+    pub password_url: Option<String>,
     /// What else has to be done, that this page cannot do.
     pub advice: Vec<String>,
     /// Where the script fetches options.
@@ -233,6 +241,8 @@ pub struct Launchpad {
     pub is_admin: bool,
     /// What happened to the account and was not read yet.
     pub notices: Vec<NoticeLine>,
+    /// The browser may make a passkey by itself: this sign-in was by password (ID-10).
+    pub offers_passkey: bool,
     /// Apps the engine lets them open.
     pub tiles: Vec<Tile>,
     /// Their live sessions.
@@ -293,7 +303,8 @@ mod tests {
             &Launchpad {
                 identity: text(),
                 is_admin: true,
-                notices: vec![NoticeLine { at: (text(), text()), text: text(), token: Some(text()) }],
+                offers_passkey: true,
+                notices: vec![NoticeLine { at: (text(), text()), stamp: text(), text: text(), token: Some(text()) }],
                 tiles: vec![Tile { title: text(), host: text(), url: text(), hint: Some(text()) }],
                 sessions: vec![SessionRow {
                     id: text(),
@@ -315,6 +326,7 @@ mod tests {
                 window_text: text(),
                 identity: text(),
                 asks_person: true,
+                password_url: Some(text()),
                 advice: vec![text()],
                 begin_url: text(),
                 finish_url: text(),
@@ -327,6 +339,7 @@ mod tests {
             &SignIn {
                 app_title: Some(text()),
                 notice: Some(text()),
+                password_url: Some(text()),
                 begin_url: text(),
                 finish_url: text(),
                 transaction: text(),
@@ -338,6 +351,8 @@ mod tests {
                 heading: text(),
                 lead: text(),
                 asks_identity: false,
+                is_recovery: true,
+                old: vec![(text(), text())],
                 name: text(),
                 email: text(),
                 begin_url: text(),

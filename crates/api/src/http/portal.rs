@@ -11,6 +11,9 @@ mod enrol;
 mod home;
 mod login;
 mod logout;
+mod notices;
+mod password;
+mod recover;
 mod sessions;
 mod step_up;
 
@@ -23,7 +26,6 @@ use http::{Method, Request, Response, StatusCode};
 use model::record::RecordType;
 use model::seams::ReservedContext;
 use model::{SessionId, Timestamp, TokenHash, UserId};
-use pip_identity::RecoveryCodes;
 use pip_identity::links::Links;
 use pip_identity::passkeys::Passkeys;
 use pki::return_ticket::ReturnTicket;
@@ -58,8 +60,6 @@ pub struct PortalParts {
     pub control: Arc<ControlPlane>,
     /// Passkey ceremonies.
     pub passkeys: Arc<Passkeys>,
-    /// Recovery codes.
-    pub recovery_codes: RecoveryCodes,
     /// Invitations and set-up links.
     pub links: Links,
     /// Opens return tickets; doors seal them with the same key.
@@ -76,7 +76,6 @@ pub struct PortalParts {
 pub struct Portal {
     control: Arc<ControlPlane>,
     passkeys: Arc<Passkeys>,
-    recovery_codes: RecoveryCodes,
     links: Links,
     return_sealer: Arc<Sealer>,
     form_sealer: Sealer,
@@ -138,7 +137,6 @@ impl Portal {
         Self {
             control: parts.control,
             passkeys: parts.passkeys,
-            recovery_codes: parts.recovery_codes,
             links: parts.links,
             return_sealer: parts.return_sealer,
             form_sealer: parts.form_sealer,
@@ -153,6 +151,10 @@ impl Portal {
 
     pub(crate) fn control(&self) -> &ControlPlane {
         &self.control
+    }
+
+    pub(crate) fn accounts(&self) -> &pip_identity::Accounts {
+        &self.control.accounts
     }
 
     pub(crate) fn control_arc(&self) -> &Arc<ControlPlane> {
@@ -183,14 +185,18 @@ impl Portal {
         path: &str,
     ) -> Response<Bytes> {
         match path {
-            "/" => self.launchpad(context),
+            "/" => self.launchpad(context).await,
             "/login" => self.login_page(context, request),
-            "/step-up" => self.step_up_page(context, request),
+            "/step-up" => self.step_up_page(context, request).await,
             "/setup" => self.enrol_page(request).await,
             path if path.starts_with("/invite/") => self.enrol_page(request).await,
             "/enrol/codes" if request.method() == Method::GET => self.codes_shown(context, request),
             path if is_account(path) => self.account(context, request).await,
-            "/recover" => self.recover_page(),
+            "/login/password" => self.password_page(context, request),
+            "/step-up/password" => self.password_step_page(context, request).await,
+            "/recover" => self.recover_page(context),
+            "/recover/case" => self.case_page(context, request, None).await,
+            "/recover/link" => self.enrol_page(request).await,
             "/logout" => self.logout_page(context, "/logout"),
             "/.well-known/countersign" => self.metadata(),
             "/.well-known/countersign/jwks.json" => jwks(&self.assertion_keys, context.now),
@@ -208,11 +214,15 @@ impl Portal {
     ) -> Response<Bytes> {
         match path {
             "/login/begin" => self.login_begin(context, request),
+            "/login/password" => self.password_sign_in(context, request).await,
             "/login/finish" => self.login_finish(context, request).await,
             "/step-up/begin" => self.step_up_begin(context, request).await,
+            "/step-up/password" => self.password_step(context, request).await,
             "/step-up/finish" => self.step_up_finish(context, request).await,
             "/enrol/begin" => self.enrol_begin(context, request).await,
             "/enrol/finish" => self.enrol_finish(context, request).await,
+            "/recover" => self.recover(context, request).await,
+            "/recover/case" => self.case_step(context, request).await,
             "/enrol/codes" => self.codes_saved(context, request).await,
             "/logout" => self.logout(context, request).await,
             path if is_account(path) => self.account(context, request).await,

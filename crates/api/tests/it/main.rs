@@ -14,6 +14,8 @@ mod device;
 mod examples;
 mod failures;
 mod journeys;
+mod passwords;
 mod records;
+mod recover;
 mod step_up;
 mod world;

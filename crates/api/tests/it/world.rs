@@ -14,6 +14,7 @@ use axum::Router;
 use axum::body::Body;
 use bytes::Bytes;
 use config::SourceFile;
+use hmac::{Hmac, KeyInit, Mac};
 use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::BodyExt;
 use model::record::{AuditRecord, RecordType};
@@ -26,9 +27,10 @@ use pip_identity::links::Links;
 use pip_identity::memory::MemoryStore;
 use pip_identity::passkeys::{Passkeys, RelyingParty};
 use pip_identity::password_hash::HashCost;
+use pip_identity::passwords::Setter;
 use pip_identity::store::{DirectoryChange, GroupRow, MembershipRow, MembershipSource, Origin, UserRow};
 use pip_identity::throttle::Throttle;
-use pip_identity::{Accounts, DirectoryStore, PasswordRules, People, RecoveryCodes};
+use pip_identity::{Accounts, DirectoryStore, PasswordRules, People};
 use pki::return_ticket::{PURPOSE, ReturnTarget, ReturnTicket};
 use pki::{Kek, KeyRing, Sealer, SigningKey};
 use serde_json::Value;
@@ -40,6 +42,8 @@ use uuid::Uuid;
 use crate::device::Device;
 
 pub(crate) const AUTH: &str = "auth.test";
+/// Long enough, and nobody's.
+pub(crate) const PASSWORD: &str = "correct zebra lantern orbit";
 pub(crate) const ALICE: UserId = UserId(Uuid::from_u128(0xA11CE));
 pub(crate) const CAROL: UserId = UserId(Uuid::from_u128(0xCA201));
 
@@ -73,6 +77,7 @@ pub(crate) struct World {
     pub(crate) local: Router,
     pub(crate) return_sealer: Arc<Sealer>,
     pub(crate) passkeys: Arc<Passkeys>,
+    pub(crate) accounts: Arc<Accounts>,
     _folder: tempfile::TempDir,
 }
 
@@ -175,7 +180,6 @@ impl World {
         let portal = Arc::new(Portal::new(PortalParts {
             control: Arc::clone(&control),
             passkeys: Arc::clone(&passkeys),
-            recovery_codes: RecoveryCodes::new(Arc::clone(&people), throttle),
             links: Links::new(Arc::clone(&people)),
             return_sealer: Arc::clone(&return_sealer),
             form_sealer: kek.sealer("form-token").unwrap(),
@@ -198,6 +202,7 @@ impl World {
             local,
             return_sealer,
             passkeys,
+            accounts,
             _folder: folder,
         }
     }
@@ -242,6 +247,26 @@ impl World {
     /// The session as it is now.
     pub(crate) fn now(&self, session: &Session) -> Arc<Session> {
         self.sessions.session(session.id, self.clock.now()).unwrap()
+    }
+
+    /// Password and one-time codes for the person behind `session`, whose sign-in is fresh; the key.
+    pub(crate) async fn pair(&self, session: &Session) -> Vec<u8> {
+        let offer = self.accounts.passwords.start(Setter::Session(session)).await.unwrap();
+        let key = data_encoding::BASE32_NOPAD.decode(offer.base32.as_bytes()).unwrap();
+        let code = self.one_time_code(&key);
+        self.accounts.passwords.finish(session, PASSWORD, &code).await.unwrap();
+        self.clock.advance(std::time::Duration::from_secs(30));
+        key
+    }
+
+    /// What an authenticator app shows now (RFC 6238).
+    pub(crate) fn one_time_code(&self, key: &[u8]) -> String {
+        let mut mac = Hmac::<sha1::Sha1>::new_from_slice(key).unwrap();
+        mac.update(&pip_identity::totp::step_of(self.clock.now()).to_be_bytes());
+        let tag = mac.finalize().into_bytes();
+        let at = usize::from(tag[19] & 15);
+        let word = u32::from_be_bytes(tag[at..at + 4].try_into().unwrap()) & 0x7fff_ffff;
+        format!("{:06}", word % 1_000_000)
     }
 
     /// What a door says about a request on `host`; an app host when it serves one of the apps.

@@ -26,7 +26,7 @@ use pip_identity::links::Links;
 use pip_identity::passkeys::{Passkeys, RelyingParty};
 use pip_identity::password_hash::HashCost;
 use pip_identity::throttle::Throttle;
-use pip_identity::{Accounts, PasswordRules, People, RecoveryCodes};
+use pip_identity::{Accounts, PasswordRules, People};
 use pki::tls::Certificate;
 use pki::{Kek, NamedCertificate};
 use store::{SessionStore, Store};
@@ -332,7 +332,6 @@ impl Opened {
         let portal = Arc::new(Portal::new(PortalParts {
             control: Arc::clone(&control),
             passkeys,
-            recovery_codes: RecoveryCodes::new(Arc::clone(&self.people), throttle),
             links: Links::new(Arc::clone(&self.people)),
             return_sealer,
             form_sealer: self.kek.sealer("form-token")?,

@@ -4,8 +4,11 @@
 //! with changes only under a proof of the last five minutes (ID-7), and every such change is recorded before it is
 //! confirmed.
 
+pub(super) use self::confirm::address;
+
 mod codes;
 mod confirm;
+mod pair;
 mod passkeys;
 
 use std::sync::Arc;
@@ -17,6 +20,7 @@ use model::record::RecordType;
 use model::seams::ReservedContext;
 use model::{Session, Timestamp, UserEntry};
 
+use self::pair::Problem;
 use super::Portal;
 use super::answers::{json, page, see_other, unavailable};
 use super::login::refused;
@@ -64,6 +68,8 @@ impl Portal {
             "/me/passkeys/rename" => self.passkey_rename_page(&visit, StatusCode::OK, None).await,
             "/me/passkeys/remove" => self.passkey_remove_page(&visit, StatusCode::OK, None).await,
             "/me/codes" => self.codes_page(&visit, StatusCode::OK, None).await,
+            "/me/password" => self.pair_page(&visit, StatusCode::OK, Problem::default()).await,
+            "/me/password/remove" => self.pair_remove_page(&visit, StatusCode::OK, None).await,
             "/me/delete" => self.deletion_page(&visit, StatusCode::OK, None),
             _ => self.nothing_here(context),
         }
@@ -82,6 +88,12 @@ impl Portal {
             ("/me/passkeys/remove", None) => self.passkey_remove(visit).await,
             ("/me/codes", Some(_)) => self.codes_page(visit, StatusCode::FORBIDDEN, refused).await,
             ("/me/codes", None) => self.codes_renew(visit).await,
+            ("/me/password", Some(_)) => self.pair_page(visit, StatusCode::FORBIDDEN, Problem::whole(OLD_FORM)).await,
+            ("/me/password", None) => self.pair_set(visit).await,
+            ("/me/password/remove", Some(_)) => self.pair_remove_page(visit, StatusCode::FORBIDDEN, refused).await,
+            ("/me/password/remove", None) => self.pair_remove(visit).await,
+            ("/me/notices/seen", None) => self.notices_seen(visit).await,
+            ("/me/notices/not-me", None) => self.not_me(visit).await,
             ("/me/delete", Some(_)) => self.deletion_page(visit, StatusCode::FORBIDDEN, refused),
             ("/me/delete", None) => self.deletion_request(visit).await,
             (_, Some(_)) => foreign_form(visit.context),
@@ -100,7 +112,7 @@ impl Portal {
             Ok(found) => found,
             Err(refusal) => return refused(&refusal),
         };
-        let codes_left = match self.recovery_codes.left(user.id).await {
+        let codes_left = match self.accounts().codes.left(user.id).await {
             Ok(left) => left,
             Err(refusal) => return unavailable(&Failure::unavailable(refusal)),
         };
@@ -114,11 +126,11 @@ impl Portal {
                 fact("Groups", if groups.is_empty() { "none".to_owned() } else { groups.join(", ") }),
                 fact("Account since", user.created_at.readable()),
             ],
-            notices: Vec::new(),
+            notices: self.notice_lines(user.id).await,
             passkeys,
             accepted: Some(accepted),
             codes_left,
-            pair: pages::Pair::Unavailable,
+            pair: self.pair_of(user.id).await,
             sessions: self.session_rows(visit.context, visit.session),
             token: self.form_token(visit.session.id),
             is_admin: is_admin(&user),
@@ -133,7 +145,7 @@ impl Portal {
             Ok(passkeys) => passkeys,
             Err(refusal) => return refused(&refusal),
         };
-        let codes_left = match self.recovery_codes.left(user.id).await {
+        let codes_left = match self.accounts().codes.left(user.id).await {
             Ok(left) => left,
             Err(refusal) => return unavailable(&Failure::unavailable(refusal)),
         };

@@ -18,6 +18,17 @@ pub(crate) fn page(code: StatusCode, html: String) -> Response<Bytes> {
     response
 }
 
+/// A page whose form ends at another host of ours: browsers hold the redirect of a form against `form-action` too (UI-20).
+/// `authority` comes from an opened ticket of an app that is served.
+pub(crate) fn page_towards(code: StatusCode, html: String, authority: Option<&str>) -> Response<Bytes> {
+    let mut response = page(code, html);
+    let policy = authority.map(pages::csp_towards).and_then(|policy| HeaderValue::try_from(policy).ok());
+    if let Some(policy) = policy {
+        response.headers_mut().insert(header::CONTENT_SECURITY_POLICY, policy);
+    }
+    response
+}
+
 /// 303, never cached.
 pub(crate) fn see_other(url: &str) -> Response<Bytes> {
     let Ok(location) = HeaderValue::try_from(url) else {

@@ -9,7 +9,7 @@ use model::Principal;
 use model::record::RecordType;
 use model::seams::ReservedContext;
 use pip_identity::links::LinkRefusal;
-use pip_identity::passkeys::{Enrolled, NewAdmin};
+use pip_identity::passkeys::{Enrolled, Keep, NewAdmin, PasskeyView, Refusal};
 use pip_identity::people::PeopleError;
 use pip_identity::store::LinkKind;
 
@@ -27,9 +27,18 @@ impl Portal {
             Ok(link) => link,
             Err(refusal) => return refused_link(&refusal),
         };
+        let old = match self.old_factors(&link.row.kind, &code).await {
+            Ok(old) => old,
+            Err(refusal) => return refused(&refusal),
+        };
         let is_set_up = link.row.kind == LinkKind::SetUp;
         let (name, email) = link.user.as_ref().map_or_else(Default::default, |u| (u.name.clone(), u.email.clone()));
         let (heading, lead) = match (is_set_up, name.is_empty()) {
+            _ if link.row.kind == LinkKind::Recovery => (
+                "Get back in".to_owned(),
+                "You have proven that this account is yours. Create a new passkey to sign in with from now on."
+                    .to_owned(),
+            ),
             (true, _) => (
                 "Set up Countersign".to_owned(),
                 "You become the first administrator. Say who you are, then create a passkey.".to_owned(),
@@ -41,6 +50,8 @@ impl Portal {
             heading,
             lead,
             asks_identity: link.user.is_none(),
+            is_recovery: link.row.kind == LinkKind::Recovery,
+            old,
             name,
             email,
             begin_url: "/enrol/begin".to_owned(),
@@ -49,6 +60,23 @@ impl Portal {
             expires: (link.row.expires_at.to_string(), link.row.expires_at.readable()),
         };
         page(StatusCode::OK, enrol.render())
+    }
+
+    /// What somebody who gets back in may keep; nothing for other links.
+    async fn old_factors(&self, kind: &LinkKind, code: &str) -> Result<Vec<(String, String)>, Refusal> {
+        if *kind != LinkKind::Recovery {
+            return Ok(Vec::new());
+        }
+        let old = self.passkeys.to_be_kept(code).await?;
+        let label = |key: &PasskeyView| {
+            let used = key.last_used_at.unwrap_or(key.created_at).readable();
+            (key.handle.clone(), format!("The passkey “{}”, last used {used}", key.name))
+        };
+        let mut factors: Vec<(String, String)> = old.passkeys.iter().map(label).collect();
+        if old.has_pair {
+            factors.push((PAIR.to_owned(), "Password and one-time codes".to_owned()));
+        }
+        Ok(factors)
     }
 
     pub(super) async fn enrol_begin(&self, context: &ReservedContext, request: &Request<Bytes>) -> Response<Bytes> {
@@ -69,7 +97,9 @@ impl Portal {
     pub(super) async fn enrol_finish(&self, context: &ReservedContext, request: &Request<Bytes>) -> Response<Bytes> {
         let Some(body) = read::<Finish>(request) else { return start_over() };
         let answer = body.credential.get().as_bytes();
-        let enrolled = match self.passkeys.finish_enrolment(&body.transaction, answer, "").await {
+        // Only the link of a recovery looks at it.
+        let keep = keep_of(&body.keep);
+        let enrolled = match self.passkeys.finish_recovery(&body.transaction, answer, "", &keep).await {
             Ok(enrolled) => enrolled,
             Err(refusal) => {
                 self.record_failed(context, &refusal, "enrolment").await;
@@ -92,12 +122,22 @@ impl Portal {
         let user = enrolled.signed_in.user;
         let actor = Actor { principal: Principal::User(user), ..self.actor(context) };
         self.control().adopt(&actor, enrolled.change).await?;
-        for (kind, id, text) in [
-            (RecordType::IdentityInvitation, enrolled.link.to_string(), "link used"),
-            (RecordType::AuthMfaEnrolled, enrolled.signed_in.credential.clone(), "passkey enrolled"),
-        ] {
+        let with_link = match enrolled.kind {
+            LinkKind::Recovery => {
+                (RecordType::AuthRecovery, "link", enrolled.link.to_string(), "recovered through a link")
+            }
+            LinkKind::Invitation | LinkKind::SetUp => {
+                (RecordType::IdentityInvitation, "link", enrolled.link.to_string(), "link used")
+            }
+        };
+        let enrolment =
+            (RecordType::AuthMfaEnrolled, "passkey", enrolled.signed_in.credential.clone(), "passkey enrolled");
+        let removed = enrolled.removed.iter().map(|handle| {
+            (RecordType::AuthMfaRemoved, "passkey", handle.clone(), "not kept in the recovery of the account")
+        });
+        for (kind, object, id, text) in [with_link, enrolment].into_iter().chain(removed) {
             let mut record = self.control().actor_record(&actor, kind);
-            record.change.object_kind = Some(if kind == RecordType::IdentityInvitation { "link" } else { "passkey" });
+            record.change.object_kind = Some(object);
             record.change.object_id = Some(Arc::from(id));
             record.change.object_subject = Some(user);
             record.change.change = Some(Arc::from(text));
@@ -108,19 +148,15 @@ impl Portal {
         self.codes.put(opened.session, codes, context.now);
         Ok(opened.cookie)
     }
+}
 
-    pub(super) fn recover_page(&self) -> Response<Bytes> {
-        let notice = pages::Notice {
-            heading: "Lost your passkey?".to_owned(),
-            paragraphs: vec![
-                "Another device, security key or password manager that holds a passkey of yours still works: choose it when the browser asks.".to_owned(),
-                "Otherwise ask an administrator. They delete your account, make it again and invite you anew; a recovery code alone lets nobody in.".to_owned(),
-            ],
-            command: None,
-            links: vec![pages::Link { text: "Back to signing in".to_owned(), url: "/login".to_owned() }],
-            request_id: None,
-        };
-        page(StatusCode::OK, notice.render())
+/// How a page calls password and one-time codes in what is to be kept.
+const PAIR: &str = "pair";
+
+fn keep_of(chosen: &[String]) -> Keep {
+    Keep {
+        passkeys: chosen.iter().filter(|name| *name != PAIR).cloned().collect(),
+        pair: chosen.iter().any(|name| name == PAIR),
     }
 }
 

@@ -14,7 +14,7 @@ use super::account::{is_admin, moment};
 use super::answers::{page, see_other};
 
 impl Portal {
-    pub(super) fn launchpad(&self, context: &ReservedContext) -> Response<Bytes> {
+    pub(super) async fn launchpad(&self, context: &ReservedContext) -> Response<Bytes> {
         let Some(session) = &context.session else { return see_other("/login") };
         let published = self.control().published();
         let mut tiles: Vec<pages::Tile> = published
@@ -27,7 +27,8 @@ impl Portal {
         let launchpad = pages::Launchpad {
             identity: self.identity(session),
             is_admin: self.user_of(session).is_some_and(|user| is_admin(&user)),
-            notices: Vec::new(),
+            notices: self.notice_lines(session.user).await,
+            offers_passkey: !session.is_phishing_resistant,
             tiles,
             sessions: self.session_rows(context, session),
             token: self.form_token(session.id),

@@ -23,6 +23,8 @@ pub(super) struct Begin {
     pub(super) transaction: String,
     pub(super) name: Option<String>,
     pub(super) email: Option<String>,
+    #[serde(default, rename = "keep")]
+    _keep: Option<serde::de::IgnoredAny>,
 }
 
 /// What the script sends to finish one.
@@ -31,7 +33,9 @@ pub(super) struct Begin {
 pub(super) struct Finish {
     pub(super) transaction: String,
     pub(super) credential: Box<RawValue>,
-    /// The fields of the page come again with the answer; what was said at the beginning counts.
+    /// Older factors somebody who gets back in wants to keep.
+    #[serde(default)]
+    pub(super) keep: Vec<String>,
     #[serde(default, rename = "name")]
     _name: Option<serde::de::IgnoredAny>,
     #[serde(default, rename = "email")]
@@ -52,6 +56,7 @@ impl Portal {
         let sign_in = pages::SignIn {
             app_title,
             notice: None,
+            password_url: self.accounts().passwords.is_enabled().then(|| password_url(query)),
             begin_url: "/login/begin".to_owned(),
             finish_url: "/login/finish".to_owned(),
             transaction,
@@ -185,6 +190,14 @@ impl Portal {
 
     fn is_own_authority(&self, authority: &str) -> bool {
         self.control.settings.auth_url.strip_prefix("https://") == Some(authority)
+    }
+}
+
+/// The second way in, with the same way back.
+fn password_url(query: &[u8]) -> String {
+    match parameter(query, "rt") {
+        Some(rt) => super::account::address("/login/password", &[("rt", &rt)]),
+        None => "/login/password".to_owned(),
     }
 }
 

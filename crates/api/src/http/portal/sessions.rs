@@ -12,7 +12,6 @@ use model::{Principal, Session, SessionId};
 use pip_identity::passkeys::{Notice, SignedIn};
 
 use super::Portal;
-use super::step_up::proof_of;
 use crate::failure::Failure;
 use crate::http::cookies;
 
@@ -35,7 +34,7 @@ impl Portal {
     ) -> Result<Opened, Failure> {
         let control = self.control();
         let now = control.now();
-        let proof = proof_of(signed_in);
+        let proof = signed_in.proof();
         let session = Session {
             id: SessionId(control.ids.uuid_v7(now)),
             user: signed_in.user,

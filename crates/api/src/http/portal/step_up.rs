@@ -14,10 +14,11 @@ use model::record::RecordType;
 use model::seams::ReservedContext;
 use model::session::{Proof, StepUp};
 use model::{Action, ActionClass, App, AppName, Session, SessionId, TokenHash};
-use pip_identity::passkeys::{ACR_PASSKEY, SignedIn};
+use pip_identity::passkeys::ACR_PASSKEY;
 use pki::return_ticket::{ReturnTarget, ReturnTicket};
 use pki::step_up_ticket::StepUpTicket;
 
+use super::account::address;
 use super::answers::{json, page, parameter, problem, see_other, unavailable, with_cookie};
 use super::login::{Begin, Finish, is_served_at, refused, sign_in_first, start_over};
 use super::{Portal, Transaction, bind_browser};
@@ -43,6 +44,11 @@ pub(super) struct Confirmation {
 }
 
 impl Confirmation {
+    /// Whether only a passkey will do.
+    pub(super) fn needs_passkey(&self) -> bool {
+        let by_level = |fix: &Fix| [ACR_PASSKEY, ACR_HARDWARE].contains(&fix.acr_values.as_str());
+        self.fix.iter().any(|fix| fix.remedy == Remedy::Passkey || by_level(fix))
+    }
     /// What of the demand `proof` does not meet.
     fn unmet(&self, proof: &Proof) -> Vec<&Fix> {
         let is_met = |fix: &&Fix| {
@@ -71,7 +77,7 @@ impl Confirmation {
 }
 
 impl Portal {
-    pub(super) fn step_up_page(&self, context: &ReservedContext, request: &Request<Bytes>) -> Response<Bytes> {
+    pub(super) async fn step_up_page(&self, context: &ReservedContext, request: &Request<Bytes>) -> Response<Bytes> {
         let query = request.uri().query().unwrap_or_default().as_bytes();
         let Some(session) = &context.session else {
             // Sign in first, with the same way back; the door asks for the step-up again.
@@ -93,7 +99,10 @@ impl Portal {
         let advice: Vec<String> = advice.map(|fix| fix.remedy.text().to_owned()).collect();
         let asks_person = confirmation.fix.is_empty() || advice.len() < confirmation.fix.len();
         let action_text = action_text(confirmation.action).to_owned();
+        let by_password = self.password_counts(&confirmation, session.user).await;
         let transaction = Transaction { ticket, step_up: Some(confirmation), browser };
+        let transaction = self.begin_transaction(transaction, context.now);
+        let password_url = address("/step-up/password", &[("transaction", &transaction)]);
         let step_up = pages::StepUp {
             app_title: app.title.clone(),
             action_text,
@@ -103,7 +112,8 @@ impl Portal {
             advice,
             begin_url: "/step-up/begin".to_owned(),
             finish_url: "/step-up/finish".to_owned(),
-            transaction: self.begin_transaction(transaction, context.now),
+            password_url: by_password.then_some(password_url),
+            transaction,
             cancel_url,
         };
         let response = page(StatusCode::OK, step_up.render());
@@ -209,7 +219,7 @@ impl Portal {
         let answer = body.credential.get().as_bytes();
         let page_of = page_of(&body.transaction);
         let proof = match self.passkeys.finish_step_up(session, page_of, answer, context.client.ip()).await {
-            Ok(signed_in) => proof_of(&signed_in),
+            Ok(signed_in) => signed_in.proof(),
             Err(refusal) => {
                 self.record_failed(context, &refusal, "step-up").await;
                 return refused(&refusal);
@@ -326,19 +336,6 @@ impl Portal {
 /// The page a ceremony belongs to, by its transaction.
 pub(super) fn page_of(transaction: &str) -> TokenHash {
     TokenHash::of(transaction.as_bytes())
-}
-
-/// What a ceremony proved, as facts of a session.
-pub(super) fn proof_of(signed_in: &SignedIn) -> Proof {
-    let is_passkey = signed_in.acr == ACR_PASSKEY;
-    Proof {
-        acr: signed_in.acr.clone(),
-        amr: signed_in.amr.clone(),
-        is_mfa: true,
-        is_phishing_resistant: is_passkey,
-        is_passkey_synced: is_passkey && signed_in.is_synced,
-        credential: signed_in.credential.clone(),
-    }
 }
 
 /// The person proved who they are, but not as strongly as was asked.

@@ -20,7 +20,7 @@ impl Portal {
         if let Some(confirm) = self.confirm_first(visit, "to make new recovery codes", "/me/codes".to_owned()).await {
             return confirm;
         }
-        let left = match self.recovery_codes.left(visit.session.user).await {
+        let left = match self.accounts().codes.left(visit.session.user).await {
             Ok(left) => left,
             Err(refusal) => return unavailable(&Failure::unavailable(refusal)),
         };
@@ -46,7 +46,7 @@ impl Portal {
         if let Some(confirm) = self.confirm_first(visit, "to make new recovery codes", "/me/codes".to_owned()).await {
             return confirm;
         }
-        let codes = match self.recovery_codes.regenerate(visit.session.user).await {
+        let codes = match self.accounts().codes.regenerate(visit.session.user).await {
             Ok(codes) => codes,
             Err(refusal) => return unavailable(&Failure::unavailable(refusal)),
         };

@@ -25,9 +25,11 @@ impl Portal {
         if self.is_fresh(visit).await {
             return None;
         }
+        let standing = self.accounts().passwords.standing(visit.session.user).await.unwrap_or_default();
+        let by_passkey = standing.passkeys > 0;
         let fix = Fix {
-            remedy: Remedy::Passkey,
-            acr_values: ACR_PASSKEY.to_owned(),
+            remedy: if by_passkey { Remedy::Passkey } else { Remedy::Mfa },
+            acr_values: if by_passkey { ACR_PASSKEY.to_owned() } else { String::new() },
             max_age_secs: i64::try_from(FRESH_SIGN_IN.as_secs()).unwrap_or(i64::MAX),
             facts: Vec::new(),
         };
@@ -40,16 +42,16 @@ impl Portal {
         };
         let (browser, cookie) = bind_browser(self, visit.context);
         let transaction = Transaction { ticket: None, step_up: Some(confirmation), browser };
+        let transaction = self.begin_transaction(transaction, visit.context.now);
+        let by_password = !by_passkey && standing.has_pair;
         let confirm = pages::Confirm {
             identity: self.identity(visit.session),
             purpose: purpose.to_owned(),
-            by_passkey: true,
-            password_url: None,
-            problem: None,
+            by_passkey,
+            password_url: by_password.then(|| address("/step-up/password", &[("transaction", &transaction)])),
             begin_url: "/step-up/begin".to_owned(),
             finish_url: "/step-up/finish".to_owned(),
-            transaction: self.begin_transaction(transaction, visit.context.now),
-            token: self.form_token(visit.session.id),
+            transaction,
             cancel_url: "/me".to_owned(),
         };
         let response = page(StatusCode::FORBIDDEN, confirm.render());
@@ -67,7 +69,7 @@ impl Portal {
 }
 
 /// `path` with these values in its query.
-pub(super) fn address(path: &str, values: &[(&str, &str)]) -> String {
+pub(in crate::http::portal) fn address(path: &str, values: &[(&str, &str)]) -> String {
     let mut query = form_urlencoded::Serializer::new(String::new());
     query.extend_pairs(values);
     format!("{path}?{}", query.finish())

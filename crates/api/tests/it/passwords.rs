@@ -1,0 +1,164 @@
+//! Password and one-time code: the second way in, as a confirmation, and how it is set; and the notices of what changed.
+
+use std::time::Duration;
+
+use http::{Request, StatusCode};
+use model::SessionView;
+use model::record::RecordType;
+
+use crate::world::{ALICE, AUTH, Answer, CAROL, PASSWORD, World, has_text};
+
+async fn sign_in(world: &World, email: &str, password: &str, code: &str) -> Answer {
+    let transaction = world.page(None, "/login/password").await.field("transaction");
+    let fields = [("transaction", transaction.as_str()), ("email", email), ("password", password), ("code", code)];
+    world.form(None, "/login/password", &fields).await
+}
+
+#[tokio::test]
+async fn both_together_sign_in_and_lead_back_and_the_session_is_no_passkeys() {
+    let world = World::new().await;
+    let key = world.pair(&world.session(ALICE, 1)).await;
+    let ticket = world.ticket("wiki.test", 1, "/pages/7");
+    let page = world.page(None, &format!("/login/password?rt={ticket}")).await;
+    let transaction = page.field("transaction");
+    let code = world.one_time_code(&key);
+    let fields =
+        [("transaction", transaction.as_str()), ("email", "alice@corp.test"), ("password", PASSWORD), ("code", &code)];
+    let answer = world.form(None, "/login/password", &fields).await;
+    assert!(answer.location.starts_with("https://wiki.test/.countersign/handoff?code="), "{answer:?}");
+    assert!(answer.sets_session);
+    let session = world.control.list_sessions(Some("alice@corp.test")).unwrap()[0].clone();
+    assert!(session.is_mfa && !session.is_phishing_resistant, "{session:?}");
+    // The transaction is used, and so is the code.
+    let again = world.form(None, "/login/password", &fields).await;
+    assert_eq!((again.status, again.location.as_str()), (StatusCode::SEE_OTHER, "/login"));
+    assert_eq!(sign_in(&world, "alice@corp.test", PASSWORD, &code).await.status, StatusCode::UNPROCESSABLE_ENTITY);
+}
+
+#[tokio::test]
+async fn oracle_whatever_is_wrong_the_answer_is_the_same() {
+    let world = World::new().await;
+    let key = world.pair(&world.session(ALICE, 1)).await;
+    let code = world.one_time_code(&key);
+    let hide = |answer: Answer, email: &str| {
+        let transaction = answer.field("transaction");
+        (answer.status, answer.body.replace(email, "").replace(&transaction, ""))
+    };
+    let wrong_password = sign_in(&world, "alice@corp.test", "wrong", &code).await;
+    assert!(!wrong_password.body.contains("wrong\""), "a secret is never sent back: {}", wrong_password.body);
+    let first = hide(wrong_password, "alice@corp.test");
+    assert_eq!(first.0, StatusCode::UNPROCESSABLE_ENTITY);
+    // Without a password; unknown.
+    for email in ["carol@corp.test", "nobody@corp.test"] {
+        assert_eq!(hide(sign_in(&world, email, PASSWORD, &code).await, email), first, "{email}");
+    }
+    assert!(!has_text(&world.recorder.of_type(RecordType::AuthFailed), "corp.test"));
+}
+
+#[tokio::test]
+async fn login_csrf_a_password_form_counts_only_in_its_browser_and_from_our_page() {
+    let world = World::new().await;
+    let key = world.pair(&world.session(ALICE, 1)).await;
+    let transaction = world.page(None, "/login/password").await.field("transaction");
+    let body = format!(
+        "transaction={transaction}&email=alice@corp.test&password={}&code={}",
+        PASSWORD.replace(' ', "+"),
+        world.one_time_code(&key)
+    );
+    for (origin, browser) in
+        [("https://wiki.test", Some(9)), ("https://auth.test", Some(8)), ("https://auth.test", None)]
+    {
+        let request = Request::post("/login/password").header("origin", origin);
+        let answer = world.call(world.context(AUTH, None, browser), request, &body).await;
+        assert!(!answer.sets_session, "{origin} {browser:?}");
+    }
+    let own = Request::post("/login/password").header("origin", "https://auth.test");
+    assert!(world.call(world.context(AUTH, None, Some(9)), own, &body).await.sets_session);
+}
+
+#[tokio::test]
+async fn a_person_sets_the_pair_keeps_what_was_shown_and_hears_of_it() {
+    let world = World::new().await;
+    let session = world.session(ALICE, 1);
+    let page = world.page(Some(&session), "/me/password").await;
+    let (token, secret) = (page.field("token"), page.field("secret"));
+    let key = data_encoding::BASE32_NOPAD.decode(secret.as_bytes()).unwrap();
+    let set = |password: &'static str, code: String| {
+        let (token, secret, session, world) = (token.clone(), secret.clone(), session.clone(), &world);
+        async move {
+            let fields = [("token", token.as_str()), ("secret", &secret), ("password", password), ("code", &code)];
+            world.form(Some(&session), "/me/password", &fields).await
+        }
+    };
+    let short = set("short", world.one_time_code(&key)).await;
+    assert_eq!(short.status, StatusCode::UNPROCESSABLE_ENTITY);
+    assert_eq!(short.field("secret"), secret, "the key in the app stays good");
+    assert!(short.body.contains("password-problem"), "{}", short.body);
+    let done = set(PASSWORD, world.one_time_code(&key)).await;
+    assert_eq!(done.status, StatusCode::OK, "{}", done.body);
+    let me = world.page(Some(&session), "/me").await;
+    assert!(me.body.contains("Change the password") && me.body.contains("This was not me"), "{}", me.body);
+    assert_eq!(world.recorder.of_type(RecordType::AuthMfaEnrolled).len(), 1);
+    let removed = world.form(Some(&session), "/me/password/remove", &[("token", &token)]).await;
+    assert_eq!(removed.status, StatusCode::UNPROCESSABLE_ENTITY, "the last way in stays: {}", removed.body);
+}
+
+#[tokio::test]
+async fn password_and_code_confirm_where_the_account_has_nothing_stronger_and_not_otherwise() {
+    let world = World::new().await;
+    let session = world.session(ALICE, 1);
+    let key = world.pair(&session).await;
+    world.clock.advance(Duration::from_secs(300));
+    let asks = world.page(Some(&session), "/me/codes").await;
+    assert_eq!(asks.status, StatusCode::FORBIDDEN);
+    assert!(!asks.body.contains("data-ceremony"), "no passkey, no ceremony: {}", asks.body);
+    let address =
+        format!("/step-up/password{}", asks.body.split("/step-up/password").nth(1).unwrap().split('"').next().unwrap());
+    let form = world.page(Some(&session), &address).await;
+    let (token, transaction) = (form.field("token"), form.field("transaction"));
+    let code = world.one_time_code(&key);
+    let fields = [("token", token.as_str()), ("transaction", &transaction), ("password", PASSWORD), ("code", &code)];
+    let done = world.form(Some(&session), "/step-up/password", &fields).await;
+    assert_eq!(done.location, "/me/codes", "{}", done.body);
+    let session = world.now(&session);
+    assert_eq!(world.page(Some(&session), "/me/codes").await.status, StatusCode::OK);
+    // With a passkey in the account, only the passkey will do.
+    world.device(&session).await;
+    world.clock.advance(Duration::from_secs(300));
+    let asks = world.page(Some(&session), "/me/codes").await;
+    assert!(asks.body.contains("data-ceremony") && !asks.body.contains("/step-up/password"), "{}", asks.body);
+}
+
+#[tokio::test]
+async fn this_was_not_me_ends_every_sign_in() {
+    let world = World::new().await;
+    let (here, there, other) = (world.session(ALICE, 1), world.session(ALICE, 2), world.session(CAROL, 3));
+    world.device(&there).await;
+    let page = world.page(Some(&here), "/").await;
+    assert!(page.body.contains("A passkey was added"), "shown at the next sign-in: {}", page.body);
+    let fields = [("token", page.field("token")), ("notice", page.field("notice"))];
+    let fields = [("token", fields[0].1.as_str()), ("notice", fields[1].1.as_str())];
+    let get = world.page(Some(&here), &format!("/me/notices/not-me?notice={}", fields[1].1)).await;
+    assert_eq!(get.status, StatusCode::NOT_FOUND, "a link changes nothing");
+    let answer = world.form(Some(&here), "/me/notices/not-me", &fields).await;
+    assert_eq!(answer.status, StatusCode::OK, "{}", answer.body);
+    let is_live = |session: &model::Session| world.sessions.session(session.id, world.control.now()).is_some();
+    assert!(!is_live(&here) && !is_live(&there) && is_live(&other));
+    assert_eq!(world.recorder.of_type(RecordType::AuthNotice).len(), 1);
+}
+
+#[tokio::test]
+async fn notices_that_were_read_are_not_shown_again_and_nobody_reads_away_anothers() {
+    let world = World::new().await;
+    let (alice, carol) = (world.session(ALICE, 1), world.session(CAROL, 2));
+    world.device(&alice).await;
+    let hers = world.page(Some(&alice), "/me").await;
+    let token = world.page(Some(&carol), "/me").await.field("token");
+    let fields = [("token", token.as_str()), ("until", &hers.field("until"))];
+    world.form(Some(&carol), "/me/notices/seen", &fields).await;
+    let hers = world.page(Some(&alice), "/me").await;
+    assert!(hers.body.contains("This was not me"));
+    let (token, until) = (hers.field("token"), hers.field("until"));
+    world.form(Some(&alice), "/me/notices/seen", &[("token", &token), ("until", &until)]).await;
+    assert!(!world.page(Some(&alice), "/me").await.body.contains("This was not me"));
+}
