@@ -3,7 +3,8 @@
 "use strict";
 
 const MOST_ROWS = 200;
-const zone = new Intl.DateTimeFormat(undefined, { dateStyle: "medium", timeStyle: "medium" });
+// Year first and 24 hours: read the same way everywhere.
+const zone = new Intl.DateTimeFormat("sv-SE", { dateStyle: "short", timeStyle: "medium" });
 
 const offset = (date) => {
   const minutes = -date.getTimezoneOffset();

@@ -86,7 +86,7 @@ fn screen(
         more_filters: more,
         has_more_set: filters::has_more_set(visit),
         errors: Vec::new(),
-        rows: answer.rows.iter().map(row).collect(),
+        rows: answer.rows.iter().map(|record| row(visit, record)).collect(),
         summary: format!("{} shown{more_below}{total}; {} looked at.", answer.rows.len(), answer.scanned),
         coverage: (!answer.coverage.is_complete()).then(|| shown(&answer.coverage.to_string())),
         empty: match is_filtered {
@@ -153,7 +153,7 @@ fn live_url(filters: &[(String, String)], next_seq: u64) -> String {
 }
 
 /// A record as a row.
-pub(super) fn row(record: &StoredRecord) -> AccessRow {
+pub(super) fn row(visit: &Visit<'_>, record: &StoredRecord) -> AccessRow {
     let code = record.text(Column::Reason).unwrap_or_default();
     let kind = record.kind().map_or("unknown", RecordType::as_str);
     let mut answer = badge(effect(record.text(Column::Effect)));
@@ -169,12 +169,21 @@ pub(super) fn row(record: &StoredRecord) -> AccessRow {
         url: format!("/console/access/{}", segment(&render::plain(record, Column::AccessId))),
         time: moment(record.time()),
         effect: answer,
-        who: shown(&render::who(record)),
+        who: who(visit, record),
         action: shown(action.unwrap_or(kind)),
         target: shown(&target.join(" · ")),
         reason: shown(code),
         sentence: code.parse::<Reason>().map(|reason| reason.sentence().to_owned()).unwrap_or_default(),
         door: shown(record.text(Column::Door).unwrap_or_default()),
+    }
+}
+
+/// Who, by name where the record tells it, or where the reader may see people anyway.
+fn who(visit: &Visit<'_>, record: &StoredRecord) -> String {
+    let is_named = [Column::SubjectEmail, Column::SubjectName].into_iter().any(|column| record.text(column).is_some());
+    match record.subject_id().filter(|_| !is_named && visit.rights().may(Action::AdminRead)) {
+        Some(id) => visit.name_of(id),
+        None => shown(&render::who(record)),
     }
 }
 

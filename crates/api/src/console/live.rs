@@ -98,7 +98,7 @@ pub(super) async fn events(visit: &Visit<'_>) -> Response<Bytes> {
     }
     for item in items.iter().rev().take(MAX_RECORDS).rev() {
         body.push_str(&match item {
-            TailItem::Record(record) => event("record", &Row::of(&access::row(record))),
+            TailItem::Record(record) => event("record", &Row::of(&access::row(visit, record))),
             TailItem::Skipped { records, .. } => event("skipped", &Skipped { records: *records }),
             TailItem::Unreadable { .. } => event("skipped", &Skipped { records: 1 }),
         });

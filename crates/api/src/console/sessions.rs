@@ -15,7 +15,7 @@ use super::act;
 use super::text::{count, moment, shell_word, shown, url};
 use super::visit::Visit;
 use crate::failure::Failure;
-use crate::http::portal::{page, with_cookie};
+use crate::http::portal::{browser_name, page, with_cookie};
 
 /// Sessions on a page.
 const ROWS: usize = 50;
@@ -184,7 +184,7 @@ pub(super) fn line(visit: &Visit<'_>, session: &Session) -> SessionLine {
     SessionLine {
         who: visit.name_of(session.user),
         who_url: format!("/console/people/{}", session.user),
-        browser: shown(&session.user_agent),
+        browser: shown(&browser_name(&session.user_agent)),
         network: shown(&session.src_net),
         since: moment(session.created),
         last_used: moment(session.last_active),

@@ -34,6 +34,7 @@ use serde::Serialize;
 
 use self::answers::json;
 pub(crate) use self::answers::{page, problem, see_other, with_cookie};
+pub(crate) use self::home::browser_name;
 use crate::actor::Actor;
 use crate::control::ControlPlane;
 use crate::failure::Failure;

@@ -47,13 +47,13 @@ fn a_browser_walks_from_the_set_up_link_to_the_sign_out() {
 }
 
 /// The demo as a person starts it.
-struct Demo {
+pub(crate) struct Demo {
     process: Child,
-    told: Value,
+    pub(crate) told: Value,
 }
 
 impl Demo {
-    fn start(data: &Path) -> Self {
+    pub(crate) fn start(data: &Path) -> Self {
         let mut process = Command::new(env!("CARGO_BIN_EXE_countersign"))
             .args(["demo", "--json", "--port", "0", "--data"])
             .arg(data.join("demo"))
@@ -74,7 +74,7 @@ impl Drop for Demo {
     }
 }
 
-fn ended_well(child: &mut Child) -> bool {
+pub(crate) fn ended_well(child: &mut Child) -> bool {
     let began = Instant::now();
     while began.elapsed() < WALK_LIMIT {
         match child.try_wait() {
@@ -89,7 +89,7 @@ fn ended_well(child: &mut Child) -> bool {
 }
 
 /// Chromium and the folder of playwright-core; axe-core lies beside it.
-fn peers() -> Option<(PathBuf, PathBuf)> {
+pub(crate) fn peers() -> Option<(PathBuf, PathBuf)> {
     let chromium =
         ["/usr/bin/chromium", "/usr/bin/chromium-browser"].iter().map(PathBuf::from).find(|path| path.exists());
     let folder = std::env::var_os("COUNTERSIGN_PEERS").map(PathBuf::from);

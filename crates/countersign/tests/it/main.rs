@@ -12,6 +12,7 @@
 
 mod attacks;
 mod browser;
+mod console_browser;
 mod drain;
 mod harness;
 mod kill;

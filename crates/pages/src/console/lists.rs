@@ -211,7 +211,7 @@ pub struct Credential {
     pub last_used: MaybeMoment,
 }
 
-/// Something somebody did, with a button of its own.
+/// What a person can do, and what can be done about it.
 #[derive(Debug, Clone, askama::Template)]
 #[template(path = "console_person.html")]
 pub struct Person {

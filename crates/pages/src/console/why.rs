@@ -72,7 +72,7 @@ pub struct WhyAnswer {
 pub struct Why {
     /// Around it.
     pub shell: Shell,
-    /// A request or decision to start from.
+    /// A request to start from.
     pub request: String,
     /// What is known of that request.
     pub recorded: Vec<Pair>,

@@ -135,7 +135,7 @@ fn row(session: &Session, current: &Session) -> pages::SessionRow {
 }
 
 /// What most browsers call themselves, in two words; the raw text of the others. For recognition, never for a decision.
-fn browser_name(user_agent: &str) -> String {
+pub(crate) fn browser_name(user_agent: &str) -> String {
     // Browsers name their ancestors too, so the youngest comes first.
     let browsers =
         [("Edg/", "Edge"), ("OPR/", "Opera"), ("Firefox/", "Firefox"), ("Chrome/", "Chrome"), ("Safari/", "Safari")];
