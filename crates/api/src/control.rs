@@ -5,6 +5,7 @@
 
 mod config_ops;
 mod people_ops;
+mod policy_ops;
 mod queries;
 mod session_ops;
 
@@ -24,7 +25,9 @@ use crate::actor::Actor;
 use crate::failure::Failure;
 
 pub use config_ops::{Applied, Checked, ConfigText, check_files, newest};
+pub use pdp_engine::{Coverage, RowResult, TestReport};
 pub use people_ops::Carried;
+pub use policy_ops::WhatIf;
 
 /// What the control plane reads of the process configuration.
 #[derive(Clone, Debug)]

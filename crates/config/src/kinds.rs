@@ -1,4 +1,4 @@
-//! The kinds operators declare in YAML, and the `.cedar` and `.pem` files beside them: App, Group, User.
+//! The kinds operators declare in YAML, and the `.cedar` and `.pem` files beside them: App, Group, PolicyTest, User.
 //!
 //! Files are read as one unit: every document of every file is checked, then all of them against each other.
 
@@ -6,10 +6,12 @@ mod access;
 mod app;
 mod cross;
 mod people;
+mod policy_test;
 
 use std::collections::BTreeSet;
 
 use model::app::App;
+use model::policy_test::PolicyTest;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_saphyr::{Location, Spanned};
@@ -21,7 +23,7 @@ use crate::problem::{Problem, Problems, Severity, choices};
 /// The only version of our kinds.
 pub const API_VERSION: &str = "countersign/v1";
 /// The kinds.
-pub const KINDS: &[&str] = &["App", "Group", "User"];
+pub const KINDS: &[&str] = &["App", "Group", "PolicyTest", "User"];
 /// The most files of one unit.
 pub const MAX_FILES: usize = 1_000;
 /// The most bytes of one unit.
@@ -66,6 +68,8 @@ pub struct Declared {
     pub users: Vec<DeclaredUser>,
     /// Sorted by file name.
     pub policies: Vec<PolicyFile>,
+    /// Sorted by name.
+    pub tests: Vec<PolicyTest>,
     /// Findings that do not stop an apply.
     pub warnings: Vec<Problem>,
 }
@@ -123,6 +127,7 @@ pub(crate) struct Reading {
     pub(crate) groups: Vec<(Place, DeclaredGroup)>,
     pub(crate) users: Vec<(Place, DeclaredUser)>,
     pub(crate) policies: Vec<PolicyFile>,
+    pub(crate) tests: Vec<(Place, PolicyTest)>,
     pub(crate) problems: Vec<Problem>,
 }
 
@@ -165,6 +170,13 @@ impl Reading {
                     self.groups.push((place, group));
                 }
             }
+            "PolicyTest" => {
+                if let Some((place, name, spec)) = document.envelope::<policy_test::PolicyTestSpec>(text)
+                    && let Some(test) = policy_test::build(document, &name, spec)
+                {
+                    self.tests.push((place, test));
+                }
+            }
             "User" => {
                 if let Some((place, name, spec)) = document.envelope::<people::UserSpec>(text)
                     && let Some(user) = people::user(document, &name, spec)
@@ -191,12 +203,14 @@ impl Reading {
             groups: self.groups.into_iter().map(|(_, group)| group).collect(),
             users: self.users.into_iter().map(|(_, user)| user).collect(),
             policies: self.policies,
+            tests: self.tests.into_iter().map(|(_, test)| test).collect(),
             warnings: self.problems,
         };
         declared.apps.sort_by(|a, b| a.name.cmp(&b.name));
         declared.groups.sort_by(|a, b| a.id.cmp(&b.id));
         declared.users.sort_by(|a, b| a.email.cmp(&b.email));
         declared.policies.sort_by(|a, b| a.name.cmp(&b.name));
+        declared.tests.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(declared)
     }
 }

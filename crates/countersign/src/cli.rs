@@ -56,6 +56,9 @@ enum Command {
     /// Apps: list, show, and who would get what
     #[command(subcommand)]
     App(commands::app::App),
+    /// Policies: test, lint, show, and why they answer so
+    #[command(subcommand)]
+    Policy(commands::policy::Policy),
     /// The record: query, explain, tail
     #[command(subcommand)]
     Audit(Box<commands::audit::Audit>),
@@ -105,6 +108,7 @@ async fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Invite(invite) => invite.run(global).await,
         Command::Session(session) => session.run(global).await,
         Command::App(app) => app.run(global).await,
+        Command::Policy(policy) => policy.run(global).await,
         Command::Audit(audit) => audit.run(global).await,
         Command::Admin(admin) => admin.run(global).await,
         Command::Status => commands::status::run(global).await,
@@ -151,6 +155,10 @@ mod tests {
         ("init", &[]),
         ("invite", &["POST /api/v1/invites"]),
         ("man", &[]),
+        ("policy explain", &[]),
+        ("policy lint", &[]),
+        ("policy show", &[]),
+        ("policy test", &[]),
         ("serve", &[]),
         ("session list", &[]),
         ("session revoke", &["POST /api/v1/sessions/revoke"]),
@@ -189,6 +197,7 @@ mod tests {
             include_str!("commands/audit.rs"),
             include_str!("commands/group.rs"),
             include_str!("commands/invite.rs"),
+            include_str!("commands/policy.rs"),
             include_str!("commands/session.rs"),
             include_str!("commands/status.rs"),
             include_str!("commands/user.rs"),

@@ -8,6 +8,7 @@ pub mod doctor;
 pub mod group;
 pub mod init;
 pub mod invite;
+pub mod policy;
 pub mod serve;
 pub mod session;
 pub mod shell;

@@ -16,6 +16,7 @@ pub mod decision;
 pub mod directory;
 pub mod facts;
 pub mod ids;
+pub mod policy_test;
 pub mod reason;
 pub mod record;
 pub mod seams;

@@ -196,6 +196,16 @@ impl Engine {
         Some(Asked::new(principal, &action.name, resource, &context::build(facts, &slot.slice.needs)))
     }
 
+    /// Whether the condition of each policy whose scope covers the question holds, shadow ones included; one that raises
+    /// an error holds as little as it fails.
+    pub(crate) fn conditions(&self, request: &AccessRequest, now: Timestamp) -> Vec<(Arc<str>, bool)> {
+        let Some(slot) = self.slot(request, now) else { return Vec::new() };
+        let Some(asked) = self.question(request.action, &slot, &settled(request)) else { return Vec::new() };
+        let judge = asked.judge(&slot.store.entities);
+        let covering = slot.slice.members.iter().chain(&slot.slice.shadow);
+        covering.filter_map(|policy| Some((policy.id.clone(), judge.holds(&policy.condition).ok()?))).collect()
+    }
+
     /// Slice and entities of a question, from the caches or built now.
     fn slot(&self, request: &AccessRequest, now: Timestamp) -> Option<Arc<Slot>> {
         let AccessRequest { principal, resource, action, .. } = request;

@@ -47,6 +47,13 @@ pub(crate) fn explanation(
     }
 }
 
+/// Paths of the facts that two questions differ in, with the values of the second.
+pub(crate) fn differing(one: &Facts, other: &Facts) -> Vec<String> {
+    let (one, other) = (context_facts(one), context_facts(other));
+    let differs = one.iter().zip(&other).filter(|(one, other)| one.value != other.value);
+    differs.map(|(_, other)| format!("{} = {}", other.path.trim_start_matches("context."), other.value)).collect()
+}
+
 /// The facts that stand in the way, as they are.
 fn unmet(judged: &Judgement, facts: &Facts) -> Vec<FactRead> {
     let mut all = context_facts(facts);

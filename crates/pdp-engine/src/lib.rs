@@ -26,6 +26,7 @@ mod findings;
 mod hold;
 mod index;
 mod kernel;
+mod policy_test;
 mod problem;
 mod refusal;
 mod remedy;
@@ -38,5 +39,6 @@ mod validation;
 
 pub use compile::{CompiledPolicies, PolicyListing};
 pub use engine::{ENGINE_VERSION, Engine, EngineError};
+pub use policy_test::{Coverage, FactError, RowResult, TestReport, clean_facts, fact_names, run_tests, set_fact};
 pub use problem::{Finding, FindingKind, PolicyProblem};
 pub use source::{MAX_NESTING, MAX_POLICIES, MAX_POLICY_BYTES, MAX_SOURCE_BYTES, PolicySource};

@@ -58,6 +58,16 @@ const SOURCES: &[(&str, &[Section])] = &[
             ("TimeSpec", "App: access time"),
         ],
     ),
+    (
+        "crates/config/src/kinds/policy_test.rs",
+        &[
+            ("PolicyTestSpec", "PolicyTest"),
+            ("GivenSpec", "PolicyTest: given"),
+            ("RowSpec", "PolicyTest: table"),
+            ("PrincipalSpec", "PolicyTest: principal"),
+            ("ResourceSpec", "PolicyTest: resource"),
+        ],
+    ),
     ("crates/config/src/kinds/people.rs", &[("GroupSpec", "Group"), ("UserSpec", "User")]),
 ];
 

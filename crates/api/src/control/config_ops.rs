@@ -29,9 +29,9 @@ pub type ConfigText = Vec<SourceFile>;
 
 /// A configuration that passed every check; nothing has changed yet.
 pub struct Checked {
-    declared: Declared,
-    policies: Arc<CompiledPolicies>,
-    apps: Arc<[Arc<App>]>,
+    pub(super) declared: Declared,
+    pub(super) policies: Arc<CompiledPolicies>,
+    pub(super) apps: Arc<[Arc<App>]>,
     /// Findings that do not stop an apply, sorted.
     pub warnings: Vec<Problem>,
 }
@@ -68,6 +68,7 @@ impl ControlPlane {
     pub async fn check(&self, files: &[SourceFile]) -> Result<Checked, Failure> {
         let groups = self.undeclared_groups();
         let checked = check_files(files, &self.settings.auth_host, &|host| self.doors.is_covered(host), &groups)?;
+        checked.refuse_failing_tests()?;
         self.people.plan(&people_of(&checked.declared), LastAdmin::Keep).await?;
         Ok(checked)
     }

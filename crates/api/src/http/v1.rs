@@ -3,6 +3,7 @@
 mod audit;
 mod configs;
 mod groups;
+mod policy;
 mod sessions;
 mod users;
 
@@ -55,6 +56,8 @@ pub(crate) fn router(control: Arc<ControlPlane>, portal: Arc<Portal>) -> Router 
         .route("/api/v1/config", get(configs::history))
         .route("/api/v1/config/check", post(configs::check))
         .route("/api/v1/config/apply", post(configs::apply))
+        .route("/api/v1/policies", get(policy::list))
+        .route("/api/v1/policies/explain", get(policy::explain))
         .route("/api/v1/status", get(configs::status))
         .route("/api/v1/audit/records", get(audit::query))
         .route("/api/v1/audit/records/{id}", get(audit::explain))

@@ -42,8 +42,49 @@ fn the_small_example_is_valid_and_warns_of_nothing() {
     assert_eq!(names, ["payroll", "wiki"]);
     let built_in = check(&[]).unwrap().policy_count();
     assert_eq!(checked.policy_count(), built_in + 5);
+    let report = checked.run_tests().unwrap();
+    let failed: Vec<_> = report.failed().collect();
+    assert!(
+        failed.is_empty() && report.unusable.is_empty() && report.rows.len() == 9,
+        "{failed:#?} {:?}",
+        report.unusable
+    );
     let warnings: Vec<String> = checked.warnings.iter().map(ToString::to_string).collect();
     assert_eq!(warnings, Vec::<String>::new());
+}
+
+/// The example of docs/access-rules.md, as somebody copies it.
+#[test]
+fn the_guide_to_simple_rules_shows_a_file_that_works() {
+    let guide = std::fs::read_to_string(folder().join("../../docs/access-rules.md")).unwrap();
+    let yaml = guide.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+    let checked = check(&[SourceFile { name: "wiki.yaml".into(), text: yaml.to_owned() }]).unwrap();
+    let ids: Vec<String> = checked.policies().iter().map(|policy| policy.id.to_string()).collect();
+    for id in [
+        "app/wiki/include-1",
+        "app/wiki/include-2",
+        "app/wiki/require-1",
+        "app/wiki/exclude-1",
+        "app/wiki/admin/include",
+        "app/wiki/admin/require-1",
+    ] {
+        assert!(ids.iter().any(|known| known == id), "{id} is not among {ids:?}");
+    }
+    assert_eq!(checked.warnings, []);
+}
+
+#[test]
+fn a_configuration_whose_own_tests_fail_is_refused_at_the_row() {
+    let mut files = declared();
+    let rules = files.iter_mut().find(|file| file.name == "wiki.yaml").unwrap();
+    rules.text = rules.text.replace("group: staff", "group: payroll");
+    let checked = check(&files).unwrap();
+    let Err(Failure::Problems(problems)) = checked.refuse_failing_tests() else { panic!("accepted") };
+    let problems = problems.to_string();
+    assert!(
+        problems.contains("tests.yaml:8: error: policy test `wiki`, row `an employee reads` wants ALLOW, got DENY"),
+        "{problems}"
+    );
 }
 
 #[test]

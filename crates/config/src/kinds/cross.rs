@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use model::access::Selector;
 use model::app::{App, HostPattern};
 use model::directory::{ADMINS_GROUP, GroupId};
+use model::policy_test::TestPrincipal;
 
 use super::{Known, Place, Reading};
 use crate::problem::{Problem, choices};
@@ -14,7 +15,9 @@ pub(crate) fn check(reading: &mut Reading, known: &Known<'_>) {
     unique(&mut problems, "App", reading.apps.iter().map(|(place, app)| (place, app.name.as_str())));
     unique(&mut problems, "Group", reading.groups.iter().map(|(place, group)| (place, group.id.as_str())));
     unique(&mut problems, "User", reading.users.iter().map(|(place, user)| (place, user.email.as_str())));
+    unique(&mut problems, "PolicyTest", reading.tests.iter().map(|(place, test)| (place, test.name.as_str())));
     hosts(&mut problems, &reading.apps, known);
+    tested(&mut problems, reading);
     groups(&mut problems, reading, known);
     reading.problems.append(&mut problems);
 }
@@ -93,15 +96,48 @@ fn groups(problems: &mut Vec<Problem>, reading: &Reading, known: &Known<'_>) {
         let rules = app.access.iter().chain(app.routes.iter().filter_map(|route| route.access.as_ref()));
         for rule in rules.flat_map(|rules| rules.entries()) {
             let Selector::Group(groups) = &rule.selector else { continue };
-            let line = rule.declared_at.rsplit_once(':').and_then(|(_, line)| line.parse().ok());
-            let place = Place { at: line.map_or(place.at, |line| (line, 0)), ..place.clone() };
+            let place = Place { at: line(&rule.declared_at, place), ..place.clone() };
             for group in groups {
                 check(&place, format!("a rule of app `{}`", app.name), group);
             }
         }
     }
+    for (place, row) in reading.tests.iter().flat_map(|(place, test)| test.rows.iter().map(move |row| (place, row))) {
+        let TestPrincipal::User { groups, .. } = &row.question.principal else { continue };
+        let place = Place { at: line(&row.declared_at, place), ..place.clone() };
+        for group in groups {
+            check(&place, format!("the row `{}`", row.name), group);
+        }
+    }
     cycles(problems, reading);
     external_members(problems, reading);
+}
+
+/// What tests ask about is declared.
+fn tested(problems: &mut Vec<Problem>, reading: &Reading) {
+    for (place, row) in reading.tests.iter().flat_map(|(place, test)| test.rows.iter().map(move |row| (place, row))) {
+        let resource = &row.question.resource;
+        if resource.app.as_str() == model::app::CONTROL_APP {
+            continue;
+        }
+        let app = reading.apps.iter().map(|(_, app)| app).find(|app| app.name == resource.app);
+        let (what, word, valid): (&str, &str, Vec<&str>) = match (app, &resource.route) {
+            (None, _) => {
+                ("app", resource.app.as_str(), reading.apps.iter().map(|(_, app)| app.name.as_str()).collect())
+            }
+            (Some(app), Some(route)) if !app.routes.iter().any(|known| known.name == *route) => {
+                ("route", route.as_str(), app.routes.iter().map(|route| route.name.as_str()).collect())
+            }
+            (Some(_), _) => continue,
+        };
+        let message = format!("the row `{}` asks about the {what} `{word}`, which does not exist", row.name);
+        problems.push(Problem::error(&place.file, line(&row.declared_at, place), message).hint(choices(word, &valid)));
+    }
+}
+
+/// The line of something declared within a document.
+fn line(declared_at: &str, place: &Place) -> (u64, u64) {
+    declared_at.rsplit_once(':').and_then(|(_, line)| line.parse().ok()).map_or(place.at, |line| (line, 0))
 }
 
 /// A group must not reach itself over its parents.

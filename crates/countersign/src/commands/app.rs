@@ -91,9 +91,14 @@ impl App {
     }
 }
 
-fn explain(answer: &Value) {
+/// Prints an answer with what explains it.
+pub(super) fn explain(answer: &Value) {
     say!("{} ({})", output::text(answer, "verdict"), output::text(answer, "reason"));
     say!("{}", output::text(answer, "sentence"));
+    let stages = output::text(answer, "failed_stages");
+    if !stages.is_empty() && stages != "-" {
+        say!("failed: {stages}");
+    }
     for policy in answer.get("policies").and_then(Value::as_array).into_iter().flatten() {
         let part = if policy.get("determining").and_then(Value::as_bool) == Some(true) { "decided" } else { "nearest" };
         say!(
@@ -106,7 +111,10 @@ fn explain(answer: &Value) {
             say!("  not met: {}", condition.as_str().unwrap_or_default());
         }
         for fact in policy.get("facts").and_then(Value::as_array).into_iter().flatten() {
-            say!("  {} = {}", output::text(fact, "path"), output::text(fact, "value"));
+            let age =
+                fact.get("age_secs").and_then(Value::as_i64).map(|age| format!(", {age} s old")).unwrap_or_default();
+            let (path, value) = (output::text(fact, "path"), output::text(fact, "value"));
+            say!("  {path} = {value} (from {}{age})", output::text(fact, "source"));
         }
     }
     for fix in answer.get("fix").and_then(Value::as_array).into_iter().flatten() {

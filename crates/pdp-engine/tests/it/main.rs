@@ -17,6 +17,8 @@ mod metamorphic;
 #[cfg(test)]
 mod oracle;
 #[cfg(test)]
+mod policy_tests;
+#[cfg(test)]
 mod reference;
 #[cfg(test)]
 mod rules;

@@ -137,7 +137,7 @@ pub(crate) async fn explain(
     Ok(Answer(view_explanation(&explanation)))
 }
 
-fn view_explanation(explanation: &model::Explanation) -> Value {
+pub(super) fn view_explanation(explanation: &model::Explanation) -> Value {
     let decision = &explanation.decision;
     let policies: Vec<Value> = explanation
         .policies

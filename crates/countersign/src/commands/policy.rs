@@ -1,0 +1,311 @@
+//! `countersign policy`: tests and lints over files, without a server; what runs, and why it answers so, from a server.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+use api::Failure;
+use api::control::{Checked, Coverage, RowResult, TestReport, check_files};
+use clap::{Args, Subcommand};
+use config::SourceFile;
+use serde_json::{Value, json};
+
+use super::apply::read;
+use crate::cli::Global;
+use crate::client::Client;
+use crate::output;
+use crate::say;
+
+/// The auth host of files that are looked at without a server.
+const NO_AUTH_HOST: &str = "countersign.invalid";
+
+/// Policies: test, lint, show, and why they answer so.
+#[derive(Subcommand)]
+pub enum Policy {
+    /// Ask the rows of all PolicyTest tables; no server needed
+    #[command(
+        after_help = "Exit code: 0 all rows as wanted, 1 some are not, 2 the files cannot be used.\n\nExample:\n  countersign policy test config/ --min-coverage 80"
+    )]
+    Test(Test),
+    /// What to look at in files: mistakes and findings; no server needed
+    Lint(Files),
+    /// Policies as they run, simple rules among them
+    #[command(after_help = "Example:\n  countersign policy show --cedar app/payroll")]
+    Show(Show),
+    /// What somebody would get, with facts of your choice, and why
+    #[command(
+        after_help = "Facts not named are those of somebody signed in with a passkey on a device in order.\n\nExample:\n  countersign policy explain --principal alice@example.org --action http.delete --resource payroll/records \\\n    --fact auth.mfa=false --ways-in"
+    )]
+    Explain(Explain),
+}
+
+/// Files that are looked at without a server.
+#[derive(Args)]
+pub struct Files {
+    /// Folders or files with .yaml, .cedar and .pem files, read as one
+    #[arg(default_value = ".", value_name = "PATH")]
+    files: Vec<PathBuf>,
+}
+
+/// Options of `policy test`.
+#[derive(Args)]
+pub struct Test {
+    #[command(flatten)]
+    files: Files,
+    /// Also list policies that no row reaches
+    #[arg(long)]
+    coverage: bool,
+    /// Fail below this share of policies that decide some row, in percent
+    #[arg(long, value_name = "PERCENT", value_parser = clap::value_parser!(u8).range(0..=100))]
+    min_coverage: Option<u8>,
+}
+
+/// Options of `policy show`.
+#[derive(Args)]
+pub struct Show {
+    /// `app/NAME` for the rules of an app, or the id of a policy; without it all
+    id: Option<String>,
+    /// The text that runs
+    #[arg(long)]
+    cedar: bool,
+}
+
+/// Options of `policy explain`.
+#[derive(Args)]
+pub struct Explain {
+    /// E-mail address or id of a person, a SPIFFE ID, or `anonymous`
+    #[arg(long)]
+    principal: String,
+    /// e.g. http.get, http.delete
+    #[arg(long, default_value = "http.get")]
+    action: String,
+    /// `APP` or `APP/ROUTE`
+    #[arg(long)]
+    resource: String,
+    /// A fact by name, e.g. auth.mfa=false; may be repeated
+    #[arg(long = "fact", value_name = "NAME=VALUE")]
+    facts: Vec<String>,
+    /// What the person would read
+    #[arg(long)]
+    as_user: bool,
+    /// Every set of remedies that would open it
+    #[arg(long)]
+    ways_in: bool,
+}
+
+impl Policy {
+    /// Runs it.
+    pub async fn run(self, global: &Global) -> Result<ExitCode> {
+        match self {
+            Policy::Test(test) => test.run(global),
+            Policy::Lint(files) => files.lint(global),
+            Policy::Show(show) => show.run(global).await,
+            Policy::Explain(explain) => explain.run(global).await,
+        }
+    }
+}
+
+impl Files {
+    /// The files, checked against each other; `None` after telling what is wrong.
+    fn check(&self) -> Result<Option<Checked>> {
+        let mut sources = Vec::new();
+        for path in &self.files {
+            let member = |file: &Value, name: &str| output::text(file, name);
+            let found = read(path)?;
+            sources
+                .extend(found.iter().map(|file| SourceFile { name: member(file, "name"), text: member(file, "text") }));
+        }
+        match check_files(&sources, NO_AUTH_HOST, &|_| true, &BTreeSet::new()) {
+            Ok(checked) => Ok(Some(checked)),
+            Err(Failure::Problems(problems)) => {
+                eprintln!("{problems}");
+                Ok(None)
+            }
+            Err(other) => Err(other.into()),
+        }
+    }
+
+    fn lint(&self, global: &Global) -> Result<ExitCode> {
+        let Some(checked) = self.check()? else { return Ok(ExitCode::from(2)) };
+        if global.json {
+            output::json(&json!({ "findings": api::http::problem_lines(&checked.warnings) }));
+        } else {
+            for finding in &checked.warnings {
+                say!("{finding}");
+            }
+            say!("{} policies, {} findings", checked.policy_count(), checked.warnings.len());
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+impl Test {
+    fn run(&self, global: &Global) -> Result<ExitCode> {
+        let Some(checked) = self.files.check()? else { return Ok(ExitCode::from(2)) };
+        let report = checked.run_tests()?;
+        if global.json {
+            output::json(&report_json(&report));
+        } else {
+            self.print(&report);
+        }
+        for (declared_at, message) in &report.unusable {
+            eprintln!("{declared_at}: error: {message}");
+        }
+        if !report.unusable.is_empty() || report.rows.is_empty() {
+            if report.rows.is_empty() && report.unusable.is_empty() {
+                eprintln!("no PolicyTest is among the files");
+            }
+            return Ok(ExitCode::from(2));
+        }
+        let percent = report.coverage.percent();
+        let is_covered = self.min_coverage.is_none_or(|least| percent >= usize::from(least));
+        if !is_covered {
+            eprintln!("{percent} % of the policies decide some row, which is less than asked for");
+        }
+        let is_passed = is_covered && report.failed().next().is_none();
+        Ok(if is_passed { ExitCode::SUCCESS } else { ExitCode::from(1) })
+    }
+
+    fn print(&self, report: &TestReport) {
+        for row in report.failed() {
+            print_failed(row);
+        }
+        if self.coverage {
+            print_coverage(&report.coverage);
+        }
+        say!("{} rows, {} failed", report.rows.len(), report.failed().count());
+    }
+}
+
+fn print_failed(row: &RowResult) {
+    say!("{}: {} / {}", row.declared_at, row.test, row.row);
+    for wrong in &row.wrong {
+        say!("  {wrong}");
+    }
+    let decided: Vec<&str> = row.policies.iter().map(|id| &**id).collect();
+    say!("  decided by: {}", if decided.is_empty() { "no policy".to_owned() } else { decided.join(", ") });
+    for fact in &row.facts {
+        say!("  {} = {}", fact.path, fact.value);
+    }
+    if let Some((name, differing)) = &row.nearest {
+        say!("  nearest row that gets it: {name}, which differs in {}", differing.join(", "));
+    }
+    say!("");
+}
+
+fn print_coverage(coverage: &Coverage) {
+    let reached = coverage.policies - coverage.never_determining.len().min(coverage.policies);
+    say!("{reached} of {} policies decide some row ({} %)", coverage.policies, coverage.percent());
+    let lists = [
+        ("never decides", &coverage.never_determining),
+        ("condition never true", &coverage.never_true),
+        ("condition never false", &coverage.never_false),
+    ];
+    for (what, ids) in lists {
+        for id in ids {
+            say!("  {what}: {id}");
+        }
+    }
+}
+
+fn report_json(report: &TestReport) -> Value {
+    let texts = |ids: &[std::sync::Arc<str>]| ids.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let rows: Vec<Value> = report
+        .rows
+        .iter()
+        .map(|row| {
+            json!({
+                "test": row.test,
+                "row": row.row,
+                "declared_at": &*row.declared_at,
+                "passed": row.wrong.is_empty(),
+                "wrong": row.wrong,
+                "got": row.got.as_str(),
+                "policies": texts(&row.policies),
+                "facts": row.facts.iter().map(|fact| json!({ "path": fact.path, "value": fact.value })).collect::<Vec<_>>(),
+                "nearest": row.nearest.as_ref().map(|(row, differing)| json!({ "row": row, "differing": differing })),
+            })
+        })
+        .collect();
+    let coverage = &report.coverage;
+    json!({
+        "rows": rows,
+        "failed": report.failed().count(),
+        "unusable": report.unusable.iter().map(|(at, message)| json!({ "declared_at": &**at, "message": message })).collect::<Vec<_>>(),
+        "coverage": {
+            "policies": coverage.policies,
+            "percent": coverage.percent(),
+            "never_determining": texts(&coverage.never_determining),
+            "never_true": texts(&coverage.never_true),
+            "never_false": texts(&coverage.never_false),
+        },
+    })
+}
+
+impl Show {
+    async fn run(&self, global: &Global) -> Result<ExitCode> {
+        let answer = Client::find(global)?.get("/api/v1/policies").await?;
+        let all = answer.get("policies").and_then(Value::as_array).cloned().unwrap_or_default();
+        let is_asked = |policy: &Value| {
+            let id = output::text(policy, "id");
+            self.id.as_ref().is_none_or(|asked| id == *asked || id.starts_with(&format!("{asked}/")))
+        };
+        let shown: Vec<Value> = all.into_iter().filter(is_asked).collect();
+        if let (true, Some(id)) = (shown.is_empty(), &self.id) {
+            bail!(
+                "no policy is called `{id}` and no app of that name has simple rules; `countersign policy show` lists all"
+            );
+        }
+        if global.json {
+            output::json(&json!({ "policies": shown }));
+        } else if self.cedar {
+            for policy in &shown {
+                say!("// {} ({})", output::text(policy, "id"), output::text(policy, "declared_at"));
+                say!("{}\n", output::text(policy, "cedar"));
+            }
+        } else {
+            let columns =
+                [("POLICY", "id"), ("SET", "set"), ("MODE", "mode"), ("DECLARED", "declared_at"), ("TITLE", "title")];
+            output::list(&json!({ "policies": shown }), "policies", &columns);
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+impl Explain {
+    async fn run(&self, global: &Global) -> Result<ExitCode> {
+        let mut query = vec![
+            ("principal", self.principal.clone()),
+            ("action", self.action.clone()),
+            ("resource", self.resource.clone()),
+        ];
+        query.extend(self.facts.iter().map(|fact| ("fact", fact.clone())));
+        let answer = Client::find(global)?.get_with("/api/v1/policies/explain", &query).await?;
+        if global.json {
+            output::json(&answer);
+            return Ok(ExitCode::SUCCESS);
+        }
+        if self.as_user {
+            say!("{}", output::text(&answer, "sentence"));
+        } else {
+            super::app::explain(&answer);
+        }
+        if self.ways_in {
+            ways_in(&answer);
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+}
+
+fn ways_in(answer: &Value) {
+    let ways = answer.get("ways_in").and_then(Value::as_array).cloned().unwrap_or_default();
+    if ways.is_empty() {
+        say!("\nno remedy opens it");
+    }
+    for way in &ways {
+        let steps: Vec<String> =
+            way.as_array().into_iter().flatten().map(|step| output::text(step, "remedy")).collect();
+        say!("\nway in: {}", steps.join(" and "));
+    }
+}
