@@ -186,7 +186,7 @@ fn members(expr: &Expr) -> Option<Vec<i64>> {
 }
 
 /// `context.auth.mfa` for an access chain that starts at a variable.
-fn path_of(expr: &Expr) -> Option<String> {
+pub(crate) fn path_of(expr: &Expr) -> Option<String> {
     match expr {
         Expr::Var(Var::Context) => Some("context".to_owned()),
         Expr::Var(Var::Principal) => Some("principal".to_owned()),

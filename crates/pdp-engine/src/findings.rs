@@ -10,6 +10,7 @@ use model::{App, AppName, Directory};
 use crate::compile::{CompiledPolicies, CompiledPolicy};
 use crate::entities::{Apps, Kind, Uid};
 use crate::index::Part;
+use crate::lint;
 use crate::problem::{Finding, FindingKind, nearest};
 
 /// Apps that no enforced permit covers, neither itself nor one of its routes.
@@ -42,7 +43,9 @@ pub(crate) fn of(
     let mut findings: Vec<Finding> = apps.iter().flat_map(|app| of_app(app, unreachable)).collect();
     let names = Names::new(apps, directory);
     findings.extend(policies.policies.iter().filter(|policy| !policy.is_builtin()).flat_map(|p| names.check(p, apps)));
+    findings.extend(lint::policies(policies, apps));
     findings.sort();
+    findings.dedup();
     findings
 }
 

@@ -26,6 +26,7 @@ mod findings;
 mod hold;
 mod index;
 mod kernel;
+mod lint;
 mod policy_test;
 mod problem;
 mod refusal;

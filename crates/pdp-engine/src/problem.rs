@@ -39,39 +39,69 @@ impl std::error::Error for PolicyProblem {}
 /// What kind of thing a finding is about.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum FindingKind {
+    /// A fact is calculated with, which may overflow (L-7).
+    Arithmetic,
     /// A condition that is always false, or the like: Cedar's own warnings.
     Cedar,
     /// A time-derived fact is compared with something else than a number (L-8): answers hold one second only.
     ComparisonWithoutLiteral,
+    /// A permit opens by an approval alone (L-4).
+    GrantIgnoresRisk,
+    /// A soft forbid that no remedy satisfies (L-3).
+    NoRemedy,
     /// No permit can ever apply to an app (PO-1).
     NoRule,
     /// An app declares no sensitivity and counts as critical (PO-4).
     NoSensitivity,
+    /// A fact about a device is read whatever its age (L-14).
+    PostureWithoutAge,
+    /// A forbid that a remedy turns on (L-15).
+    RemedyCloses,
+    /// A permit on one route alone (GW-7).
+    RouteWidened,
     /// An app with routes is named by `==`, which covers none of them (L-2).
     RoutesNotCovered,
+    /// A permit under a forbid without condition (L-6).
+    ShadowedPermit,
+    /// A pattern on a path without whole segments (L-9).
+    UnanchoredPath,
     /// A permit for everyone without condition (L-12).
     UnconditionalPermit,
     /// An annotation nothing reads.
     UnknownAnnotation,
     /// A group, app or route that does not exist (L-16).
     UnknownName,
+    /// A text that a fact never is (L-11).
+    UnknownWord,
     /// Many policies without resource scope: each costs on every request (L-13).
     UnscopedPolicies,
+    /// Rules by path of an app whose path form is opened (GW-4).
+    WeakenedPath,
 }
 
 impl FindingKind {
     /// The word in listings, e.g. `unconditional_permit`.
     pub fn as_str(self) -> &'static str {
         match self {
+            FindingKind::Arithmetic => "arithmetic",
             FindingKind::Cedar => "cedar",
             FindingKind::ComparisonWithoutLiteral => "comparison_without_literal",
+            FindingKind::GrantIgnoresRisk => "grant_ignores_risk",
+            FindingKind::NoRemedy => "no_remedy",
             FindingKind::NoRule => "no_rule",
             FindingKind::NoSensitivity => "no_sensitivity",
+            FindingKind::PostureWithoutAge => "posture_without_age",
+            FindingKind::RemedyCloses => "remedy_closes",
+            FindingKind::RouteWidened => "route_widened",
             FindingKind::RoutesNotCovered => "routes_not_covered",
+            FindingKind::ShadowedPermit => "shadowed_permit",
+            FindingKind::UnanchoredPath => "unanchored_path",
             FindingKind::UnconditionalPermit => "unconditional_permit",
             FindingKind::UnknownAnnotation => "unknown_annotation",
             FindingKind::UnknownName => "unknown_name",
+            FindingKind::UnknownWord => "unknown_word",
             FindingKind::UnscopedPolicies => "unscoped_policies",
+            FindingKind::WeakenedPath => "weakened_path",
         }
     }
 }

@@ -136,7 +136,7 @@ impl Owner<'_> {
 }
 
 /// Whether some remedy of the schema changes the fact at `path`.
-fn is_remediable(schema: &BuiltinSchema, path: &str) -> bool {
+pub(crate) fn is_remediable(schema: &BuiltinSchema, path: &str) -> bool {
     let Some(path) = path.strip_prefix("context.") else { return false };
     schema.remedies.iter().flat_map(|offer| &offer.changes).any(|change| change.sets(path))
 }

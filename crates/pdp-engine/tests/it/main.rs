@@ -13,6 +13,8 @@ mod explanations;
 #[cfg(test)]
 mod hold;
 #[cfg(test)]
+mod lints;
+#[cfg(test)]
 mod metamorphic;
 #[cfg(test)]
 mod oracle;
