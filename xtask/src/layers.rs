@@ -30,6 +30,7 @@ const RULES: &[Rule] = &[
     Rule { room: "model", may: May::Nothing, why: "model is what the rooms say to each other and knows none of them" },
     Rule { room: "pdp-*", may: May::Only(&["model"]), why: "the policy decision point depends on model alone" },
     Rule { room: "audit", may: May::Only(&["model"]), why: "the record knows nouns, not the rooms that write it" },
+    Rule { room: "sys", may: May::Nothing, why: "sys asks the kernel and knows nobody" },
     Rule { room: "pki", may: May::Only(&["model"]), why: "keys know nouns, not their uses" },
     Rule { room: "http-gate", may: May::Only(&["model"]), why: "the gate knows no route, policy or session" },
     Rule { room: "pages", may: May::Only(&["model"]), why: "pages are a leaf: structs in, HTML out" },
@@ -73,7 +74,7 @@ const BEHIND: &[(&str, &[&str], bool)] = &[
     ("webauthn-rs-core", &["pip-identity"], false),
 ];
 
-/// The only room that may hold unsafe code (ARCHITECTURE.md, "Direction"); it does not exist yet.
+/// The only room that may hold unsafe code (ARCHITECTURE.md, "Direction").
 const UNSAFE_ROOM: &str = "sys";
 const FORBIDS_UNSAFE: &str = "#![forbid(unsafe_code)]";
 

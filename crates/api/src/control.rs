@@ -4,6 +4,7 @@
 //! backwards. It is never held by a request through a door.
 
 mod config_ops;
+mod drill_ops;
 mod people_ops;
 mod policy_ops;
 mod queries;
@@ -118,6 +119,7 @@ pub struct ControlPlane {
     order: tokio::sync::Mutex<()>,
     revocations: session_ops::Revocations,
     followers: queries::Followers,
+    drilling: tokio::sync::Mutex<()>,
 }
 
 impl ControlPlane {
@@ -139,6 +141,7 @@ impl ControlPlane {
             order: tokio::sync::Mutex::new(()),
             revocations: session_ops::Revocations::default(),
             followers: queries::no_followers(),
+            drilling: tokio::sync::Mutex::new(()),
         })
     }
 

@@ -14,6 +14,7 @@ const ROUTES: &[(&str, &str, &[&str], Action)] = &[
     ("/.well-known/countersign", "well-known", &["GET", "HEAD"], Action::PortalSignin),
     ("/console/access/export", "console-export", &["GET", "HEAD"], Action::AuditExport),
     ("/.countersign/assets", "assets", &["GET", "HEAD"], Action::PortalSignin),
+    ("/api/v1/audit/export", "api-audit-export", &["GET", "HEAD"], Action::AuditExport),
     ("/console/access", "console-access", &["GET", "HEAD"], Action::AuditRead),
     ("/api/v1/audit", "api-audit", &["GET", "HEAD"], Action::AuditRead),
     ("/console", "console-read", &["GET", "HEAD"], Action::AdminRead),

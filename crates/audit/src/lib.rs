@@ -1,7 +1,7 @@
 //! The record: an append-only, tree-hashed log of everything that was decided and changed, and the questions one asks it.
 //!
 //! [`AuditLog`] takes records (it is the [`model::Recorder`] of the product) and answers [`Query`], explain and tail.
-//! Not here: proofs, network sinks and the cold tier (AUD-20, AUD-22 to AUD-39), and who may ask what: callers ask the
+//! Not here: proofs, network sinks (AUD-20) and the cold tier, and who may ask what: callers ask the
 //! policy decision point first and record that they asked (AUD-5).
 //!
 //! Requirements AUD-1 to AUD-19, AUD-21, AUD-32, AUD-40.
@@ -10,8 +10,11 @@
 #![forbid(unsafe_code)]
 
 pub mod alerts;
+pub mod clock;
+pub mod drill;
 pub mod entry;
 pub mod explain;
+pub mod floods;
 mod index;
 pub mod keyring;
 pub mod log;

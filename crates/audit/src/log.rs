@@ -12,6 +12,7 @@ mod committer;
 pub mod disk;
 pub mod faults;
 mod intake;
+mod janitor;
 mod ladder;
 mod mend;
 mod own_records;
@@ -28,7 +29,7 @@ mod writer;
 use std::collections::BTreeMap;
 use std::fs::{File, TryLockError};
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread::JoinHandle;
@@ -50,6 +51,8 @@ use disk::{Disk, OsDisk};
 use faults::{Faults, FaultyDisk};
 pub use intake::CLOCK_UNSYNCHRONISED;
 use intake::Intake;
+use janitor::Janitor;
+pub use janitor::SILENT_FOR;
 use ladder::Ladder;
 pub use ladder::{OnFailure, Rung, STUCK_AFTER, Unkept};
 use mend::Mended;
@@ -63,7 +66,7 @@ pub use segment::MIN_SEGMENT_BYTES;
 pub use walk::Hole;
 pub use watch::{CHECK_INTERVAL, SpaceMarks};
 use watch::{Reread, Stop, Watch};
-use writer::{Writer, Written};
+use writer::{Tip, Writer, Written};
 
 /// How long a caller waits for its answer once the record is queued.
 pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
@@ -227,10 +230,12 @@ pub struct AuditLog {
     pub(crate) shared: Arc<Shared>,
     intake: Arc<Intake>,
     reserves: Arc<Reserves>,
+    tip: Arc<Mutex<Tip>>,
     stop: Arc<Stop>,
     watch: Mutex<Option<JoinHandle<()>>>,
     threads: Mutex<Vec<JoinHandle<()>>>,
     faults: Arc<Faults>,
+    dir: PathBuf,
     /// Held until the log is closed; the system lets go of it when the process dies.
     lock: Mutex<Option<File>>,
 }
@@ -290,10 +295,12 @@ impl AuditLog {
             shared,
             intake,
             reserves,
+            tip: writer.tip(),
             stop: Arc::default(),
             watch: Mutex::default(),
             threads: Mutex::default(),
             faults: Arc::default(),
+            dir: config.dir.clone(),
             lock: Mutex::new(Some(lock)),
         };
         log.start(writer, config).map_err(disk_error)?;
@@ -333,6 +340,11 @@ impl AuditLog {
         }
     }
 
+    /// Whether it takes records.
+    pub fn rung(&self) -> Rung {
+        self.intake.ladder.rung()
+    }
+
     /// What is wrong; others who look after the record raise theirs here.
     pub fn alerts(&self) -> &Alerts {
         &self.intake.ladder.alerts
@@ -341,6 +353,21 @@ impl AuditLog {
     /// Whether the kernel vouches for the time; records say so when it does not (AUD-13).
     pub fn trust_time(&self, is_trusted: bool) {
         self.intake.is_unsure_of_time.store(!is_trusted, Ordering::Relaxed);
+    }
+
+    /// The directory it is in.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// The file records go to now.
+    pub(crate) fn current_file(&self) -> String {
+        self.tip.lock().unwrap_or_else(PoisonError::into_inner).segment.file_name()
+    }
+
+    /// Where the newest record stands in it.
+    pub(crate) fn newest_frame(&self) -> Option<u64> {
+        self.tip.lock().unwrap_or_else(PoisonError::into_inner).last.map(|(offset, _)| offset)
     }
 
     /// Makes its disk fail: for the drill (AUD-21) and for tests.
@@ -380,7 +407,7 @@ impl AuditLog {
 
     fn start(&self, writer: Writer, config: &LogConfig) -> io::Result<()> {
         let intake = self.intake.clone();
-        let tip = writer.tip();
+        let tip = self.tip.clone();
         let committer = Committer::new(intake.queue.clone(), self.shared.clone(), writer, intake.ladder.clone());
         let watch = Watch {
             intake: intake.clone(),
@@ -391,6 +418,7 @@ impl AuditLog {
             old: BTreeMap::new(),
             next_old: 0,
             reread: Reread::default(),
+            janitor: Janitor::default(),
         };
         let reserves = self.reserves.clone();
         let keeper = move || {

@@ -18,6 +18,8 @@ pub use range::IpRange;
 pub const DEFAULT_LIMIT: usize = 100;
 /// How many rows an answer can have.
 pub const MAX_LIMIT: usize = 10_000;
+/// How many rows are a page; a longer answer is an export, which is a right of its own (AUD-5).
+pub const PAGE_LIMIT: usize = 1_000;
 /// How many records one query may look at; after that the answer is marked as stopped early.
 pub const MAX_SCANNED: u64 = 20_000_000;
 

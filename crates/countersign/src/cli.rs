@@ -138,6 +138,7 @@ mod tests {
         ("app list", &[]),
         ("app show", &[]),
         ("apply", &["POST /api/v1/config/apply"]),
+        ("audit drill", &["POST /api/v1/audit/drill"]),
         ("audit explain", &[]),
         ("audit query", &[]),
         ("audit tail", &[]),

@@ -6,5 +6,6 @@ pub mod control_socket;
 pub mod doors;
 pub mod keys;
 pub mod metrics;
+pub(crate) mod record_watch;
 pub mod serve;
 pub mod startup;

@@ -13,9 +13,13 @@ pub struct SystemClock {
 
 impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
-        let nanos = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos());
-        let nanos = i64::try_from(nanos).unwrap_or(i64::MAX);
+        let nanos = self.wall().0;
         Timestamp(self.latest.fetch_max(nanos, Ordering::Relaxed).max(nanos))
+    }
+
+    fn wall(&self) -> Timestamp {
+        let nanos = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos());
+        Timestamp(i64::try_from(nanos).unwrap_or(i64::MAX))
     }
 }
 

@@ -394,6 +394,8 @@ pub struct AuditRecord {
     pub span_id: Option<Arc<str>>,
     /// The trace id an untrusted client sent (GW-34).
     pub client_trace_id: Option<Arc<str>>,
+    /// How many accesses it stands for, where that is not one (AUD-12).
+    pub count: Option<u64>,
     /// Who.
     pub who: WhoColumns,
     /// With which credential.
@@ -424,6 +426,7 @@ impl AuditRecord {
             trace_id: None,
             span_id: None,
             client_trace_id: None,
+            count: None,
             who: WhoColumns::default(),
             credential: CredentialColumns::default(),
             what: WhatColumns::default(),

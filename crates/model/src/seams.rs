@@ -304,6 +304,11 @@ pub trait ReservedService: Send + Sync {
 pub trait Clock: Send + Sync {
     /// Now.
     fn now(&self) -> Timestamp;
+
+    /// The wall clock as it is, which may run backwards; for whoever watches it (AUD-13), and for nobody else.
+    fn wall(&self) -> Timestamp {
+        self.now()
+    }
 }
 
 /// Makes ids and randomness. Only the binary has a real one.

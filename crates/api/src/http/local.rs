@@ -75,6 +75,7 @@ fn question(control: &ControlPlane, actor: &Actor, request: &Request) -> (Access
     let path = request.uri().path();
     let is_read = matches!(*request.method(), Method::GET | Method::HEAD);
     let (route, action) = match (path.starts_with("/api/v1/audit"), is_read) {
+        (true, true) if path.starts_with("/api/v1/audit/export") => ("api-audit-export", Action::AuditExport),
         (true, true) => ("api-audit", Action::AuditRead),
         (_, true) => ("api-read", Action::AdminRead),
         (_, false) => ("api-write", Action::AdminWrite),

@@ -60,8 +60,10 @@ pub(crate) fn router(control: Arc<ControlPlane>, portal: Arc<Portal>) -> Router 
         .route("/api/v1/policies/explain", get(policy::explain))
         .route("/api/v1/status", get(configs::status))
         .route("/api/v1/audit/records", get(audit::query))
+        .route("/api/v1/audit/export", get(audit::export))
         .route("/api/v1/audit/records/{id}", get(audit::explain))
         .route("/api/v1/audit/tail", get(audit::tail))
         .route("/api/v1/audit/alerts", get(audit::alerts))
+        .route("/api/v1/audit/drill", post(audit::drill))
         .with_state(V1 { control, portal })
 }

@@ -30,6 +30,8 @@ no no yes yes  admin.read   GET    /api/v1/apps
 no no yes yes  admin.read   GET    /api/v1/apps/{name}
 no no yes yes  admin.read   GET    /api/v1/apps/{name}/explain
 no no yes yes  audit.read   GET    /api/v1/audit/alerts
+no no yes yes  admin.write  POST   /api/v1/audit/drill
+no no yes yes  audit.export GET    /api/v1/audit/export
 no no yes yes  audit.read   GET    /api/v1/audit/records
 no no yes yes  audit.read   GET    /api/v1/audit/records/{id}
 no no yes yes  audit.read   GET    /api/v1/audit/tail

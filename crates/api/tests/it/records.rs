@@ -57,6 +57,13 @@ fn changes() -> Vec<(&'static str, &'static str, String, Value, &'static [&'stat
             json!({ "files": [{ "name": "x.yaml", "text": "kind: Nothing" }] }),
             &["config.refused"],
         ),
+        (
+            "POST",
+            "/api/v1/audit/drill",
+            "/api/v1/audit/drill".into(),
+            json!({ "rungs": ["clock_jump"] }),
+            &["audit.drill"],
+        ),
         // Last: without an administrator there is a set-up link to make.
         (
             "DELETE",
@@ -165,4 +172,21 @@ async fn reading_the_log_from_a_number_of_ones_own_choice_does_not_avoid_the_rec
     assert_eq!(asked(), 2, "going on where the last answer ended is the same question");
     follow(Some(0)).await.unwrap();
     assert_eq!(asked(), 3, "and only once");
+}
+
+#[tokio::test]
+async fn more_than_a_page_is_an_export_with_a_right_and_a_record_of_its_own() {
+    let world = World::new().await;
+    let page = world.local("GET", "/api/v1/audit/records?limit=1000", &Value::Null).await;
+    assert_eq!(page.status, StatusCode::OK);
+    let more = world.local("GET", "/api/v1/audit/records?limit=1001", &Value::Null).await;
+    assert_eq!(more.status, StatusCode::UNPROCESSABLE_ENTITY);
+    assert!(more.body.contains("audit.export"), "{}", more.body);
+    let export = world.local("GET", "/api/v1/audit/export?limit=1001", &Value::Null).await;
+    assert_eq!(export.status, StatusCode::OK);
+    let records = world.recorder.records();
+    let is_export = |record: &model::record::AuditRecord| record.what.action == Some("audit.export");
+    assert_eq!(records.iter().filter(|record| is_export(record)).count(), 2, "its decision and its end");
+    let asked: Vec<_> = records.iter().filter(|record| record.kind == RecordType::AuditQuery).collect();
+    assert!(asked.last().unwrap().change.change.as_deref().unwrap().contains("export limit=1001"));
 }

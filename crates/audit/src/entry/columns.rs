@@ -76,7 +76,7 @@ macro_rules! columns {
     };
 }
 
-// 0, 1 and 2 are schema, log and seq. 13 is kept for `count` (AUD-12).
+// 0, 1 and 2 are schema, log and seq.
 columns! {
     Type = 3, "type", Uint;
     AccessId = 4, "access_id", Id;
@@ -88,6 +88,7 @@ columns! {
     ClientTraceId = 10, "client_trace_id", Text;
     IsTruncated = 11, "is_truncated", Bool;
     UntruncatedSize = 12, "untruncated_size", Uint;
+    Count = 13, "count", Uint;
     SubjectId = 20, "subject_id", Id;
     SubjectKind = 21, "subject_kind", Text;
     Subject = 22, "subject", Text;
@@ -211,6 +212,7 @@ pub(crate) fn columns_of(record: &AuditRecord) -> Vec<(Column, Value)> {
     row.shared(Column::TraceId, &record.trace_id);
     row.shared(Column::SpanId, &record.span_id);
     row.shared(Column::ClientTraceId, &record.client_trace_id);
+    row.uint(Column::Count, record.count);
     who(&mut row, record);
     what(&mut row, record);
     from(&mut row, record);

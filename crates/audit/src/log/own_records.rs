@@ -74,17 +74,18 @@ pub(super) fn abandoned_accesses(rows: &[Row]) -> Vec<AuditRecord> {
             _ => {}
         }
     }
-    open.into_values()
-        .map(|row| {
-            let keys = &row.keys;
-            let mut record = AuditRecord::new(RecordType::AccessCompletion, keys.access_id, keys.time, LOG_DOOR);
-            record.who.subject_id = keys.subject;
-            record.who.session_id = keys.session;
-            record.what.app = keys.app.clone();
-            record.completion.end_cause = Some(EndCause::Unknown);
-            record
-        })
-        .collect()
+    open.into_values().map(unknown_end).collect()
+}
+
+/// The end of an access that nobody told the end of.
+pub(super) fn unknown_end(row: &Row) -> AuditRecord {
+    let keys = &row.keys;
+    let mut record = AuditRecord::new(RecordType::AccessCompletion, keys.access_id, keys.time, LOG_DOOR);
+    record.who.subject_id = keys.subject;
+    record.who.session_id = keys.session;
+    record.what.app = keys.app.clone();
+    record.completion.end_cause = Some(EndCause::Unknown);
+    record
 }
 
 /// What the log says of trouble with itself.

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use model::AccessId;
 use model::record::AuditRecord;
@@ -15,6 +15,7 @@ use model::seams::Durability;
 
 use super::disk::FileFacts;
 use super::intake::Intake;
+use super::janitor::Janitor;
 use super::own_records::{alert_record, gap_record, unkept_record};
 use super::reader::{Scanner, Segment, read_header};
 use super::reserve::Reserves;
@@ -81,6 +82,7 @@ pub(crate) struct Watch {
     pub(crate) old: BTreeMap<Arc<Segment>, Seen>,
     pub(crate) next_old: usize,
     pub(crate) reread: Reread,
+    pub(crate) janitor: Janitor,
 }
 
 /// How far the current segment was read again.
@@ -120,6 +122,18 @@ impl Watch {
         self.look_at_current();
         self.look_at_old();
         self.tell();
+        if self.janitor.is_due(Instant::now()) {
+            self.end_what_is_silent();
+        }
+    }
+
+    fn end_what_is_silent(&mut self) {
+        let snapshot = self.intake.shared.index.snapshot();
+        for record in self.janitor.look(snapshot.from(0), self.intake.clock.now()) {
+            if self.intake.try_append(record, Durability::Standard).is_err() {
+                return; // The next look finds them again.
+            }
+        }
     }
 
     fn look_at_space(&self) {

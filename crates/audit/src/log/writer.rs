@@ -19,8 +19,8 @@ use crate::index::{Place, Row, RowKeys};
 
 /// Bytes written but not yet synced at which a sync is due (AUD-17).
 pub(crate) const SYNC_BYTES: usize = 1024 * 1024;
-/// Bytes of the newest frames kept in memory at least, once there are so many; at most three times as much.
-pub(crate) const RECENT_BYTES: usize = 1024 * 1024;
+/// Bytes of the newest frames kept in memory at least, once there are so many; at most twice that and what is not synced.
+pub(crate) const RECENT_BYTES: usize = 4 * 1024 * 1024;
 
 /// Where the log goes on.
 pub(crate) struct End {

@@ -7,7 +7,7 @@ use model::record::RecordType;
 use model::{AccessId, Action, Effect, Reason, SessionId, Timestamp, UserId};
 
 use super::range::IpRange;
-use super::{DEFAULT_LIMIT, MAX_LIMIT, QueryError};
+use super::{DEFAULT_LIMIT, MAX_LIMIT, PAGE_LIMIT, QueryError};
 use crate::entry::{Column, SealedAccess, StoredRecord};
 use crate::index::{RowKeys, effect_of};
 
@@ -17,9 +17,11 @@ pub const FILTERS: &[&str] = &[
     "action",
     "app",
     "before",
+    "country",
     "credential",
     "door",
     "effect",
+    "grant",
     "ip",
     "label",
     "limit",
@@ -67,6 +69,10 @@ pub struct Query {
     pub door: Option<String>,
     /// Address of the client.
     pub ip: Option<IpRange>,
+    /// Country of the client. No record has one yet, so none matches.
+    pub country: Option<String>,
+    /// Grant that allowed it. No record has one yet, so none matches.
+    pub grant: Option<String>,
     /// Session.
     pub session: Option<SessionId>,
     /// Public handle of the credential.
@@ -139,6 +145,8 @@ impl Query {
             "action" => self.action = Some(value.parse().map_err(|_| refuse(&one_of(Action::ALL, Action::as_str)))?),
             "app" => self.app = text(),
             "before" => self.before = Some(value.parse().map_err(|_| refuse("a sequence number"))?),
+            "country" => self.country = text(),
+            "grant" => self.grant = text(),
             "credential" => self.credential = text(),
             "door" => self.door = text(),
             "effect" => {
@@ -168,6 +176,11 @@ impl Query {
             _ => self.who = Some(parse_who(value, people).ok_or_else(|| refuse(WHO))?),
         }
         Ok(())
+    }
+
+    /// Whether the answer may be longer than a page.
+    pub fn is_export(&self) -> bool {
+        self.row_limit() > PAGE_LIMIT
     }
 
     /// Refuses what `access` does not allow.
@@ -237,6 +250,8 @@ impl Query {
             && is(Column::Door, &self.door)
             && is(Column::CredentialId, &self.credential)
             && is(Column::Label, &self.label)
+            && self.country.is_none()
+            && self.grant.is_none()
             && self.ip.is_none_or(|range| range.is_near(record))
     }
 

@@ -2,7 +2,9 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "helpers of tests fail the test")]
 
 mod common;
+mod drill;
 mod faults;
+mod floods;
 mod kill;
 mod ladder;
 mod questions;

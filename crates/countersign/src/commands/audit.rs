@@ -12,7 +12,7 @@ use crate::client::{Client, segment};
 use crate::output;
 use crate::say;
 
-/// The record: query, explain, tail.
+/// The record: query, explain, tail, drill.
 #[derive(Subcommand)]
 pub enum Audit {
     /// What accessed what, newest first
@@ -32,6 +32,21 @@ pub enum Audit {
         /// The request id from a page, a response or a query
         id: String,
     },
+    /// Do to the record what disks and intruders do, and see that it notices and loses nothing
+    #[command(
+        after_help = "Without parts: all of them, on a shadow log in a temporary folder. --live drills the real log: while it\nis full, requests are refused for a moment.\n\nExit 0: something was drilled and nothing failed; 1: not.\n\nExamples:\n  countersign audit drill\n  countersign audit drill --delete-file --live --yes"
+    )]
+    Drill {
+        #[expect(missing_docs, reason = "flattened: a doc comment would become help text")]
+        #[command(flatten)]
+        parts: DrillParts,
+        /// On the real log
+        #[arg(long)]
+        live: bool,
+        /// Do not ask before touching the real log
+        #[arg(long)]
+        yes: bool,
+    },
     /// Recompute checksums, numbers and tree of the whole log from its files; needs no server
     #[command(
         after_help = "Exit 0: everything is there and fits; 1: not, and where.\n\nExample:\n  countersign audit verify /var/lib/countersign/audit"
@@ -46,6 +61,42 @@ pub enum Audit {
         #[command(flatten)]
         filters: Filters,
     },
+}
+
+/// What is drilled.
+#[derive(Args)]
+#[expect(clippy::struct_excessive_bools, reason = "flags of a command line are that")]
+pub struct DrillParts {
+    /// No room on the disk
+    #[arg(long)]
+    disk_full: bool,
+    /// A network sink hangs (there are none yet)
+    #[arg(long)]
+    sink_hang: bool,
+    /// The current file is deleted
+    #[arg(long)]
+    delete_file: bool,
+    /// The newest record is overwritten
+    #[arg(long)]
+    corrupt: bool,
+    /// The wall clock is set by an hour
+    #[arg(long)]
+    clock_jump: bool,
+}
+
+impl DrillParts {
+    fn names(&self) -> Vec<&'static str> {
+        [
+            ("disk_full", self.disk_full),
+            ("sink_hang", self.sink_hang),
+            ("delete_file", self.delete_file),
+            ("corrupt", self.corrupt),
+            ("clock_jump", self.clock_jump),
+        ]
+        .into_iter()
+        .filter_map(|(name, is_asked)| is_asked.then_some(name))
+        .collect()
+    }
 }
 
 /// Filters; the same names as in the API.
@@ -78,12 +129,18 @@ pub struct Filters {
     /// Address or block, e.g. 192.0.2.0/24
     #[arg(long)]
     ip: Option<String>,
+    /// Country of the client; no record has one yet
+    #[arg(long)]
+    country: Option<String>,
+    /// Grant that allowed it; no record has one yet
+    #[arg(long)]
+    grant: Option<String>,
+    /// Data label, e.g. confidential
+    #[arg(long)]
+    label: Option<String>,
     /// Session id
     #[arg(long)]
     session: Option<String>,
-    /// Data label of the app
-    #[arg(long)]
-    label: Option<String>,
     /// Public handle of a credential
     #[arg(long)]
     credential: Option<String>,
@@ -105,7 +162,7 @@ pub struct Filters {
     /// A time (RFC 3339) or an age
     #[arg(long)]
     until: Option<String>,
-    /// Most rows (default 100)
+    /// Most rows (default 100); more than 1000 take the right audit.export
     #[arg(long)]
     limit: Option<String>,
 }
@@ -121,10 +178,12 @@ impl Filters {
             ("app", self.app),
             ("door", self.door),
             ("ip", self.ip),
+            ("country", self.country),
+            ("grant", self.grant),
+            ("label", self.label),
             ("session", self.session),
             ("before", self.before),
             ("credential", self.credential),
-            ("label", self.label),
             ("policy", self.policy),
             ("access", self.access),
             ("trace", self.trace),
@@ -157,6 +216,7 @@ impl Audit {
     pub async fn run(self, global: &Global) -> Result<ExitCode> {
         match self {
             Audit::Verify { folder } => return verify(&folder, global.json),
+            Audit::Drill { parts, live, yes } => return drill(global, &parts, live, yes).await,
             Audit::Query { filters, csv } => query(&Client::find(global)?, global, filters, csv).await?,
             Audit::Explain { id } => {
                 let story = Client::find(global)?.get(&format!("/api/v1/audit/records/{}", segment(&id))).await?;
@@ -170,6 +230,39 @@ impl Audit {
         }
         Ok(ExitCode::SUCCESS)
     }
+}
+
+async fn drill(global: &Global, parts: &DrillParts, live: bool, yes: bool) -> Result<ExitCode> {
+    let client = Client::find(global)?;
+    if live && !yes {
+        anyhow::bail!("this touches the real log, and requests are refused for a moment; say so with `--yes`");
+    }
+    let report =
+        client.post("/api/v1/audit/drill", &serde_json::json!({ "rungs": parts.names(), "live": live })).await?;
+    let has_passed = report.get("passed").and_then(Value::as_bool) == Some(true);
+    if global.json {
+        output::json(&report);
+    } else {
+        let cells = |found: &Value| {
+            let took = output::text(found, "detected_in_ms");
+            let took = if took.is_empty() { "-".to_owned() } else { format!("{took} ms") };
+            vec![output::text(found, "rung"), output::text(found, "outcome"), took, output::text(found, "detail")]
+        };
+        let rungs = report.get("rungs").and_then(Value::as_array);
+        output::table(
+            &["PART", "OUTCOME", "SEEN IN", "WHAT HAPPENED"],
+            &rungs.into_iter().flatten().map(cells).collect::<Vec<_>>(),
+        );
+        say!(
+            "\n{}",
+            if has_passed {
+                "the drill has passed and is recorded"
+            } else {
+                "the drill has NOT passed; it is recorded"
+            }
+        );
+    }
+    Ok(if has_passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn verify(folder: &Path, is_json: bool) -> Result<ExitCode> {
@@ -197,7 +290,9 @@ fn verify(folder: &Path, is_json: bool) -> Result<ExitCode> {
 }
 
 async fn query(client: &Client, global: &Global, filters: Filters, csv: bool) -> Result<()> {
-    let answer = client.get_with("/api/v1/audit/records", &filters.pairs()).await?;
+    let is_export = filters.limit.as_deref().and_then(|limit| limit.parse().ok()) > Some(audit::query::PAGE_LIMIT);
+    let path = if is_export { "/api/v1/audit/export" } else { "/api/v1/audit/records" };
+    let answer = client.get_with(path, &filters.pairs()).await?;
     let records = answer.get("records").and_then(Value::as_array).cloned().unwrap_or_default();
     if global.json {
         output::json(&answer);
@@ -207,6 +302,10 @@ async fn query(client: &Client, global: &Global, filters: Filters, csv: bool) ->
         let head: Vec<&str> = COLUMNS.iter().map(|(head, _)| *head).collect();
         let rows: Vec<Vec<String>> = records.iter().map(row).collect();
         output::table(&head, &rows);
+        let counted: u64 = records.iter().filter_map(|record| record.get("count")?.as_u64()).sum();
+        if counted > 0 {
+            say!("\n{counted} refusals are only counted, in the rows of type access.flood");
+        }
         let more = if answer.get("has_more").and_then(Value::as_bool) == Some(true) {
             ", more match: raise --limit"
         } else {

@@ -13,6 +13,7 @@ use api::control::{assemble, newest};
 use api::http::{Portal, PortalParts, ReservedEndpoints, local_router};
 use api::{Actor, ApiSettings, ControlPlane, ControlPlaneParts, Failure, Published};
 use arc_swap::ArcSwap;
+use audit::floods::FloodGate;
 use audit::mask::PathMask;
 use audit::{AuditLog, LogConfig, LogSeams, OnFailure, SpaceMarks};
 use config::ServerConfig;
@@ -39,7 +40,7 @@ use super::control_loop::{self, ControlLoopParts, Controller};
 use super::control_socket::ControlSocket;
 use super::doors::{LateEndpoints, LocalDoors, is_covered, snapshot};
 use super::keys::{DayKeys, SubjectRing, Vault};
-use super::{admin_listener, startup};
+use super::{admin_listener, record_watch, startup};
 
 /// The name of the only gateway of this role, in receipts and withdrawals.
 const GATEWAY: &str = "local";
@@ -59,6 +60,7 @@ pub struct Server {
     gateway: Arc<Gateway>,
     controller: Arc<Controller>,
     log: Arc<AuditLog>,
+    floods: Arc<FloodGate>,
     store: Arc<Store>,
     readiness: admin_listener::Readiness,
     drain_delay: Duration,
@@ -161,6 +163,7 @@ impl Server {
             gateway: assembled.gateway,
             controller: assembled.controller,
             log: assembled.log,
+            floods: assembled.floods,
             store: assembled.store,
             readiness,
             drain_delay,
@@ -194,6 +197,7 @@ impl Server {
         self.admin_shutdown.cancel();
         self.tasks.wait().await;
         self.gateway.finish_records().await;
+        self.floods.flush(true).await;
         self.controller.stop().await;
         let now = self.clock.now();
         let actor = Actor::system(AccessId(self.ids.uuid_v7(now)));
@@ -213,6 +217,7 @@ struct Assembled {
     gateway: Arc<Gateway>,
     controller: Arc<Controller>,
     log: Arc<AuditLog>,
+    floods: Arc<FloodGate>,
     store: Arc<Store>,
     ids: Arc<dyn Ids>,
     clock: Arc<dyn Clock>,
@@ -279,11 +284,12 @@ impl Opened {
         let receipt_keys = Arc::new(ArcSwap::from_pointee(self.vault.ring("receipt").await?));
         let endpoints = Arc::new(LateEndpoints::default());
         let recorder: Arc<dyn Recorder> = self.log.clone();
+        let floods = Arc::new(FloodGate::new(Arc::clone(&self.log), Arc::clone(&self.clock), Arc::clone(&self.ids)));
         let gateway = Gateway::new(GatewayParts {
             settings: GatewaySettings { auth_url: auth_url.clone() },
             snapshot: snapshot(&published),
             sessions: Arc::clone(&table) as Arc<dyn SessionView>,
-            recorder: Arc::clone(&recorder),
+            recorder: Arc::clone(&floods) as Arc<dyn Recorder>,
             reserved: endpoints.clone(),
             clock: Arc::clone(&self.clock),
             ids: Arc::clone(&self.ids),
@@ -341,6 +347,14 @@ impl Opened {
         endpoints.set(Arc::new(ReservedEndpoints::new(Arc::clone(&control), Arc::clone(&portal))));
         tasks.spawn(cover_people(self.subject_keys, told, shutdown.clone()));
         tasks.spawn(Arc::clone(&gateway).run_stream_timer(shutdown.clone()));
+        tasks.spawn(record_watch::clock(
+            Arc::clone(&self.log),
+            Arc::clone(&self.clock),
+            Arc::clone(&self.ids),
+            shutdown.clone(),
+        ));
+        tasks.spawn(record_watch::floods(Arc::clone(&floods), shutdown.clone()));
+        tasks.spawn(record_watch::monthly_drill(Arc::clone(&control), shutdown.clone()));
         let now = self.clock.now();
         let actor = Actor::system(AccessId(self.ids.uuid_v7(now)));
         let mut record = actor.record(RecordType::SystemStart, now, &control.published().directory);
@@ -355,7 +369,7 @@ impl Opened {
             control.resume(&actor, &checked).await?;
         }
         let (log, store, ids, clock) = (self.log, self.store, self.ids, self.clock);
-        Ok(Assembled { control, portal, gateway, controller, log, store, ids, clock })
+        Ok(Assembled { control, portal, gateway, controller, log, floods, store, ids, clock })
     }
 
     /// The newest applied configuration, checked again against this process; without one, only the built-in app.

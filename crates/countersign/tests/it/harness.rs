@@ -189,6 +189,15 @@ impl World {
         self.folder.path().join("data/audit")
     }
 
+    /// Keys on disk that nothing may ever repeat: a line of the TLS key, and the key-encryption key.
+    pub(crate) fn own_secrets(&self) -> Vec<String> {
+        let tls = std::fs::read_to_string(self.folder.path().join("key.pem")).unwrap();
+        let kek = std::fs::read(self.folder.path().join("data/kek")).unwrap();
+        let kek = String::from_utf8(kek).map(|text| text.trim().to_owned()).unwrap_or_default();
+        let line = tls.lines().nth(1).unwrap().to_owned();
+        [line, kek].into_iter().filter(|secret| !secret.is_empty()).collect()
+    }
+
     /// Every byte of the record on disk.
     pub(crate) fn record_on_disk(&self) -> Vec<u8> {
         let mut all = Vec::new();
@@ -277,6 +286,7 @@ domains = ["example.org"]
 [audit]
 origin = "countersign.test"
 segment = "4MiB"
+mask = ["/reset/{{token}}"]
 low_space = 0
 critical_space = 0
 

@@ -292,7 +292,7 @@ impl World {
                 ("until", until),
                 ("limit", ROWS.to_owned()),
             ];
-            let answer = self.client.get_with("/api/v1/audit/records", &filters).await.unwrap();
+            let answer = self.client.get_with("/api/v1/audit/export", &filters).await.unwrap();
             assert_eq!(answer["coverage"], "complete", "the record has holes");
             let rows = answer["records"].as_array().unwrap();
             let before = found.len();

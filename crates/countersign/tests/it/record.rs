@@ -108,3 +108,46 @@ async fn a_log_deleted_under_a_running_server_is_an_alert_and_nothing_is_lost() 
     assert_eq!(found.problems, vec![]);
     assert!(found.records > before, "{} of {before}", found.records);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_drill_of_the_real_log_passes_and_is_recorded_while_people_are_served() {
+    let world = World::open().await;
+    let (usual, ..) = knock(&world).await;
+    let body = serde_json::json!({ "live": true });
+    let report = world.operator.post("/api/v1/audit/drill", &body).await.unwrap();
+    assert_eq!(report["passed"], true, "{report}");
+    let outcome = |rung: &str| {
+        let rungs = report["rungs"].as_array().unwrap();
+        rungs.iter().find(|found| found["rung"] == rung).unwrap()["outcome"].clone()
+    };
+    assert_eq!(outcome("delete_file"), "passed");
+    assert_eq!(outcome("disk_full"), "passed");
+    assert_eq!(outcome("sink_hang"), "not_drilled");
+    assert_eq!(knock(&world).await.0, usual);
+    let filters = [("type", "audit.drill".to_owned()), ("what", "report".to_owned())];
+    let records = world.operator.get_with("/api/v1/audit/records", &filters).await.unwrap();
+    let text = records["records"][0]["change"].as_str().unwrap();
+    assert!(text.starts_with("live drill passed: disk_full passed (seen in "), "{text}");
+    let folder = world.audit_folder();
+    world.server.stop().await;
+    assert_eq!(audit::verify::verify(&folder).unwrap().problems, vec![]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_is_set_by_an_hour_is_recorded_and_an_alert() {
+    let world = World::open().await;
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    world.clock.jump(Duration::from_secs(3_600));
+    let start = Instant::now();
+    loop {
+        let found = world.operator.get_with("/api/v1/audit/records", &[("type", "system.clock".into())]).await.unwrap();
+        let records = found["records"].as_array().unwrap().clone();
+        if records.iter().any(|record| record["change"].as_str().unwrap().contains("the wall clock was set by +3")) {
+            break;
+        }
+        assert!(start.elapsed() < PATIENCE, "nobody noticed: {found}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let alerts = world.operator.get("/api/v1/audit/alerts").await.unwrap();
+    assert!(alerts["alerts"].as_array().unwrap().iter().any(|alert| alert["kind"] == "clock_jump"), "{alerts}");
+}

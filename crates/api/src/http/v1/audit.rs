@@ -3,16 +3,20 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use audit::{Column, Tail, TailItem, render};
+use audit::drill::DrillRung;
+use audit::{Column, Query, Tail, TailItem, render};
 use axum::Extension;
 use axum::extract::{Path, RawQuery, State};
 use axum::response::{IntoResponse, Response};
 use http::header;
 use model::AccessId;
+use serde::Deserialize;
+use serde_json::{Value, json};
 
 use crate::actor::Actor;
 use crate::control::ControlPlane;
 use crate::failure::Failure;
+use crate::http::body::Json;
 
 /// This endpoint.
 const TAIL_PATH: &str = "/api/v1/audit/tail";
@@ -26,9 +30,33 @@ pub(crate) async fn query(
 ) -> Result<Response, Failure> {
     let filters = pairs(raw.as_deref());
     let query = control.parse_query(&filters)?;
-    let answer = control.query(&actor, query, &control.query_words(&filters)).await?;
+    if query.is_export() {
+        let page = audit::query::PAGE_LIMIT;
+        return Err(Failure::invalid(
+            "limit",
+            format!(
+                "more than {page} rows are an export; ask `/api/v1/audit/export`, which takes the right `audit.export`"
+            ),
+        ));
+    }
+    answer(&control, &actor, query, &control.query_words(&filters)).await
+}
+
+/// As [`query`], up to the longest answer; a right of its own (AUD-5).
+pub(crate) async fn export(
+    State(control): State<Arc<ControlPlane>>,
+    Extension(actor): Extension<Actor>,
+    RawQuery(raw): RawQuery,
+) -> Result<Response, Failure> {
+    let filters = pairs(raw.as_deref());
+    let query = control.parse_query(&filters)?;
+    answer(&control, &actor, query, &format!("export {}", control.query_words(&filters))).await
+}
+
+async fn answer(control: &Arc<ControlPlane>, actor: &Actor, query: Query, words: &str) -> Result<Response, Failure> {
+    let answer = control.query(actor, query, words).await?;
     let rows: Vec<String> = answer.rows.iter().map(render::json).collect();
-    Ok(json(format!(
+    Ok(json_text(format!(
         "{{\"records\":[{}],\"shown\":{},\"scanned\":{},\"has_more\":{},\"complete\":{},\"coverage\":{}}}",
         rows.join(","),
         rows.len(),
@@ -50,7 +78,7 @@ pub(crate) async fn explain(
     // The text of the same story, so that every surface prints the same words.
     let text = render::quoted(&story.to_text());
     let body = members.strip_suffix('}').map_or_else(|| members.clone(), |open| format!("{open},\"text\":{text}}}"));
-    Ok(json(body))
+    Ok(json_text(body))
 }
 
 /// Records from `after` on; answers at once when there are some, else when one comes, at the latest after 20 s.
@@ -75,19 +103,19 @@ pub(crate) async fn tail(
     let items = tokio::time::timeout(TAIL_WAIT, news(&mut tail)).await.unwrap_or_default();
     let items: Vec<String> = items.iter().map(item).collect();
     control.will_go_on(&actor, &filters, tail.next_seq());
-    Ok(json(format!("{{\"next\":{},\"items\":[{}]}}", tail.next_seq(), items.join(","))))
+    Ok(json_text(format!("{{\"next\":{},\"items\":[{}]}}", tail.next_seq(), items.join(","))))
 }
 
 /// How the record is and what was wrong with it since the process started (AUD-18, AUD-19).
 pub(crate) async fn alerts(State(control): State<Arc<ControlPlane>>) -> Response {
-    json(health(&control).to_string())
+    json_text(health(&control).to_string())
 }
 
 /// As [`alerts`]; also a part of the status.
-pub(crate) fn health(control: &ControlPlane) -> serde_json::Value {
+pub(crate) fn health(control: &ControlPlane) -> Value {
     let health = control.log.health();
-    let alerts: Vec<serde_json::Value> = health.alerts.iter().map(alert).collect();
-    serde_json::json!({
+    let alerts: Vec<Value> = health.alerts.iter().map(alert).collect();
+    json!({
         "state": health.rung.as_str(),
         "free_percent": health.free_percent,
         "reserves_ready": health.reserves.0,
@@ -97,8 +125,8 @@ pub(crate) fn health(control: &ControlPlane) -> serde_json::Value {
     })
 }
 
-fn alert(alert: &audit::Alert) -> serde_json::Value {
-    serde_json::json!({
+fn alert(alert: &audit::Alert) -> Value {
+    json!({
         "kind": alert.kind.as_str(),
         "active": alert.is_active,
         "since": alert.since.to_string(),
@@ -107,6 +135,43 @@ fn alert(alert: &audit::Alert) -> serde_json::Value {
         "detail": &*alert.detail,
         "what_to_do": alert.kind.what_to_do(),
     })
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct DrillBody {
+    /// Names of rungs; none means every one.
+    #[serde(default)]
+    rungs: Vec<String>,
+    #[serde(default)]
+    live: bool,
+}
+
+/// Drills the record (AUD-21): on a shadow log, or on the real one.
+pub(crate) async fn drill(
+    State(control): State<Arc<ControlPlane>>,
+    Extension(actor): Extension<Actor>,
+    Json(body): Json<DrillBody>,
+) -> Result<axum::Json<Value>, Failure> {
+    let rungs: Result<Vec<DrillRung>, String> = body.rungs.iter().map(|name| name.parse()).collect();
+    let mut rungs = rungs.map_err(|error| Failure::invalid("rungs", error))?;
+    if rungs.is_empty() {
+        rungs = DrillRung::ALL.to_vec();
+    }
+    let report = control.drill(&actor, rungs, body.live).await?;
+    let rung = |found: &audit::drill::RungResult| {
+        json!({
+            "rung": found.rung.as_str(),
+            "outcome": found.outcome.as_str(),
+            "detected_in_ms": found.detected_in.map(|took| u64::try_from(took.as_millis()).unwrap_or(u64::MAX)),
+            "detail": found.detail,
+        })
+    };
+    Ok(axum::Json(json!({
+        "live": report.is_live,
+        "passed": report.has_passed(),
+        "rungs": report.rungs.iter().map(rung).collect::<Vec<_>>(),
+    })))
 }
 
 /// The next batch with anything in it but the polls of followers: each poll is recorded too, so a follower who was shown
@@ -139,6 +204,6 @@ fn pairs(raw: Option<&str>) -> Vec<(String, String)> {
     form_urlencoded::parse(raw.unwrap_or_default().as_bytes()).into_owned().collect()
 }
 
-fn json(body: String) -> Response {
+fn json_text(body: String) -> Response {
     ([(header::CONTENT_TYPE, "application/json"), (header::CACHE_CONTROL, "no-store")], body).into_response()
 }

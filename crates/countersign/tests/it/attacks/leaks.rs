@@ -70,6 +70,119 @@ async fn atk_29_our_credentials_reach_neither_app_nor_record_nor_page() {
     println!("ATK-29: {} secrets and canaries in no app, record or page", secrets.len());
 }
 
+/// Everything any server of this process has logged since the first call.
+fn process_log() -> Vec<u8> {
+    static LOG: std::sync::OnceLock<std::sync::Arc<std::sync::Mutex<Vec<u8>>>> = std::sync::OnceLock::new();
+    struct Writer(std::sync::Arc<std::sync::Mutex<Vec<u8>>>);
+    impl std::io::Write for Writer {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+    let log = LOG.get_or_init(|| {
+        let log = std::sync::Arc::<std::sync::Mutex<Vec<u8>>>::default();
+        let writer = log.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_max_level(tracing_subscriber::filter::LevelFilter::TRACE)
+            .with_writer(move || Writer(writer.clone()))
+            .finish();
+        tracing::subscriber::set_global_default(subscriber).unwrap();
+        log
+    });
+    log.lock().unwrap().clone()
+}
+
+/// A canary nobody else has, and which the eye finds: digits that stand for the position.
+fn canary(position: usize) -> String {
+    format!("kanarie{position:02}x7e1f")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn atk_29_twenty_secrets_in_every_position_of_a_request_reach_no_record_log_or_page() {
+    process_log();
+    let world = World::open().await;
+    let mut alice = world.person("alice", "engineering").await;
+    alice.open(WIKI, "/").await;
+    let cookies = alice.cookies(WIKI);
+    let c: Vec<String> = (0..20).map(canary).collect();
+    let headers = format!(
+        "Authorization: Bearer {}\r\nProxy-Authorization: Basic {}\r\nX-Api-Key: {}\r\nReferer: https://x/?t={}\r\n\
+         If-None-Match: \"{}\"\r\nX-Forwarded-For: {}\r\nX-Csrf-Token: {}\r\nX-Countersign-Authorization: Bearer {}\r\n\
+         Traceparent: {}\r\nTracestate: a={}\r\n",
+        c[0], c[1], c[2], c[3], c[4], c[5], c[6], c[7], c[8], c[9]
+    );
+    let mixed = format!("{cookies}; own={}; __Host-countersignY={}", c[10], c[11]);
+    let json = format!("{{\"password\":\"{}\"}}", c[12]);
+    let form = format!("password={}&x=1", c[13]);
+    let chunked = format!("{:x}\r\n{}\r\n0\r\n\r\n", c[14].len(), c[14]);
+    let with = |kind: &str, body: &str| format!("{headers}Content-Type: {kind}\r\nContent-Length: {}\r\n", body.len());
+    let origin = format!("Origin: https://{WIKI}\r\n");
+    let mut answers = Vec::new();
+    for cookie in [mixed.as_str(), "", &format!("own={}", c[10])] {
+        for (method, target, more, body) in [
+            ("GET", format!("/a?token={}&{}=1", c[15], "n"), headers.clone(), String::new()),
+            ("GET", format!("/reset/{}", c[16]), headers.clone(), String::new()),
+            ("GET", format!("/a?q={}", c[15]), format!("{headers}{NAVIGATION}"), String::new()),
+            ("POST", "/a".to_owned(), format!("{origin}{}", with("application/json", &json)), json.clone()),
+            (
+                "POST",
+                "/a".to_owned(),
+                format!("{origin}{}", with("application/x-www-form-urlencoded", &form)),
+                form.clone(),
+            ),
+            ("POST", "/a".to_owned(), format!("{origin}{headers}Transfer-Encoding: chunked\r\n"), chunked.clone()),
+            // Refused by the gate, with the canary in the bytes it refuses.
+            ("GET", "/a".to_owned(), format!("X-A : {}\r\n", c[17]), String::new()),
+            ("GET", format!("/%zz{}", c[18]), String::new(), String::new()),
+        ] {
+            let bytes = format!("{}{body}", request(method, WIKI, &target, cookie, &more));
+            answers.push(world.ask(bytes).await);
+        }
+    }
+    // What the app says back is the app's, and only of what it was meant to see.
+    for host in [AUTH, PAYROLL] {
+        answers.push(world.ask(request("GET", host, &format!("/login?code={}", c[15]), &mixed, &headers)).await);
+    }
+    // A frame of a WebSocket.
+    let mut wire = world.wire().await;
+    wire.send(crate::harness::stream::upgrade("/live?who=alice", &cookies, &origin)).await;
+    assert_eq!(wire.head().await.status, 101);
+    let text = c[19].as_bytes();
+    let mut frame = vec![0x81, 0x80 | u8::try_from(text.len()).unwrap(), 0, 0, 0, 0];
+    frame.extend_from_slice(text);
+    wire.send(frame).await;
+    drop(wire);
+    // Secrets of our own.
+    let own = world.own_secrets();
+    tokio::time::sleep(Duration::from_millis(500)).await;
+
+    let (on_disk, log) = (world.record_on_disk(), process_log());
+    let told = format!("{:?}", world.records(&[("limit", "1000".to_owned())]).await);
+    assert!(find(&on_disk, b"reset/***").is_some(), "the record holds what was asked");
+    assert!(find(&log, b"audit log is open").is_some() || !log.is_empty(), "the process log holds something");
+    for secret in c.iter().map(String::as_str).chain(own.iter().map(String::as_str)) {
+        let wanted = secret.as_bytes();
+        assert!(find(&on_disk, wanted).is_none(), "the record on disk holds {secret}");
+        assert!(!told.contains(secret), "the record tells {secret}");
+        assert!(find(&log, wanted).is_none(), "the process log holds {secret}: {}", around(&log, wanted));
+        for answer in answers.iter().filter(|answer| answer.status >= 300) {
+            let is_redirect = answer.header("location").is_some_and(|location| location.contains(secret));
+            assert!(find(&answer.body, wanted).is_none(), "an answer shows {secret}: {answer:?}");
+            assert!(!is_redirect, "a redirect shows {secret}: {answer:?}");
+        }
+    }
+    println!("ATK-29: {} canaries in {} requests, in no record, log or page", c.len(), answers.len());
+}
+
+fn around(log: &[u8], wanted: &[u8]) -> String {
+    let at = find(log, wanted).unwrap_or(0);
+    String::from_utf8_lossy(&log[at.saturating_sub(200)..(at + 100).min(log.len())]).into_owned()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn atk_35_refusals_show_attackers_text_as_text_and_no_token() {
     let world = World::open().await;

@@ -1,0 +1,78 @@
+//! The drill itself: it passes where the log is well, and it fails where it must.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use audit::drill::{DETECT_WITHIN, DrillRung, Outcome, live, shadow};
+use audit::log::faults::Fault;
+use model::record::RecordType;
+use model::seams::Durability;
+
+use crate::common::World;
+
+#[test]
+fn a_shadow_drill_passes_every_rung_in_time_and_says_plainly_that_there_is_no_sink() {
+    let world = World::new();
+    let dir = tempfile::tempdir().unwrap();
+    let report = shadow(dir.path(), world.clock.clone(), world.ids.clone(), DrillRung::ALL).unwrap();
+    for found in &report.rungs {
+        match found.rung {
+            DrillRung::SinkHang => assert_eq!(found.outcome, Outcome::NotDrilled),
+            _ => {
+                assert_eq!(found.outcome, Outcome::Passed, "{report:?}");
+                assert!(found.detected_in.unwrap() <= DETECT_WITHIN);
+            }
+        }
+    }
+    assert_eq!(report.rungs.len(), DrillRung::ALL.len());
+    assert!(report.has_passed());
+    assert!(report.summary().starts_with("shadow drill passed: disk_full passed (seen in "), "{}", report.summary());
+}
+
+#[test]
+fn a_drill_of_nothing_but_the_sink_has_not_passed() {
+    let world = World::new();
+    let dir = tempfile::tempdir().unwrap();
+    let report = shadow(dir.path(), world.clock.clone(), world.ids.clone(), &[DrillRung::SinkHang]).unwrap();
+    assert!(!report.has_passed());
+    assert_eq!(report.rungs[0].detail, "there are no network sinks yet");
+}
+
+#[test]
+fn a_live_drill_leaves_the_log_whole_and_its_disk_well() {
+    let world = World::new();
+    let (log, _) = world.open();
+    log.append_blocking(world.decision(), Durability::Strict).unwrap();
+    let report = live(&log, world.dir.path(), &*world.clock, &*world.ids, DrillRung::ALL);
+    assert!(report.has_passed(), "{report:?}");
+    let corrupt = report.rungs.iter().find(|found| found.rung == DrillRung::Corrupt).unwrap();
+    assert_eq!(corrupt.outcome, Outcome::NotDrilled, "never on the real log");
+    log.append_blocking(world.decision(), Durability::Strict).unwrap();
+    log.close();
+    assert_eq!(audit::verify::verify(world.dir.path()).unwrap().problems, vec![]);
+}
+
+#[test]
+fn a_log_whose_disk_does_not_get_well_fails_the_drill() {
+    let world = World::new();
+    let (log, _) = world.open();
+    let log = Arc::new(log);
+    let (breaker, stop) = (log.clone(), Arc::new(std::sync::atomic::AtomicBool::new(false)));
+    let stopped = stop.clone();
+    // Somebody else keeps the disk broken, whatever the drill wishes.
+    let thread = std::thread::spawn(move || {
+        while !stopped.load(std::sync::atomic::Ordering::SeqCst) {
+            breaker.faults().set(Fault::Broken);
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        breaker.faults().set(Fault::None);
+    });
+    let report = live(&log, world.dir.path(), &*world.clock, &*world.ids, &[DrillRung::DiskFull]);
+    stop.store(true, std::sync::atomic::Ordering::SeqCst);
+    thread.join().unwrap();
+    assert!(!report.has_passed(), "{report:?}");
+    assert_eq!(report.rungs[0].outcome, Outcome::Failed);
+    let mut record = world.decision();
+    record.kind = RecordType::AuditDrill;
+    assert!(log.append_blocking(record, Durability::Strict).is_ok());
+}
