@@ -52,6 +52,12 @@ const MAX_TRANSACTIONS: usize = 20_000;
 const MAX_HANDOFFS: usize = 10_000;
 /// The most long targets that wait at once; strangers send them, and each may have 8 KiB.
 const MAX_PARKED: usize = 4_000;
+/// In which time a session may look up [`MAX_OWN_LOOK_UPS`] of its decisions: each reads the log.
+const LOOK_UP_WINDOW: Duration = Duration::from_secs(60);
+/// How many decisions a session may look up in [`LOOK_UP_WINDOW`].
+const MAX_OWN_LOOK_UPS: u64 = 30;
+/// The most look-ups that are remembered, of all sessions.
+const MAX_LOOK_UPS: usize = 10_000;
 /// The most people who have not looked at their recovery codes yet.
 const MAX_CODES: usize = 1_000;
 
@@ -86,6 +92,7 @@ pub struct Portal {
     handoffs: Pending<TokenHash, Handoff>,
     parked: Pending<String, String>,
     codes: Pending<SessionId, Vec<String>>,
+    look_ups: Pending<(SessionId, u64), ()>,
 }
 
 /// A journey that began at a door or on the auth host itself.
@@ -147,6 +154,7 @@ impl Portal {
             handoffs: Pending::new(HANDOFF_LIFE, MAX_HANDOFFS),
             parked: Pending::new(TRANSACTION_LIFE, MAX_PARKED),
             codes: Pending::new(CODES_LIFE, MAX_CODES),
+            look_ups: Pending::new(LOOK_UP_WINDOW, MAX_LOOK_UPS),
         }
     }
 

@@ -238,3 +238,18 @@ async fn the_page_of_a_session_tells_its_own_person_only() {
     let told: UserId = person.json()["user"]["id"].as_str().unwrap().parse().unwrap();
     assert_eq!(told, ALICE);
 }
+
+#[tokio::test]
+async fn decisions_are_not_looked_up_without_end() {
+    let world = World::new().await;
+    let (session, other) = (world.session(ALICE, 1), world.session(CAROL, 2));
+    let path = "/.countersign/decision/aaaaaaaaaaaaaaaaaaaaaaaaaa";
+    let ask = |session| world.get(world.context("wiki.test", Some(session), None), path);
+    for _ in 0..30 {
+        assert_eq!(ask(&session).await.status, StatusCode::NOT_FOUND);
+    }
+    assert_eq!(ask(&session).await.status, StatusCode::TOO_MANY_REQUESTS);
+    assert_eq!(ask(&other).await.status, StatusCode::NOT_FOUND, "each session has its own");
+    world.clock.advance(std::time::Duration::from_secs(60));
+    assert_eq!(ask(&session).await.status, StatusCode::NOT_FOUND);
+}

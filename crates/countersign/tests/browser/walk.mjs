@@ -203,7 +203,7 @@ try {
   await anotherAuthenticator(alice);
   await alice.page.click("[data-start]");
   await alice.page.waitForURL(`${plan.auth}me`);
-  const key = () => alice.page.locator("li", { hasText: "Blue key" });
+  const key = () => alice.page.locator("[aria-labelledby=passkeys] li", { hasText: "Blue key" });
   assert.equal(await key().count(), 1, "the new passkey is listed");
   await key().locator("text=Rename").click();
   await look(alice.page, "passkey-rename");
@@ -215,12 +215,16 @@ try {
   await look(alice.page, "form-problem");
   await alice.page.fill("#name", "Green key");
   await alice.page.click("button.primary");
-  await alice.page.locator("li", { hasText: "Green key" }).locator("text=Remove").click();
+  await alice.page.locator("[aria-labelledby=passkeys] li", { hasText: "Green key" }).locator("text=Remove").click();
   await look(alice.page, "passkey-remove");
   await alice.page.click("text=Remove it");
   assert.equal(await heading(alice.page), "The passkey is removed");
   await look(alice.page, "done");
   step("alice added, renamed and removed a passkey");
+  await alice.page.goto(`${plan.auth}me`);
+  await look(alice.page, "account-notices");
+  await alice.page.click("text=I know about all of these");
+  assert.equal(await alice.page.locator("text=This was not me").count(), 0, "what was read is not shown again");
   await alice.page.goto(`${plan.auth}me/codes`);
   await alice.page.click("button.primary");
   const codes = await alice.page.locator(".codes code").allInnerTexts();
@@ -252,6 +256,50 @@ try {
   assert.match(await still.locator("main").innerText(), /rule/i);
   await plain.close();
   step("the same without JavaScript");
+
+  // bob loses his passkey: a code alone leads nowhere, in a browser that has nothing of his.
+  await bob.page.setViewportSize(WIDE);
+  await bob.page.goto(`${plan.auth}me/codes`);
+  await bob.page.click("button.primary");
+  const [code] = await bob.page.locator(".codes code").allInnerTexts();
+  await saved(bob.page);
+  const lost = await person(browser, "bob, without his passkey");
+  await lost.page.goto(`${plan.auth}recover`);
+  await look(lost.page, "recover");
+  const tryCode = async (email, typed) => {
+    await lost.page.fill("#email", email);
+    await lost.page.fill("#recovery_code", typed);
+    await lost.page.click("button.primary");
+  };
+  await tryCode("bob@example.org", "aaaa-aaaa-aaaa-aaaa");
+  assert.match(await lost.page.title(), /^Not yet/);
+  assert.equal(await lost.page.inputValue("#email"), "bob@example.org", "the address is kept, the code is not");
+  assert.equal(await lost.page.inputValue("#recovery_code"), "");
+  await look(lost.page, "recover-refused");
+  await tryCode("bob@example.org", code);
+  assert.equal(await heading(lost.page), "One more proof");
+  await look(lost.page, "recover-case");
+  await lost.page.click("text=Go on when they have vouched");
+  assert.equal(await heading(lost.page), "One more proof", "one secret leads nowhere");
+  step("bob's recovery code alone leads nowhere");
+  if (plan.vouch) {
+    const [vouch, ...words] = plan.vouch;
+    const id = await lost.page.locator("dd").first().innerText();
+    execFileSync(vouch, [...words, id]);
+    await lost.page.click("text=Look again");
+    assert.equal(await heading(lost.page), "You have proven who you are");
+    await look(lost.page, "recover-proven");
+    await lost.page.click("text=Go on to the new passkey");
+    await lost.page.waitForURL(/recover\/link/);
+    await look(lost.page, "recover-link");
+    await lost.page.click("[data-start]");
+    await lost.page.waitForURL(`${plan.auth}enrol/codes`);
+    assert.equal(await lost.page.locator(".codes li").count(), 1, "the used code is replaced");
+    await saved(lost.page);
+    await bob.page.goto(`${plan.auth}me`);
+    await bob.page.waitForURL(/\/login/);
+    step("with an administrator's word he got back in, and every earlier sign-in ended");
+  }
 
   // Live cut: alice's open page loses its line when she leaves the group; carol's does not.
   await alice.page.goto(`${plan.wiki}pages/welcome`);

@@ -9,7 +9,7 @@ use model::seams::ReservedContext;
 use model::{Principal, SessionId, TokenHash};
 
 use super::answers::{json, page, parameter, problem, see_other, unavailable, with_cookie};
-use super::{Portal, jwks};
+use super::{MAX_OWN_LOOK_UPS, Portal, jwks};
 use crate::failure::Failure;
 
 impl Portal {
@@ -93,11 +93,26 @@ impl Portal {
 }
 
 impl Portal {
+    /// Takes the first free of a session's look-ups of this minute.
+    fn may_look_up(&self, session: SessionId, now: model::Timestamp) -> bool {
+        let free = (0..MAX_OWN_LOOK_UPS).find(|n| self.look_ups.peek(&(session, *n), now).is_none());
+        if let Some(n) = free {
+            // What has ended makes way for its successor.
+            self.look_ups.take(&(session, n), now);
+            self.look_ups.put((session, n), (), now);
+        }
+        free.is_some()
+    }
+
     /// One's own decision, explained as far as a person may know it (LEAP-9); anybody else's is not there.
     async fn own_decision(&self, context: &ReservedContext, path: &str) -> Response<Bytes> {
         let not_here = || problem(StatusCode::NOT_FOUND, "not_found", "No decision of yours has this id.");
         let id = path.strip_prefix("decision/").and_then(|id| id.parse().ok());
         let (Some(id), Some(session)) = (id, &context.session) else { return not_here() };
+        if !self.may_look_up(session.id, context.now) {
+            let sentence = "Too many look-ups in a minute; wait a little.";
+            return problem(StatusCode::TOO_MANY_REQUESTS, "too_many", sentence);
+        }
         let Ok(story) = self.control_arc().explain_access(&self.actor(context), id).await else { return not_here() };
         let Some(record) = story.decision() else { return not_here() };
         let text = |column| record.text(column).map(str::to_owned);
