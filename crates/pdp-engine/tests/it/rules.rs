@@ -17,8 +17,8 @@ use pdp_engine::{CompiledPolicies, Engine};
 
 use crate::support::*;
 
-/// How many (rules, facts) pairs are compared: a hundred thousand, or fewer in an unoptimised build, which is some
-/// fifty times slower. `COUNTERSIGN_RULE_CASES` says otherwise; `cargo xtask test` asks for all.
+/// How many (rules, facts) pairs are compared: a hundred thousand in an optimised build, fewer in others, which are some fifty
+/// times slower. `COUNTERSIGN_RULE_CASES` says otherwise.
 fn cases() -> usize {
     let asked = std::env::var("COUNTERSIGN_RULE_CASES").ok().and_then(|cases| cases.parse().ok());
     asked.unwrap_or(if cfg!(debug_assertions) { 2_000 } else { 100_000 })
