@@ -8,6 +8,7 @@ mod drill_ops;
 mod people_ops;
 mod policy_ops;
 mod queries;
+mod recovery_ops;
 mod session_ops;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -29,6 +30,7 @@ pub use config_ops::{Applied, Checked, ConfigText, check_files, newest};
 pub use pdp_engine::{Coverage, RowResult, TestReport};
 pub use people_ops::Carried;
 pub use policy_ops::WhatIf;
+pub use recovery_ops::RecoveryFailure;
 
 /// What the control plane reads of the process configuration.
 #[derive(Clone, Debug)]

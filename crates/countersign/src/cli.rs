@@ -133,6 +133,7 @@ mod tests {
     /// What each command calls that may change something; the tests of `api` hold that every such route leaves a record
     /// (AUD-7). Those without a route change nothing, or are the server itself.
     const CALLS: &[(&str, &[&str])] = &[
+        ("admin recover", &["POST /api/v1/admin-recovery"]),
         ("admin setup-link", &["POST /api/v1/setup-link"]),
         ("app explain", &[]),
         ("app list", &[]),
@@ -169,6 +170,8 @@ mod tests {
         ("user disable", &["POST /api/v1/users/{who}/disable"]),
         ("user enable", &["POST /api/v1/users/{who}/enable"]),
         ("user list", &[]),
+        ("user recover", &["POST /api/v1/users/{who}/recover"]),
+        ("user recoveries", &[]),
         ("user show", &[]),
     ];
 

@@ -315,6 +315,11 @@ impl Portal {
         Ok(links.into_iter().map(listed).collect())
     }
 
+    /// The link of a recovery, as it is shown once.
+    pub(crate) fn recovery_link(&self, link: &pip_identity::links::IssuedLink) -> ShownLink {
+        self.shown(&format!("/invite/{}", link.row.id), link)
+    }
+
     /// The secret travels in the query: its value is never recorded (AUD-10).
     fn shown(&self, path: &str, link: &pip_identity::links::IssuedLink) -> ShownLink {
         ShownLink {

@@ -4,6 +4,7 @@ mod audit;
 mod configs;
 mod groups;
 mod policy;
+mod recoveries;
 mod sessions;
 mod users;
 
@@ -42,6 +43,9 @@ pub(crate) fn router(control: Arc<ControlPlane>, portal: Arc<Portal>) -> Router 
         .route("/api/v1/users/{who}", get(users::show).delete(users::delete))
         .route("/api/v1/users/{who}/disable", post(users::disable))
         .route("/api/v1/users/{who}/enable", post(users::enable))
+        .route("/api/v1/users/{who}/recover", post(recoveries::step))
+        .route("/api/v1/recoveries", get(recoveries::list))
+        .route("/api/v1/admin-recovery", post(recoveries::admin))
         .route("/api/v1/invites", get(users::links).post(users::invite))
         .route("/api/v1/setup-link", post(users::set_up_link))
         .route("/api/v1/groups", get(groups::list).post(groups::create))

@@ -26,6 +26,7 @@ pub(crate) fn routes() -> BTreeSet<(String, String)> {
 
 /// nobody | alice (staff) | carol (admins) | local-operator, then the action, method and route.
 const MATRIX: &str = "\
+no no yes yes  admin.write  POST   /api/v1/admin-recovery
 no no yes yes  admin.read   GET    /api/v1/apps
 no no yes yes  admin.read   GET    /api/v1/apps/{name}
 no no yes yes  admin.read   GET    /api/v1/apps/{name}/explain
@@ -48,6 +49,7 @@ no no yes yes  admin.read   GET    /api/v1/invites
 no no yes yes  admin.write  POST   /api/v1/invites
 no no yes yes  admin.read   GET    /api/v1/policies
 no no yes yes  admin.read   GET    /api/v1/policies/explain
+no no yes yes  admin.read   GET    /api/v1/recoveries
 no no yes yes  admin.read   GET    /api/v1/revocations/{id}
 no no yes yes  admin.read   GET    /api/v1/sessions
 no no yes yes  admin.write  POST   /api/v1/sessions/revoke
@@ -59,6 +61,7 @@ no no yes yes  admin.read   GET    /api/v1/users/{who}
 no no yes yes  admin.write  DELETE /api/v1/users/{who}
 no no yes yes  admin.write  POST   /api/v1/users/{who}/disable
 no no yes yes  admin.write  POST   /api/v1/users/{who}/enable
+no no yes yes  admin.write  POST   /api/v1/users/{who}/recover
 ";
 
 fn may(world: &World, who: &Principal, method: &str, path: &str) -> (bool, &'static str) {

@@ -64,6 +64,20 @@ fn changes() -> Vec<(&'static str, &'static str, String, Value, &'static [&'stat
             json!({ "rungs": ["clock_jump"] }),
             &["audit.drill"],
         ),
+        (
+            "POST",
+            "/api/v1/users/{who}/recover",
+            "/api/v1/users/alice@corp.test/recover".into(),
+            json!({ "step": "open" }),
+            &["auth.recovery", "auth.notice"],
+        ),
+        (
+            "POST",
+            "/api/v1/admin-recovery",
+            "/api/v1/admin-recovery".into(),
+            json!({ "user": "carol@corp.test" }),
+            &["auth.recovery"],
+        ),
         // Last: without an administrator there is a set-up link to make.
         (
             "DELETE",

@@ -48,6 +48,22 @@ pub enum User {
         /// E-mail address or id
         user: String,
     },
+    /// Help a person back in who lost what they sign in with
+    #[command(
+        after_help = "A person with a recovery code begins on the sign-in page; --approve vouches for them and their browser goes on.\nWithout a code, one administrator runs this without options and another one with --approve, who gets the link."
+    )]
+    Recover {
+        /// E-mail address or id
+        user: String,
+        /// Vouch for a recovery that is open: you know that it is them
+        #[arg(long)]
+        approve: bool,
+        /// Stop a recovery that is open
+        #[arg(long, conflicts_with = "approve")]
+        stop: bool,
+    },
+    /// Who tries to get back in
+    Recoveries,
     /// Remove a person with everything that is theirs
     Delete {
         /// E-mail address or id
@@ -73,6 +89,15 @@ impl User {
                 client.post(&format!("{}/disable?force={force}", path(user)), &Value::Null).await?
             }
             User::Enable { user } => client.post(&format!("{}/enable", path(user)), &Value::Null).await?,
+            User::Recover { user, approve, stop } => {
+                let step = match (approve, stop) {
+                    (true, _) => "approve",
+                    (_, true) => "stop",
+                    _ => "open",
+                };
+                client.post(&format!("{}/recover", path(user)), &serde_json::json!({ "step": step })).await?
+            }
+            User::Recoveries => client.get("/api/v1/recoveries").await?,
             User::Delete { user, force } => client.delete(&format!("{}?force={force}", path(user))).await?,
         };
         if global.json {
@@ -101,6 +126,33 @@ impl User {
             }
             User::Disable { user, .. } => say!("{user} is disabled"),
             User::Enable { user } => say!("{user} may sign in again"),
+            User::Recover { user, .. } => {
+                say!("recovery of {user}: {}", output::text(&answer, "state"));
+                if answer["url"].is_string() {
+                    say!("{}", output::text(&answer, "url"));
+                    say!(
+                        "Until {}, once. It was not mailed: hand it over yourself.",
+                        output::text(&answer, "url_expires")
+                    );
+                } else if answer["is_proven"] == true {
+                    say!("It is proven: their browser goes on by itself.");
+                } else if answer["state"] == "open" {
+                    say!(
+                        "One more proof is needed: another administrator runs `countersign user recover {user} --approve`"
+                    );
+                }
+            }
+            User::Recoveries => {
+                let columns = [
+                    ("USER", "user"),
+                    ("STATE", "state"),
+                    ("CODE", "has_code"),
+                    ("VOUCHED", "approvals"),
+                    ("PROVEN", "is_proven"),
+                    ("BEGAN", "opened"),
+                ];
+                output::list(&answer, "recoveries", &columns);
+            }
             User::Delete { user, .. } => say!("{user} is deleted"),
         }
         output::revocations(&answer);

@@ -1,0 +1,99 @@
+//! Recoveries: who tries to get back in, and the administrators who vouch (ID-2, ID-6).
+
+use std::sync::Arc;
+
+use axum::extract::{Path, State};
+use axum::{Extension, Json as Answer};
+use pip_identity::recovery::RecoveryView;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::actor::Actor;
+use crate::control::ControlPlane;
+use crate::control::RecoveryFailure;
+use crate::failure::Failure;
+use crate::http::body::Json;
+use crate::http::portal::Portal;
+
+/// What an administrator does about a recovery.
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Step {
+    Approve,
+    Open,
+    Stop,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct StepBody {
+    step: Step,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct AdminBody {
+    user: String,
+}
+
+pub(crate) async fn list(State(control): State<Arc<ControlPlane>>) -> Result<Answer<Value>, Failure> {
+    let views = control.accounts.recovery.list().await.map_err(RecoveryFailure::from)?;
+    Ok(Answer(json!({ "recoveries": views.iter().map(view).collect::<Vec<_>>() })))
+}
+
+pub(crate) async fn step(
+    State(control): State<Arc<ControlPlane>>,
+    State(portal): State<Arc<Portal>>,
+    Extension(actor): Extension<Actor>,
+    Path(who): Path<String>,
+    Json(body): Json<StepBody>,
+) -> Result<Answer<Value>, Failure> {
+    let user = control.user(&who)?.id;
+    let (found, link) = match body.step {
+        Step::Open => (control.open_recovery_for(&actor, user).await?, None),
+        Step::Approve => control.approve_recovery(&actor, user).await?,
+        Step::Stop => {
+            let open = control.accounts.recovery.open_case_of(user).await.map_err(RecoveryFailure::from)?;
+            (control.stop_recovery(&actor, open.row.id).await?, None)
+        }
+    };
+    let mut answer = view(&found);
+    if let (Some(link), Some(members)) = (link, answer.as_object_mut()) {
+        let shown = portal.recovery_link(&link);
+        members.insert("url".to_owned(), Value::from(shown.url()));
+        members.insert("url_expires".to_owned(), Value::from(shown.expires));
+    }
+    Ok(Answer(answer))
+}
+
+/// A link for an administrator's account; for the local socket alone (ID-2).
+pub(crate) async fn admin(
+    State(control): State<Arc<ControlPlane>>,
+    State(portal): State<Arc<Portal>>,
+    Extension(actor): Extension<Actor>,
+    Json(body): Json<AdminBody>,
+) -> Result<(http::StatusCode, Answer<Value>), Failure> {
+    let user = control.user(&body.user)?;
+    let link = control.recover_admin(&actor, user.id).await?;
+    let shown = portal.recovery_link(&link);
+    let answer = json!({ "user": user.email, "url": shown.url(), "expires": shown.expires, "mailed": false });
+    Ok((http::StatusCode::CREATED, Answer(answer)))
+}
+
+fn view(view: &RecoveryView) -> Value {
+    json!({
+        "id": view.row.id,
+        "user": view.user.as_ref().map(|user| user.email.clone()),
+        "state": if view.is_open || view.row.state != pip_identity::store::RecoveryState::Open {
+            view.row.state.as_str()
+        } else {
+            "expired"
+        },
+        "has_code": view.row.has_code,
+        "has_authenticator": view.row.has_authenticator,
+        "approvals": view.row.approvals,
+        "is_proven": view.is_proven,
+        "opened": view.row.opened_at,
+        "expires": view.row.expires_at,
+    })
+}
