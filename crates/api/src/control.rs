@@ -69,6 +69,9 @@ pub trait DoorControl: Send + Sync {
     /// Whether a certificate of a listener covers a host or `*.suffix`.
     fn is_covered(&self, host: &str) -> bool;
 
+    /// Whether the process has a certificate of this name, for doors to show to apps.
+    fn has_certificate(&self, name: &str) -> bool;
+
     /// What the doors counted since they started, by the names of their metrics.
     fn counters(&self) -> BTreeMap<String, u64> {
         BTreeMap::new()

@@ -44,6 +44,8 @@ pub struct Known<'a> {
     pub auth_host: &'a str,
     /// Whether a certificate of a listener covers this host or `*.suffix`.
     pub is_covered: &'a dyn Fn(&str) -> bool,
+    /// Whether a certificate of the process has this name.
+    pub is_certificate: &'a dyn Fn(&str) -> bool,
     /// Groups that exist without being declared.
     pub groups: &'a BTreeSet<String>,
 }

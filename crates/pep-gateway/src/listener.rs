@@ -58,6 +58,8 @@ pub struct ListenerSettings {
     pub trusted_peers: Arc<TrustedPeers>,
     /// PEM of the roots for upstreams that name none of their own.
     pub upstream_roots_pem: Option<Arc<str>>,
+    /// Certificates that apps may name as ours towards their upstreams.
+    pub upstream_identities: Arc<[pki::NamedCertificate]>,
 }
 
 /// Serves until `shutdown`, then drains: no new connection, `Connection: close` and GOAWAY, up to `settings.drain` for
@@ -71,7 +73,7 @@ pub async fn serve(
     settings: ListenerSettings,
     shutdown: CancellationToken,
 ) {
-    let upstreams = Upstreams::new(settings.upstream_roots_pem.clone());
+    let upstreams = Upstreams::new(settings.upstream_roots_pem.clone(), Arc::clone(&settings.upstream_identities));
     let requests = TaskTracker::new();
     let door = Arc::new(Door {
         gateway,

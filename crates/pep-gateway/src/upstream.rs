@@ -22,6 +22,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use model::app::UpstreamTarget;
+use pki::NamedCertificate;
 use tokio_util::sync::CancellationToken;
 
 use crate::Permit;
@@ -126,11 +127,12 @@ pub struct Upstreams {
 
 impl Upstreams {
     /// `roots_pem` is trusted where an upstream names no roots of its own; without either, `https` targets fail.
-    pub fn new(roots_pem: Option<Arc<str>>) -> Arc<Self> {
+    /// `identities` are the certificates apps may name as ours.
+    pub fn new(roots_pem: Option<Arc<str>>, identities: Arc<[NamedCertificate]>) -> Arc<Self> {
         let drivers = Drivers::default();
         Arc::new(Self {
             pool: Pool::default(),
-            connector: Connector::new(roots_pem, drivers.clone()),
+            connector: Connector::new(roots_pem, identities, drivers.clone()),
             budget: RetryBudget::new(Instant::now()),
             turn: AtomicUsize::new(0),
             drivers,

@@ -18,7 +18,7 @@ use rustls::version::{TLS12, TLS13};
 
 pub(crate) use certificate::is_dns_name;
 pub use certificate::{Certificate, NamedCertificate};
-pub use client::{Verify, client_config};
+pub use client::{Verify, client_config, upstream_config};
 
 /// ALPN id of HTTP/2.
 pub const ALPN_H2: &[u8] = b"h2";

@@ -67,7 +67,8 @@ impl ControlPlane {
     /// [`Failure::Problems`] with everything that is wrong.
     pub async fn check(&self, files: &[SourceFile]) -> Result<Checked, Failure> {
         let groups = self.undeclared_groups();
-        let checked = check_files(files, &self.settings.auth_host, &|host| self.doors.is_covered(host), &groups)?;
+        let (covers, has) = (|host: &str| self.doors.is_covered(host), |name: &str| self.doors.has_certificate(name));
+        let checked = check_files(files, &self.settings.auth_host, &covers, &has, &groups)?;
         checked.refuse_failing_tests()?;
         self.people.plan(&people_of(&checked.declared), LastAdmin::Keep).await?;
         Ok(checked)
@@ -183,6 +184,7 @@ pub fn check_files(
     files: &[SourceFile],
     auth_host: &str,
     is_covered: &dyn Fn(&str) -> bool,
+    is_certificate: &dyn Fn(&str) -> bool,
     groups: &BTreeSet<String>,
 ) -> Result<Checked, Failure> {
     let sources: Vec<PolicySource> = files
@@ -190,7 +192,7 @@ pub fn check_files(
         .filter(|file| file.name.ends_with(".cedar"))
         .map(|file| PolicySource { file: file.name.clone(), text: file.text.clone() })
         .collect();
-    let read = config::read(files, &Known { auth_host, is_covered, groups });
+    let read = config::read(files, &Known { auth_host, is_covered, is_certificate, groups });
     let ruled = read.as_ref().map(|declared| declared.apps.as_slice()).unwrap_or_default();
     let compiled = CompiledPolicies::compile_for(&sources, ruled);
     let (declared, policies) = match (read, compiled) {

@@ -99,6 +99,8 @@ struct UpstreamSpec {
 struct TlsSpec {
     ca: Option<Spanned<String>>,
     sni: Option<Spanned<String>>,
+    san: Option<Spanned<String>>,
+    client: Option<Spanned<String>>,
     verify: Option<Spanned<bool>>,
     reason: Option<String>,
 }
@@ -301,6 +303,18 @@ fn upstream_tls(document: &mut Document<'_>, spec: &TlsSpec, has_tls: bool, pems
     }
     if let Some(sni) = &spec.sni {
         tls.sni = document.parsed(sni, text::host);
+    }
+    if let Some(san) = &spec.san {
+        tls.san = document.parsed(san, text::host);
+        if spec.verify.as_ref().is_some_and(|verify| !verify.value) {
+            document.refuse(san, "`san` is set but the certificate is not verified");
+        }
+    }
+    tls.client = spec.client.as_ref().map(|client| Arc::from(client.value.as_str()));
+    for (key, value) in [("san", &spec.san), ("client", &spec.client)] {
+        if let Some(value) = value.as_ref().filter(|_| !has_tls) {
+            document.refuse(value, format!("`{key}` is set but no target is `https://`"));
+        }
     }
     if let Some(verify) = spec.verify.as_ref().filter(|verify| !verify.value) {
         match spec.reason.as_deref().map(str::trim).filter(|reason| !reason.is_empty()) {

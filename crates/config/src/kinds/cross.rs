@@ -18,6 +18,7 @@ pub(crate) fn check(reading: &mut Reading, known: &Known<'_>) {
     unique(&mut problems, "PolicyTest", reading.tests.iter().map(|(place, test)| (place, test.name.as_str())));
     hosts(&mut problems, &reading.apps, known);
     tested(&mut problems, reading);
+    client_certificates(&mut problems, &reading.apps, known);
     groups(&mut problems, reading, known);
     reading.problems.append(&mut problems);
 }
@@ -62,6 +63,19 @@ fn hosts(problems: &mut Vec<Problem>, apps: &[(Place, App)], known: &Known<'_>) 
                         claimed.insert(claim, app);
                     }
                 }
+            }
+        }
+    }
+}
+
+/// What this side proves itself with towards an app is a certificate the process has (GW-74).
+fn client_certificates(problems: &mut Vec<Problem>, apps: &[(Place, App)], known: &Known<'_>) {
+    for (place, app) in apps {
+        for name in app.upstreams.values().filter_map(|upstream| upstream.tls.client.as_deref()) {
+            if !(known.is_certificate)(name) {
+                let message = format!("`client` of an upstream of app `{}` names no certificate: `{name}`", app.name);
+                let hint = "declare it as `[[certificate]]` in the server's configuration and restart";
+                problems.push(Problem::error(&place.file, place.at, message).hint(hint));
             }
         }
     }
@@ -213,8 +227,12 @@ spec: { name: Alice, groups: [engineering] }
             SourceFile { name: "wiki.cedar".into(), text: "permit (principal, action, resource);".into() },
         ];
         let groups = BTreeSet::new();
-        let known =
-            Known { auth_host: "auth.corp.test", is_covered: &|host| host.ends_with("corp.test"), groups: &groups };
+        let known = Known {
+            auth_host: "auth.corp.test",
+            is_covered: &|host| host.ends_with("corp.test"),
+            is_certificate: &|name| name == "to-apps",
+            groups: &groups,
+        };
         read(&files, &known).map_err(|problems| problems.to_string())
     }
 
@@ -253,6 +271,31 @@ spec: { name: Alice, groups: [engineering] }
         check("countersign/v1\nkind: App", "v1\nkind: App", "apiVersion `v1` is not known");
         check("name: wiki", "name: countersign", "belongs to the built-in app");
         check("path: /api/v1", "path: /.countersign/x", "never reach an app");
+    }
+
+    #[test]
+    fn what_an_app_is_shown_is_a_certificate_the_process_has() {
+        let with = |tls: &str, scheme: &str| {
+            let upstream = format!("{{ targets: [{scheme}://10.0.0.1:8443], tls: {{ {tls} }} }}");
+            let app = format!(
+                "apiVersion: countersign/v1\nkind: App\nmetadata: {{ name: crm }}\nspec:\n  hosts: [crm.corp.test]\n  \
+                 sensitivity: low\n  upstreams:\n    web: {upstream}\n"
+            );
+            try_read(&format!("{UNIT}---\n{app}"))
+        };
+        let declared = with("client: to-apps, san: inner.corp.test", "https").unwrap();
+        let upstream = declared.apps.iter().find(|app| app.name.as_str() == "crm").unwrap().upstreams.values().next();
+        let tls = &upstream.unwrap().tls;
+        assert_eq!((tls.client.as_deref(), tls.san.as_deref()), (Some("to-apps"), Some("inner.corp.test")));
+        for (tls, scheme, expected) in [
+            ("client: to-app", "https", "names no certificate: `to-app`"),
+            ("client: to-apps", "http", "`client` is set but no target is `https://`"),
+            ("san: inner.corp.test", "http", "`san` is set but no target is `https://`"),
+            ("san: x.corp.test, verify: false, reason: lab", "https", "the certificate is not verified"),
+        ] {
+            let error = with(tls, scheme).unwrap_err();
+            assert!(error.contains(expected), "{tls}: {error}");
+        }
     }
 
     #[test]

@@ -103,12 +103,13 @@ pub(crate) fn offline(config: &Path, files: &[Value]) -> Result<Result<Value, Pr
         Err(problems) => return Ok(Err(problems)),
     };
     startup::resolve_paths(&mut server, &config.parent().map(PathBuf::from).unwrap_or_default());
-    let certificates: Vec<_> = startup::certificates(&server)?.into_iter().map(|(_, parsed)| parsed).collect();
+    let (named, certificates): (Vec<_>, Vec<_>) = startup::certificates(&server)?.into_iter().unzip();
+    let is_named = |name: &str| named.iter().any(|certificate| certificate.name == name);
     let member = |file: &Value, name: &str| output::text(file, name);
     let sources: Vec<SourceFile> =
         files.iter().map(|file| SourceFile { name: member(file, "name"), text: member(file, "text") }).collect();
     let is_covered = |host: &str| doors::is_covered(&certificates, host);
-    match api::control::check_files(&sources, &server.auth_url.host, &is_covered, &BTreeSet::new()) {
+    match api::control::check_files(&sources, &server.auth_url.host, &is_covered, &is_named, &BTreeSet::new()) {
         Ok(checked) => Ok(Ok(json!({
             "apps": checked.apps().iter().map(|app| app.name.to_string()).collect::<Vec<_>>(),
             "policies": checked.policy_count(),

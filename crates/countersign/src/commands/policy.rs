@@ -116,7 +116,7 @@ impl Files {
             sources
                 .extend(found.iter().map(|file| SourceFile { name: member(file, "name"), text: member(file, "text") }));
         }
-        match check_files(&sources, NO_AUTH_HOST, &|_| true, &BTreeSet::new()) {
+        match check_files(&sources, NO_AUTH_HOST, &|_| true, &|_| true, &BTreeSet::new()) {
             Ok(checked) => Ok(Some(checked)),
             Err(Failure::Problems(problems)) => {
                 eprintln!("{problems}");

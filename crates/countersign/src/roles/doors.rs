@@ -1,7 +1,7 @@
 //! The doors of this process as the control plane sees them, and the endpoints as the doors see them before the control
 //! plane exists.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, OnceLock};
 
 use api::{DoorControl, Published};
@@ -18,14 +18,19 @@ use super::metrics;
 pub struct LocalDoors {
     gateway: Arc<Gateway>,
     certificates: Vec<Certificate>,
+    names: BTreeSet<String>,
     people: watch::Sender<Vec<UserId>>,
 }
 
 impl LocalDoors {
-    /// Over a gateway and the certificates of its listeners. The receiver is told of everyone in the directory.
-    pub fn new(gateway: Arc<Gateway>, certificates: Vec<Certificate>) -> (Self, watch::Receiver<Vec<UserId>>) {
+    /// Over a gateway, the certificates of its listeners and the names of all it has. The receiver is told of everyone in the directory.
+    pub fn new(
+        gateway: Arc<Gateway>,
+        certificates: Vec<Certificate>,
+        names: BTreeSet<String>,
+    ) -> (Self, watch::Receiver<Vec<UserId>>) {
         let (people, told) = watch::channel(Vec::new());
-        (Self { gateway, certificates, people }, told)
+        (Self { gateway, certificates, names, people }, told)
     }
 }
 
@@ -37,6 +42,10 @@ impl DoorControl for LocalDoors {
 
     fn is_covered(&self, host: &str) -> bool {
         is_covered(&self.certificates, host)
+    }
+
+    fn has_certificate(&self, name: &str) -> bool {
+        self.names.contains(name)
     }
 
     fn counters(&self) -> BTreeMap<String, u64> {

@@ -126,6 +126,7 @@ impl Server {
         let tls = opened.config.listeners.iter().map(|listener| opened.tls(listener)).collect::<Result<Vec<_>>>()?;
         let trusted = opened.config.listeners.iter().map(trusted_peers).collect::<Result<Vec<_>>>()?;
         let roots = opened.upstream_roots()?;
+        let identities: Arc<[NamedCertificate]> = Arc::from(opened.named.as_slice());
         let addresses = listeners.iter().map(TcpListener::local_addr).collect::<Result<Vec<_>, _>>()?;
         let admin_address = admin.local_addr()?;
         let (shutdown, tasks) = (CancellationToken::new(), TaskTracker::new());
@@ -148,6 +149,7 @@ impl Server {
                 haste: haste.clone(),
                 trusted_peers,
                 upstream_roots_pem: roots.clone(),
+                upstream_identities: Arc::clone(&identities),
             };
             let tls = Arc::new(ArcSwap::new(tls));
             doors.spawn(listener::serve(Arc::clone(&assembled.gateway), listener, tls, settings, shutdown.clone()));
@@ -311,7 +313,8 @@ impl Opened {
         });
         let throttle = Arc::new(Throttle::new());
         let accounts = Arc::new(self.accounts(&throttle)?);
-        let (doors, told) = LocalDoors::new(Arc::clone(&gateway), self.certificates);
+        let names = self.named.iter().map(|certificate| certificate.name.clone()).collect();
+        let (doors, told) = LocalDoors::new(Arc::clone(&gateway), self.certificates, names);
         let control = ControlPlane::new(ControlPlaneParts {
             settings: ApiSettings {
                 auth_url,
@@ -378,8 +381,9 @@ impl Opened {
         let (version, files) = newest.clone().unwrap_or_default();
         let groups: BTreeSet<String> = self.people.directory().groups.keys().map(|id| id.as_str().to_owned()).collect();
         let covered = |host: &str| is_covered(&self.certificates, host);
+        let is_named = |name: &str| self.named.iter().any(|certificate| certificate.name == name);
         let checked =
-            api::control::check_files(&files, &self.config.auth_url.host, &covered, &groups).map_err(|failure| {
+            api::control::check_files(&files, &self.config.auth_url.host, &covered, &is_named, &groups).map_err(|failure| {
                 match failure {
                     Failure::Problems(problems) => anyhow::anyhow!(
                         "the applied configuration {version} does not fit this process any more:\n{problems}\n\

@@ -14,7 +14,8 @@ use std::time::{Duration, Instant};
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::TokioIo;
 use model::app::{UpstreamScheme, UpstreamTarget, UpstreamTimeouts, UpstreamTls};
-use pki::tls::{ALPN_H2, ALPN_HTTP11, Verify, client_config};
+use pki::NamedCertificate;
+use pki::tls::{ALPN_H2, ALPN_HTTP11, Verify, upstream_config};
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -54,6 +55,8 @@ struct TlsIdentity {
     roots_pem: Option<Arc<str>>,
     server_name: String,
     is_verified: bool,
+    san: Option<String>,
+    client: Option<Arc<str>>,
 }
 
 impl PoolKey {
@@ -63,6 +66,8 @@ impl PoolKey {
             roots_pem: tls.ca_pem.clone(),
             server_name: tls.sni.clone().unwrap_or_else(|| target.host.clone()),
             is_verified: tls.unverified_because.is_none(),
+            san: tls.san.clone(),
+            client: tls.client.clone(),
         });
         Self { target: target.clone(), tls, is_http1_only }
     }
@@ -155,14 +160,15 @@ where
 /// Opens connections. Owns the tasks that drive them.
 pub(crate) struct Connector {
     roots_pem: Option<Arc<str>>,
+    identities: Arc<[NamedCertificate]>,
     tls: Mutex<HashMap<(TlsIdentity, bool), Arc<ClientConfig>>>,
     drivers: Drivers,
 }
 
 impl Connector {
-    /// `roots_pem`: trusted where an upstream names no roots of its own.
-    pub(crate) fn new(roots_pem: Option<Arc<str>>, drivers: Drivers) -> Self {
-        Self { roots_pem, tls: Mutex::default(), drivers }
+    /// `roots_pem`: trusted where an upstream names no roots of its own. `identities`: what upstreams may be shown.
+    pub(crate) fn new(roots_pem: Option<Arc<str>>, identities: Arc<[NamedCertificate]>, drivers: Drivers) -> Self {
+        Self { roots_pem, identities, tls: Mutex::default(), drivers }
     }
 
     /// Opens a connection, within the time-outs. Also says how long it took.
@@ -211,7 +217,11 @@ impl Connector {
         let alpn: &[&[u8]] = if key.is_http1_only { &[ALPN_HTTP11] } else { &[ALPN_H2, ALPN_HTTP11] };
         let verify = if identity.is_verified { Verify::Normal } else { Verify::Off };
         // Reading the system's roots takes milliseconds.
-        let build = tokio::task::spawn_blocking(move || client_config(roots.as_deref(), alpn, verify));
+        let shown = self.identity(identity, key)?;
+        let san = identity.san.clone();
+        let build = tokio::task::spawn_blocking(move || {
+            upstream_config(roots.as_deref(), alpn, verify, san.as_deref(), shown.as_ref())
+        });
         let config = build
             .await
             .map_err(|error| UpstreamError::down(key, io::Error::other(error)))?
@@ -221,6 +231,14 @@ impl Connector {
             known.insert(slot, config.clone());
         }
         Ok(config)
+    }
+
+    /// The certificate to prove ourselves with. One that is gone is an error, never a connection without it.
+    fn identity(&self, identity: &TlsIdentity, key: &PoolKey) -> Result<Option<NamedCertificate>, UpstreamError> {
+        let Some(name) = identity.client.as_deref() else { return Ok(None) };
+        let found = self.identities.iter().find(|certificate| certificate.name == name).cloned();
+        let missing = || UpstreamError::down(key, io::Error::other(format!("no certificate is called `{name}`")));
+        found.map(Some).ok_or_else(missing)
     }
 
     async fn handshake(&self, io: UpstreamIo, speaks_http2: bool, key: &PoolKey) -> Result<Connection, UpstreamError> {

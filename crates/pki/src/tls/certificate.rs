@@ -48,7 +48,7 @@ impl NamedCertificate {
         Certificate::parse(&self.name, &self.chain_pem)
     }
 
-    fn certified_key(
+    pub(super) fn certified_key(
         &self,
         chain: Vec<CertificateDer<'static>>,
         provider: &CryptoProvider,
@@ -66,6 +66,11 @@ impl NamedCertificate {
 }
 
 impl Certificate {
+    /// The chain, leaf first.
+    pub(super) fn chain(&self) -> Vec<CertificateDer<'static>> {
+        self.chain.clone()
+    }
+
     fn parse(name: &str, chain_pem: &str) -> Result<Self, TlsError> {
         let refuse_chain = || TlsError::Chain { certificate: name.to_owned() };
         let chain: Vec<_> = CertificateDer::pem_slice_iter(chain_pem.as_bytes())

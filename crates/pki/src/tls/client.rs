@@ -5,13 +5,15 @@
 
 use std::sync::Arc;
 
+use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, verify_tls12_signature, verify_tls13_signature};
+use rustls::sign::SingleCertAndKey;
 use rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
 
-use super::{PostQuantum, TLS12, TLS13, TlsError, crypto_provider};
+use super::{NamedCertificate, PostQuantum, TLS12, TLS13, TlsError, crypto_provider};
 
 /// How the server's certificate is judged.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -29,15 +31,45 @@ pub enum Verify {
 /// # Errors
 /// [`TlsError::Roots`] when there is nothing to verify with.
 pub fn client_config(roots_pem: Option<&str>, alpn: &[&[u8]], verify: Verify) -> Result<Arc<ClientConfig>, TlsError> {
+    upstream_config(roots_pem, alpn, verify, None, None)
+}
+
+/// As [`client_config`], with a name the certificate must carry instead of the one the connection is opened with, and with
+/// a certificate to show when the server asks for one.
+///
+/// # Errors
+/// [`TlsError::Roots`] as there; [`TlsError::Leaf`] for a `san` that is no name; whatever is wrong with `identity`.
+pub fn upstream_config(
+    roots_pem: Option<&str>,
+    alpn: &[&[u8]],
+    verify: Verify,
+    san: Option<&str>,
+    identity: Option<&NamedCertificate>,
+) -> Result<Arc<ClientConfig>, TlsError> {
     let provider = Arc::new(crypto_provider(PostQuantum::Prefer));
     let builder =
         ClientConfig::builder_with_provider(Arc::clone(&provider)).with_protocol_versions(&[&TLS13, &TLS12])?;
-    let mut config = match verify {
-        Verify::Normal => builder.with_root_certificates(roots(roots_pem)?).with_no_client_auth(),
-        Verify::Off => builder
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(AnyCertificate { provider }))
-            .with_no_client_auth(),
+    let verified = match (verify, san) {
+        (Verify::Normal, None) => builder.with_root_certificates(roots(roots_pem)?),
+        (Verify::Normal, Some(san)) => {
+            let inner = WebPkiServerVerifier::builder_with_provider(Arc::new(roots(roots_pem)?), Arc::clone(&provider))
+                .build()
+                .map_err(|_| TlsError::Roots { hint: "`ca` must be PEM certificates" })?;
+            let name = ServerName::try_from(san.trim_matches(['[', ']']).to_owned())
+                .map_err(|_| TlsError::Leaf { certificate: san.to_owned() })?;
+            builder.dangerous().with_custom_certificate_verifier(Arc::new(NamedAs { name, inner }))
+        }
+        (Verify::Off, _) => {
+            let any = AnyCertificate { provider: Arc::clone(&provider) };
+            builder.dangerous().with_custom_certificate_verifier(Arc::new(any))
+        }
+    };
+    let mut config = match identity {
+        None => verified.with_no_client_auth(),
+        Some(identity) => {
+            let key = identity.certified_key(identity.parse()?.chain(), &provider)?;
+            verified.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(key)))
+        }
     };
     config.alpn_protocols = alpn.iter().map(|protocol| protocol.to_vec()).collect();
     config.enable_early_data = false;
@@ -69,6 +101,48 @@ fn roots(pem: Option<&str>) -> Result<RootCertStore, TlsError> {
         return Err(TlsError::Roots { hint });
     }
     Ok(store)
+}
+
+/// Verifies as ever, but for another name than the one the connection was opened with.
+#[derive(Debug)]
+struct NamedAs {
+    name: ServerName<'static>,
+    inner: Arc<WebPkiServerVerifier>,
+}
+
+impl ServerCertVerifier for NamedAs {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        self.inner.verify_server_cert(end_entity, intermediates, &self.name, ocsp_response, now)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.inner.verify_tls12_signature(message, certificate, signed)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.inner.verify_tls13_signature(message, certificate, signed)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.inner.supported_verify_schemes()
+    }
 }
 
 /// Takes any certificate; checks the handshake's signature.

@@ -17,7 +17,12 @@ fn app(access: &str) -> String {
 
 fn try_read(text: &str) -> Result<Declared, String> {
     let files = [SourceFile { name: "crm.yaml".into(), text: text.to_owned() }];
-    let known = Known { auth_host: "auth.corp.test", is_covered: &|_| true, groups: &BTreeSet::new() };
+    let known = Known {
+        auth_host: "auth.corp.test",
+        is_covered: &|_| true,
+        is_certificate: &|_| true,
+        groups: &BTreeSet::new(),
+    };
     read(&files, &known).map_err(|problems| problems.to_string())
 }
 

@@ -71,6 +71,7 @@ impl Running {
             haste: CancellationToken::new(),
             trusted_peers: Arc::new(TrustedPeers::NONE),
             upstream_roots_pem: Some(Arc::from(ca.root_pem())),
+            upstream_identities: Arc::from([]),
         };
         change(&mut settings);
         let tls = Arc::new(ArcSwap::new(ca.server_config(NAMES)));

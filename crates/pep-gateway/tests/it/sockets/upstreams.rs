@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use model::app::{UpstreamName, UpstreamScheme};
 use model::record::EndCause;
+use rustls::pki_types::pem::PemObject;
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
 
@@ -175,6 +176,110 @@ async fn an_https_upstream_is_verified_unless_a_reason_is_written_down() {
         let door = Running::start(apps, |_| ()).await;
         let answer = door.client().await.get("/", &door.cookie(VISITOR)).await;
         assert_eq!(answer.status, expected, "{is_ours} {reason:?}: {answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_upstream_may_carry_another_name_if_the_app_says_which() {
+    for (san, expected) in [(None, 503), (Some("inner.corp.test"), 200), (Some("other.corp.test"), 503)] {
+        let ca = testkit::TestCa::new();
+        // Shows its one certificate whatever name it is asked for.
+        let inner = ca.named("inner", &["inner.corp.test"]);
+        let chain = vec![PemObject::from_pem_slice(inner.chain_pem.as_bytes()).unwrap()];
+        let key = rustls::pki_types::PrivateKeyDer::from_pem_slice(inner.key_pem.expose().as_bytes()).unwrap();
+        let provider = Arc::clone(ca.server_config(NAMES).crypto_provider());
+        let config = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+        let config = config.unwrap().with_no_client_auth().with_single_cert(chain, key).unwrap();
+        let address = https_upstream(Arc::new(config)).await;
+        let apps = wiki_with(address, |app| {
+            let upstream = app.upstreams.get_mut(&UpstreamName::new("web")).unwrap();
+            upstream.targets = vec![target_at(address, UpstreamScheme::Https)];
+            upstream.tls.ca_pem = Some(Arc::from(ca.root_pem()));
+            upstream.tls.sni = Some(WIKI.to_owned());
+            upstream.tls.san = san.map(str::to_owned);
+        });
+        let door = Running::start(apps, |_| ()).await;
+        let answer = door.client().await.get("/", &door.cookie(VISITOR)).await;
+        assert_eq!(answer.status, expected, "{san:?}: {answer:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_upstream_that_wants_a_certificate_is_shown_the_one_the_app_names_and_no_other() {
+    let ca = testkit::TestCa::new();
+    let ours = ca.named("to-apps", &["gateway.corp.test"]);
+    let chain = ours.chain_pem.as_bytes();
+    let leaf: rustls::pki_types::CertificateDer<'static> = PemObject::from_pem_slice(chain).unwrap();
+    for (client, expected) in [(Some("to-apps"), 200), (None, 503), (Some("gone"), 503)] {
+        let served = ca.server_config(NAMES);
+        let verifier =
+            Only { leaf: leaf.clone(), provider: rustls::crypto::CryptoProvider::clone(served.crypto_provider()) };
+        let config = rustls::ServerConfig::builder_with_provider(served.crypto_provider().clone())
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_client_cert_verifier(Arc::new(verifier))
+            .with_cert_resolver(served.cert_resolver.clone());
+        let address = https_upstream(Arc::new(config)).await;
+        let apps = wiki_with(address, |app| {
+            let upstream = app.upstreams.get_mut(&UpstreamName::new("web")).unwrap();
+            upstream.targets = vec![target_at(address, UpstreamScheme::Https)];
+            upstream.tls.ca_pem = Some(Arc::from(ca.root_pem()));
+            upstream.tls.sni = Some(WIKI.to_owned());
+            upstream.tls.client = client.map(Arc::from);
+        });
+        let named = ours.clone();
+        let door = Running::start(apps, |settings| settings.upstream_identities = Arc::from([named])).await;
+        let answer = door.client().await.get("/", &door.cookie(VISITOR)).await;
+        assert!(answer.status == expected || (expected == 503 && answer.status == 502), "{client:?}: {answer:?}");
+    }
+}
+
+/// Lets in who shows exactly this certificate and holds its key.
+#[derive(Debug)]
+struct Only {
+    leaf: rustls::pki_types::CertificateDer<'static>,
+    provider: rustls::crypto::CryptoProvider,
+}
+
+impl rustls::server::danger::ClientCertVerifier for Only {
+    fn root_hint_subjects(&self) -> &[rustls::DistinguishedName] {
+        &[]
+    }
+
+    fn verify_client_cert(
+        &self,
+        leaf: &rustls::pki_types::CertificateDer<'_>,
+        _: &[rustls::pki_types::CertificateDer<'_>],
+        _: rustls::pki_types::UnixTime,
+    ) -> Result<rustls::server::danger::ClientCertVerified, rustls::Error> {
+        match leaf.as_ref() == self.leaf.as_ref() {
+            true => Ok(rustls::server::danger::ClientCertVerified::assertion()),
+            false => Err(rustls::Error::General("not this one".to_owned())),
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        leaf: &rustls::pki_types::CertificateDer<'_>,
+        signed: &rustls::DigitallySignedStruct,
+    ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        rustls::crypto::verify_tls12_signature(message, leaf, signed, algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        leaf: &rustls::pki_types::CertificateDer<'_>,
+        signed: &rustls::DigitallySignedStruct,
+    ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.provider.signature_verification_algorithms;
+        rustls::crypto::verify_tls13_signature(message, leaf, signed, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<rustls::SignatureScheme> {
+        self.provider.signature_verification_algorithms.supported_schemes()
     }
 }
 
