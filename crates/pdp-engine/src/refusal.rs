@@ -3,7 +3,8 @@
 //!
 //! Not an evaluator and not a search: it puts [`crate::search`] to work on [`crate::evaluate`]. Invariants: a hard forbid
 //! that holds is DENY whatever could be done; a fix is given only after the facts it leads to were evaluated to ALLOW;
-//! who reaches no permit by what is offered learns neither fix nor reason; an error in any probe is DENY.
+//! who reaches no permit by what is offered learns no fix, and how much of the
+//! reason they read is the app's setting; an error in any probe is DENY.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -50,8 +51,7 @@ impl Engine {
                 return Judgement::decided(Effect::Deny, Reason::Internal, outcome);
             }
         };
-        let is_stranger = !outcome.permits_hold && !probe.reaches_permit;
-        let reason = self.plain_reason(request, &outcome, is_stranger);
+        let reason = self.plain_reason(request, &outcome);
         let Some((set, opened)) = found else { return Judgement::decided(Effect::Deny, reason, outcome) };
         let fix = probe.fix(set, &outcome, &opened);
         let unmet = fix.iter().flat_map(|fix| fix.facts.iter().cloned()).collect();
@@ -67,12 +67,10 @@ impl Engine {
     }
 
     /// Why it is no when nothing can be done about it.
-    fn plain_reason(&self, request: &AccessRequest, outcome: &Outcome, is_stranger: bool) -> Reason {
+    fn plain_reason(&self, request: &AccessRequest, outcome: &Outcome) -> Reason {
         let first = first_reason(&outcome.determining);
         match outcome.verdict {
-            // Signing in is asked of everybody: it tells nothing about the resource.
-            Verdict::HardForbid if !is_stranger || first == Reason::LoginRequired => first,
-            Verdict::SoftForbid => first,
+            Verdict::HardForbid | Verdict::SoftForbid => first,
             _ if self.is_unreachable(&request.resource.app) => Reason::NoRule,
             _ => Reason::NotPermitted,
         }
@@ -138,8 +136,6 @@ struct Probe<'a> {
     facts: Facts,
     /// What can make a difference, cheapest first: the members of a [`Set`].
     offers: Vec<&'a Offer>,
-    /// Whether a permit held in any evaluation.
-    reaches_permit: bool,
 }
 
 impl<'a> Probe<'a> {
@@ -148,7 +144,7 @@ impl<'a> Probe<'a> {
         let is_offered = |offer: &&Offer| offer.remedy != Remedy::Grant || is_requestable;
         let offers = engine.policies().schema.remedies.iter();
         let offers = offers.filter(|offer| slot.slice.may_answer_to(offer)).filter(is_offered).collect();
-        Self { engine, request, slot, base, facts: base.clone(), offers, reaches_permit: false }
+        Self { engine, request, slot, base, facts: base.clone(), offers }
     }
 
     /// The irreducible set that opens, with the answer it leads to; with `only`, that set or none.
@@ -201,7 +197,6 @@ impl<'a> Probe<'a> {
         let question = self.engine.question(self.request.action, self.slot, &self.facts);
         changes().for_each(|change| change.undo(self.base, &mut self.facts));
         let outcome = evaluate(&self.slot.slice, &question.ok_or(ProbeError::Misfit)?, &self.slot.store.entities);
-        self.reaches_permit |= outcome.permits_hold;
         match outcome.verdict {
             Verdict::Error => Err(ProbeError::Policy(Box::new(outcome))),
             _ => Ok(outcome),

@@ -236,10 +236,10 @@ fn an_outsider_learns_of_a_grant_only_where_it_can_be_asked_for() {
     assert_eq!(decide(false, &more, &outsider()), "DENY deny.default");
     assert_eq!(decide(true, &more, &outsider()), "STEP_UP step_up.approval -> grant");
     assert_eq!(decide(true, &[], &outsider()), "DENY deny.default");
-    // The device is not the outsider's business either.
+    // A hard forbid is told as what it is; what would mend it is not the outsider's business.
     let mut unmanaged = outsider();
     unmanaged.facts.device.managed.ok = false;
-    assert_eq!(decide(false, &more, &unmanaged), "DENY deny.default baseline/device");
+    assert_eq!(decide(false, &more, &unmanaged), "DENY deny.device_posture baseline/device");
 }
 
 #[test]

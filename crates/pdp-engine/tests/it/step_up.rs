@@ -171,14 +171,14 @@ fn a_workload_is_never_asked_and_the_administrator_reads_what_it_lacks() {
 }
 
 #[test]
-fn a_stranger_learns_neither_fix_nor_reason() {
-    // T-8: otherwise the answers tell an outsider which devices, networks and grants the insiders need.
+fn a_stranger_learns_no_fix() {
+    // T-8: otherwise the answers tell an outsider which devices, confirmations and grants the insiders need.
     for action in [Action::HttpGet, Action::HttpDelete, Action::HttpPost, Action::HttpPut, Action::HttpPatch] {
         let decision = decide(&engine(PAYROLL), &ask(user(BOB), action, "payroll/records"));
-        assert_eq!((decision.reason, fixes(&decision)), (Reason::NotPermitted, String::new()), "{action}");
+        assert_eq!((decision.effect, fixes(&decision)), (model::Effect::Deny, String::new()), "{action}");
     }
     let told = engine(PAYROLL).explain(&ask(user(BOB), Action::HttpPatch, "payroll/records"), NOW);
-    assert_eq!(told.user_text, Reason::NotPermitted.sentence());
+    assert_eq!(told.user_text, Reason::DeviceNotCompliant.sentence());
     assert!(told.unmet.is_empty());
     // Who administers still sees which rule held.
     assert_eq!(&*told.decision.policies[0].id, "t/patched");
