@@ -3,16 +3,22 @@
 //! One lock orders operations that move the directory or the configuration, so that what is published never runs
 //! backwards. It is never held by a request through a door.
 
+mod best_case;
+mod compiled;
 mod config_ops;
+mod deeds;
 mod drill_ops;
+mod lockout;
 mod people_ops;
+mod plan;
 mod policy_ops;
 mod queries;
 mod recovery_ops;
 mod session_ops;
+mod versions;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use arc_swap::ArcSwap;
 use audit::AuditLog;
@@ -20,17 +26,21 @@ use model::record::AuditRecord;
 use model::seams::{Durability, Revocation};
 use model::{App, Clock, Directory, Ids, PolicyDecisionPoint, Recorder, SessionControl, SessionView, Timestamp};
 use pdp_engine::{CompiledPolicies, Engine};
+use pip_identity::people::Overseer;
 use pip_identity::{Accounts, People};
-use store::ConfigStore;
+use store::{ConfigStore, OutboxStore};
 
 use crate::actor::Actor;
 use crate::failure::Failure;
 
-pub use config_ops::{Applied, Checked, ConfigText, check_files, newest};
+pub use config_ops::{Checked, check_files};
+pub use lockout::Lockout;
 pub use pdp_engine::{Coverage, RowResult, TestReport};
 pub use people_ops::Carried;
+pub use plan::{Delta, MAX_PAIRS, Plan, Reach};
 pub use policy_ops::WhatIf;
 pub use recovery_ops::RecoveryFailure;
+pub use versions::{Applied, AtStart, GoLive, Kept, MAX_REASON_BYTES, at_start, fits};
 
 /// What the control plane reads of the process configuration.
 #[derive(Clone, Debug)]
@@ -92,6 +102,8 @@ pub struct ControlPlaneParts {
     pub session_view: Arc<dyn SessionView>,
     /// Keeps applied configurations.
     pub configs: Arc<dyn ConfigStore>,
+    /// Keeps what must be in the record until it is.
+    pub notes: Arc<dyn OutboxStore>,
     /// The log, for queries.
     pub log: Arc<AuditLog>,
     /// The log, for records.
@@ -114,6 +126,7 @@ pub struct ControlPlane {
     pub(crate) sessions: Arc<dyn SessionControl>,
     pub(crate) session_view: Arc<dyn SessionView>,
     configs: Arc<dyn ConfigStore>,
+    notes: Arc<dyn OutboxStore>,
     pub(crate) log: Arc<AuditLog>,
     pub(crate) recorder: Arc<dyn Recorder>,
     doors: Arc<dyn DoorControl>,
@@ -130,13 +143,14 @@ pub struct ControlPlane {
 impl ControlPlane {
     /// A control plane over `parts`.
     pub fn new(parts: ControlPlaneParts) -> Arc<Self> {
-        Arc::new(Self {
+        let control = Arc::new(Self {
             settings: parts.settings,
             people: parts.people,
             accounts: parts.accounts,
             sessions: parts.sessions,
             session_view: parts.session_view,
             configs: parts.configs,
+            notes: parts.notes,
             log: parts.log,
             recorder: parts.recorder,
             doors: parts.doors,
@@ -147,7 +161,10 @@ impl ControlPlane {
             revocations: session_ops::Revocations::default(),
             followers: queries::no_followers(),
             drilling: tokio::sync::Mutex::new(()),
-        })
+        });
+        let overseer: Weak<dyn Overseer> = Arc::<Self>::downgrade(&control);
+        control.people.watch(overseer);
+        control
     }
 
     /// What the doors counted since they started, by the names of their metrics.

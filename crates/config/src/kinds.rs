@@ -309,7 +309,7 @@ fn syntax(file: &str, error: &serde_saphyr::Error) -> Problem {
 }
 
 /// Splits a stream at `---` lines; every document keeps its line numbers through leading blank lines.
-fn documents(text: &str) -> Vec<String> {
+pub(crate) fn documents(text: &str) -> Vec<String> {
     let mut documents = Vec::new();
     let mut current = String::new();
     let mut lines = 0;

@@ -8,11 +8,13 @@
 
 #![forbid(unsafe_code)]
 
+mod canonical;
 pub mod kinds;
 pub mod problem;
 pub mod server;
 mod text;
 
+pub use canonical::canonical;
 pub use kinds::{Declared, DeclaredGroup, DeclaredUser, Known, Membership, PolicyFile, SourceFile, read};
 pub use problem::{Problem, Problems, Severity};
 pub use server::ServerConfig;

@@ -42,6 +42,8 @@ enum Command {
     Check(commands::apply::Check),
     /// Make configuration files live, all or nothing
     Apply(commands::apply::Apply),
+    /// Show what an apply would do; changes nothing
+    Plan(commands::plan::Plan),
     /// People: list, show, add, disable, enable, delete
     #[command(subcommand)]
     User(commands::user::User),
@@ -103,6 +105,7 @@ async fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Serve(serve) => serve.run().await,
         Command::Check(check) => check.run(global).await,
         Command::Apply(apply) => apply.run(global).await,
+        Command::Plan(plan) => plan.run(global).await,
         Command::User(user) => user.run(global).await,
         Command::Group(group) => group.run(global).await,
         Command::Invite(invite) => invite.run(global).await,
@@ -157,10 +160,13 @@ mod tests {
         ("init", &[]),
         ("invite", &["POST /api/v1/invites"]),
         ("man", &[]),
+        ("plan", &["POST /api/v1/config/plan"]),
         ("policy explain", &[]),
         ("policy lint", &[]),
+        ("policy rollback", &["POST /api/v1/config/rollback"]),
         ("policy show", &[]),
         ("policy test", &[]),
+        ("policy versions", &[]),
         ("serve", &[]),
         ("session list", &[]),
         ("session revoke", &["POST /api/v1/sessions/revoke"]),

@@ -8,7 +8,8 @@ use model::{BoxFuture, InvitationId, NoticeId, RecoveryId, Timestamp, TokenHash,
 
 use crate::store::{
     DirectoryChange, DirectoryRows, DirectoryStore, Factors, GroupRow, LinkRow, LinkState, MAX_KNOWN_DEVICES,
-    MembershipRow, NoticeRow, PasskeyRow, PasskeyTouch, PasswordRow, RecoveryRow, StoreError, TotpRow, Unique, UserRow,
+    MembershipRow, NoteRow, NoticeRow, PasskeyRow, PasskeyTouch, PasswordRow, RecoveryRow, StoreError, TotpRow, Unique,
+    UserRow,
 };
 
 /// The store.
@@ -32,12 +33,18 @@ struct Tables {
     devices: BTreeMap<UserId, Vec<(Timestamp, TokenHash)>>,
     recoveries: BTreeMap<RecoveryId, RecoveryRow>,
     notices: BTreeMap<NoticeId, NoticeRow>,
+    notes: Vec<NoteRow>,
 }
 
 impl MemoryStore {
     /// An empty one.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Every note that was put down.
+    pub fn notes(&self) -> Vec<NoteRow> {
+        self.tables().notes.clone()
     }
 
     fn tables(&self) -> MutexGuard<'_, Tables> {
@@ -115,6 +122,7 @@ impl Tables {
                 self.links.insert(row.id, row);
             }
             DirectoryChange::PutMembership(row) => return self.put_membership(row),
+            DirectoryChange::PutNote(row) => self.notes.push(row),
             DirectoryChange::PutUser(row) => return self.put_user(row),
             DirectoryChange::SetRecoveryCodes { user, codes } => {
                 self.codes.insert(user, codes);

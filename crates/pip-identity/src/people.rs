@@ -10,16 +10,18 @@
 
 mod change;
 mod draft;
+mod overseer;
 mod reconcile;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock, PoisonError, RwLock, Weak};
 
 use model::directory::GroupId;
 use model::{Clock, Directory, Ids, Timestamp, UserEntry, UserId, UserState};
 
 pub use self::change::Change;
 pub(crate) use self::draft::Draft;
+pub use self::overseer::{Author, Overseer};
 pub use self::reconcile::{Declared, DeclaredError, DeclaredGroup, DeclaredUser};
 use crate::directory::{self, DirectoryError, parse_email, parse_group_id, parse_name};
 use crate::store::{
@@ -117,7 +119,9 @@ pub struct People {
     clock: Arc<dyn Clock>,
     ids: Arc<dyn Ids>,
     domains: Vec<String>,
-    snapshot: RwLock<Arc<Snapshot>>,
+    snapshot: Arc<RwLock<Arc<Snapshot>>>,
+    overseer: Arc<OnceLock<Weak<dyn Overseer>>>,
+    author: Option<Author>,
 }
 
 /// The rows and what is made of them, at one version.
@@ -163,7 +167,27 @@ impl People {
         domains: Vec<String>,
     ) -> Result<Self, PeopleError> {
         let snapshot = Snapshot::of(store.load().await?, &domains)?;
-        Ok(Self { store, clock, ids, domains, snapshot: RwLock::new(Arc::new(snapshot)) })
+        let snapshot = Arc::new(RwLock::new(Arc::new(snapshot)));
+        Ok(Self { store, clock, ids, domains, snapshot, overseer: Arc::default(), author: None })
+    }
+
+    /// Lets `overseer` look at every edit from now on. Only the first one counts.
+    pub fn watch(&self, overseer: Weak<dyn Overseer>) {
+        self.overseer.set(overseer).ok();
+    }
+
+    /// The same people, edited in the name of `author`: what the overseer is told who asked.
+    #[must_use]
+    pub fn by(&self, author: Author) -> Self {
+        Self {
+            store: Arc::clone(&self.store),
+            clock: Arc::clone(&self.clock),
+            ids: Arc::clone(&self.ids),
+            domains: self.domains.clone(),
+            snapshot: Arc::clone(&self.snapshot),
+            overseer: Arc::clone(&self.overseer),
+            author: Some(author),
+        }
     }
 
     /// Everyone, as of the last change or [`People::reload`].
@@ -381,18 +405,27 @@ impl People {
         for _ in 0..MAX_EDIT_ATTEMPTS {
             let mut draft = Draft::of(&before.rows);
             edit(&mut draft)?;
-            let changes = draft.changes_since(&before.rows);
+            let mut changes = draft.changes_since(&before.rows);
             let moves = changes.iter().any(DirectoryChange::moves_directory);
             let after = Snapshot::of(draft.rows(before.rows.version + u64::from(moves)), &self.domains)?;
             change::check_last_admin(&before.admins, &after.admins, last_admin)?;
+            let mut change = Change::between(&before.directory, &after.directory);
             if changes.is_empty() {
-                return Ok(Change::between(&before.directory, &after.directory));
+                return Ok(change);
+            }
+            if let Some(overseer) = self.overseer.get().and_then(Weak::upgrade).filter(|_| moves) {
+                if last_admin == LastAdmin::Keep && change.may_take_away() && overseer.locks_out(&change) {
+                    return Err(PeopleError::LastAdmin);
+                }
+                let note = overseer.note(&change, self.author.as_ref());
+                change.note = note.as_ref().map(|note| note.id);
+                changes.extend(note.map(DirectoryChange::PutNote));
             }
             match self.store.apply(Some(before.rows.version), changes).await {
                 Ok(_) => {
                     let after = Arc::new(after);
                     self.publish(Arc::clone(&after));
-                    return Ok(Change::between(&before.directory, &after.directory));
+                    return Ok(change);
                 }
                 Err(StoreError::VersionMoved { .. }) => {
                     before = Arc::new(Snapshot::of(self.store.load().await?, &self.domains)?)

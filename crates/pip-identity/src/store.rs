@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use model::directory::GroupId;
 use model::{BoxFuture, InvitationId, NoticeId, Timestamp, TokenHash, UserId, UserState};
+use uuid::Uuid;
 
 mod accounts;
 
@@ -232,6 +233,18 @@ pub struct LinkRow {
     pub ended_at: Option<Timestamp>,
 }
 
+/// What the record must hold of a batch, in the words of whoever writes the record. Who reads and forgets it is not for
+/// this room to know.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct NoteRow {
+    /// Its id.
+    pub id: Uuid,
+    /// When.
+    pub at: Timestamp,
+    /// The words.
+    pub body: String,
+}
+
 /// One change. A batch of them is one transaction.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum DirectoryChange {
@@ -320,6 +333,8 @@ pub enum DirectoryChange {
     PutLink(LinkRow),
     /// Adds or replaces a membership by (group, user).
     PutMembership(MembershipRow),
+    /// Puts down what the record must hold of this batch, for a start after a crash.
+    PutNote(NoteRow),
     /// Puts a password in the place of another; `was` is the hash that was read, or `None` where there was none.
     /// [`StoreError::Moved`] if that is not what is there.
     PutPassword {

@@ -1,6 +1,6 @@
 //! Where state is kept: SQLite behind small traits (AUD-53 to AUD-55, R-31).
 //!
-//! A trait per reader, each at most five methods; [`Store`] implements all of them, and
+//! A trait per reader, each a handful of methods; [`Store`] implements all of them, and
 //! [`pip_identity::DirectoryStore`]. No rule lives here: what may change is decided before it arrives. Values that
 //! must not be readable on disk arrive sealed.
 //!
@@ -13,14 +13,17 @@ mod config;
 mod error;
 mod keys;
 mod meta;
+mod outbox;
 mod sessions;
 mod sqlite;
 
 pub use config::{
-    ConfigFile, ConfigStore, ConfigSummary, ConfigVersion, KEPT_VERSIONS, MAX_CONFIG_BYTES, MAX_CONFIG_FILES, NewConfig,
+    ConfigFile, ConfigState, ConfigStore, ConfigSummary, ConfigVersion, KEPT_VERSIONS, MAX_CONFIG_BYTES,
+    MAX_CONFIG_FILES, NewConfig,
 };
 pub use error::StoreError;
 pub use keys::{KeyStore, MAX_SEALED_BYTES, MAX_SECRET_NAME_BYTES, SealedSecret, SecretKind};
 pub use meta::{LINEAGE, MAX_FACT_BYTES, MetaStore, RP_ID};
+pub use outbox::{MAX_NOTE_BYTES, Note, OutboxStore};
 pub use sessions::{MAX_CHANGES, SessionStore};
 pub use sqlite::{READERS, SCHEMA_VERSION, Store};

@@ -9,6 +9,7 @@ mod keys;
 mod meta;
 mod migrations;
 mod mounts;
+mod outbox;
 mod rows;
 mod sessions;
 

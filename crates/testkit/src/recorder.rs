@@ -1,7 +1,7 @@
 //! A record that a test can read, and that can be full.
 
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use model::record::{AuditRecord, RecordType};
 use model::seams::{Durability, RecordError, Recorded};
@@ -14,12 +14,19 @@ use crate::lock;
 pub struct FakeRecorder {
     records: Mutex<Vec<(AuditRecord, Durability)>>,
     is_failing: AtomicBool,
+    /// How many more are kept before it fails; 0 for no end.
+    left: AtomicUsize,
 }
 
 impl FakeRecorder {
     /// From now on every append fails (`true`) or works again (`false`).
     pub fn fail(&self, is_failing: bool) {
         self.is_failing.store(is_failing, Ordering::SeqCst);
+    }
+
+    /// After `more` more records every append fails; at least one.
+    pub fn fail_after(&self, more: usize) {
+        self.left.store(more, Ordering::SeqCst);
     }
 
     /// What was kept so far.
@@ -46,6 +53,9 @@ impl Recorder for FakeRecorder {
             let mut records = lock(&self.records);
             let seq = u64::try_from(records.len()).unwrap_or(u64::MAX);
             records.push((record, durability));
+            if self.left.load(Ordering::SeqCst) > 0 && self.left.fetch_sub(1, Ordering::SeqCst) == 1 {
+                self.fail(true);
+            }
             Ok(Recorded { seq })
         };
         Box::pin(std::future::ready(result))

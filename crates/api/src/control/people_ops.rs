@@ -4,12 +4,13 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use model::directory::GroupId;
-use model::record::{AuditRecord, RecordType};
+use model::record::RecordType;
 use model::seams::{Cause, ControlError, Revocation, Scope};
 use model::{UserEntry, UserId};
 use pip_identity::people::{Change, LastAdmin, NewUser};
 
 use super::ControlPlane;
+use super::deeds::{Deed, Object};
 use crate::actor::Actor;
 use crate::failure::Failure;
 
@@ -38,7 +39,7 @@ impl ControlPlane {
     /// See [`pip_identity::People::create_user`].
     pub async fn create_user(&self, actor: &Actor, new: NewUser) -> Result<UserId, Failure> {
         let _order = self.order.lock().await;
-        let (id, change) = self.people.create_user(new).await?;
+        let (id, change) = self.people.by(Self::author(actor)).create_user(new).await?;
         self.carry_out(actor, change, Cause::FactsChanged).await?;
         Ok(id)
     }
@@ -49,7 +50,7 @@ impl ControlPlane {
     /// See [`pip_identity::People::disable_user`].
     pub async fn disable_user(&self, actor: &Actor, user: UserId, guard: LastAdmin) -> Result<Carried, Failure> {
         let _order = self.order.lock().await;
-        let change = self.people.disable_user(user, guard).await?;
+        let change = self.people.by(Self::author(actor)).disable_user(user, guard).await?;
         self.carry_out(actor, change, Cause::UserDisabled).await
     }
 
@@ -59,7 +60,7 @@ impl ControlPlane {
     /// See [`pip_identity::People::enable_user`].
     pub async fn enable_user(&self, actor: &Actor, user: UserId) -> Result<Carried, Failure> {
         let _order = self.order.lock().await;
-        let change = self.people.enable_user(user).await?;
+        let change = self.people.by(Self::author(actor)).enable_user(user).await?;
         self.carry_out(actor, change, Cause::FactsChanged).await
     }
 
@@ -69,7 +70,7 @@ impl ControlPlane {
     /// See [`pip_identity::People::delete_user`].
     pub async fn delete_user(&self, actor: &Actor, user: UserId, guard: LastAdmin) -> Result<Carried, Failure> {
         let _order = self.order.lock().await;
-        let change = self.people.delete_user(user, guard).await?;
+        let change = self.people.by(Self::author(actor)).delete_user(user, guard).await?;
         self.carry_out(actor, change, Cause::UserDisabled).await
     }
 
@@ -79,7 +80,7 @@ impl ControlPlane {
     /// No such person.
     pub async fn end_sessions(&self, actor: &Actor, user: UserId, cause: Cause) -> Result<Carried, Failure> {
         let _order = self.order.lock().await;
-        let change = self.people.end_sessions(user).await?;
+        let change = self.people.by(Self::author(actor)).end_sessions(user).await?;
         self.carry_out(actor, change, cause).await
     }
 
@@ -89,7 +90,7 @@ impl ControlPlane {
     /// See [`pip_identity::People::create_group`].
     pub async fn create_group(&self, actor: &Actor, id: &str, title: &str) -> Result<(), Failure> {
         let _order = self.order.lock().await;
-        let change = self.people.create_group(id, title, BTreeSet::new()).await?;
+        let change = self.people.by(Self::author(actor)).create_group(id, title, BTreeSet::new()).await?;
         self.carry_out(actor, change, Cause::FactsChanged).await.map(drop)
     }
 
@@ -99,7 +100,7 @@ impl ControlPlane {
     /// See [`pip_identity::People::delete_group`].
     pub async fn delete_group(&self, actor: &Actor, id: &GroupId, guard: LastAdmin) -> Result<Carried, Failure> {
         let _order = self.order.lock().await;
-        let change = self.people.delete_group(id, guard).await?;
+        let change = self.people.by(Self::author(actor)).delete_group(id, guard).await?;
         self.carry_out(actor, change, Cause::FactsChanged).await
     }
 
@@ -109,7 +110,7 @@ impl ControlPlane {
     /// See [`pip_identity::People::add_member`].
     pub async fn add_member(&self, actor: &Actor, group: &GroupId, user: UserId) -> Result<Carried, Failure> {
         let _order = self.order.lock().await;
-        let change = self.people.add_member(group, user).await?;
+        let change = self.people.by(Self::author(actor)).add_member(group, user).await?;
         self.carry_out(actor, change, Cause::FactsChanged).await
     }
 
@@ -125,7 +126,7 @@ impl ControlPlane {
         guard: LastAdmin,
     ) -> Result<Carried, Failure> {
         let _order = self.order.lock().await;
-        let change = self.people.remove_member(group, user, guard).await?;
+        let change = self.people.by(Self::author(actor)).remove_member(group, user, guard).await?;
         self.carry_out(actor, change, Cause::FactsChanged).await
     }
 
@@ -156,7 +157,7 @@ impl ControlPlane {
         if change.is_empty() {
             return Ok(Carried::default());
         }
-        let records = self.change_records(actor, &change);
+        let deeds = deeds_of(&change);
         let mut outcome = self.publish_directory(self.people.directory());
         let mut revocations = Vec::new();
         for withdrawn in self.withdraw(&change, cause).await {
@@ -168,9 +169,8 @@ impl ControlPlane {
                 Err(error) => outcome = outcome.and(Err(half_done(&error))),
             }
         }
-        for record in records {
-            outcome = outcome.and(self.record(record).await);
-        }
+        let told = self.tell(actor, change.note, &deeds, None).await;
+        outcome = outcome.and(told);
         outcome.map(|()| Carried { revocations })
     }
 
@@ -193,50 +193,40 @@ impl ControlPlane {
         }
         revocations
     }
+}
 
-    fn change_records(&self, actor: &Actor, change: &Change) -> Vec<AuditRecord> {
-        let mut records = Vec::new();
-        let mut user = |kind: RecordType, id: &UserId, text: String| {
-            let mut record = self.actor_record(actor, kind);
-            record.change.object_kind = Some("user");
-            record.change.object_id = Some(Arc::from(id.to_string()));
-            record.change.object_subject = Some(*id);
-            record.change.change = Some(Arc::from(text));
-            records.push(record);
-        };
-        for id in &change.created {
-            user(RecordType::IdentityUserCreated, id, "created".to_owned());
-        }
-        for id in &change.disabled {
-            user(RecordType::IdentityUserDisabled, id, "disabled".to_owned());
-        }
-        for id in &change.deleted {
-            user(RecordType::IdentityUserDeleted, id, "deleted".to_owned());
-        }
-        for id in change.ended.keys().filter(|id| !change.disabled.contains(*id) && !change.deleted.contains(*id)) {
-            user(RecordType::SessionRevoked, id, "every session ended".to_owned());
-        }
-        for (group, id) in &change.joined {
-            user(RecordType::IdentityMembershipChanged, id, format!("added to group {group}"));
-        }
-        for (group, id) in &change.left {
-            user(RecordType::IdentityMembershipChanged, id, format!("removed from group {group}"));
-        }
-        let is_told: BTreeSet<&UserId> =
-            change.joined.iter().chain(&change.left).map(|(_, user)| user).chain(change.ended.keys()).collect();
-        for id in change.facts_moved.iter().filter(|id| !is_told.contains(id)) {
-            user(RecordType::IdentityUserChanged, id, "changed".to_owned());
-        }
-        for group in &change.groups {
-            let mut record = self.actor_record(actor, RecordType::IdentityGroupChanged);
-            record.change.object_kind = Some("group");
-            record.change.object_id = Some(Arc::from(group.as_str()));
-            let word = if change.directory.groups.contains_key(group) { "created or changed" } else { "deleted" };
-            record.change.change = Some(Arc::from(word));
-            records.push(record);
-        }
-        records
+/// What the record must say of a change.
+pub(super) fn deeds_of(change: &Change) -> Vec<Deed> {
+    let mut deeds = Vec::new();
+    let mut user = |kind: RecordType, id: &UserId, text: String| deeds.push(Deed::to_user(kind, id, text));
+    for id in &change.created {
+        user(RecordType::IdentityUserCreated, id, "created".to_owned());
     }
+    for id in &change.disabled {
+        user(RecordType::IdentityUserDisabled, id, "disabled".to_owned());
+    }
+    for id in &change.deleted {
+        user(RecordType::IdentityUserDeleted, id, "deleted".to_owned());
+    }
+    for id in change.ended.keys().filter(|id| !change.disabled.contains(*id) && !change.deleted.contains(*id)) {
+        user(RecordType::SessionRevoked, id, "every session ended".to_owned());
+    }
+    for (group, id) in &change.joined {
+        user(RecordType::IdentityMembershipChanged, id, format!("added to group {group}"));
+    }
+    for (group, id) in &change.left {
+        user(RecordType::IdentityMembershipChanged, id, format!("removed from group {group}"));
+    }
+    let is_told: BTreeSet<&UserId> =
+        change.joined.iter().chain(&change.left).map(|(_, user)| user).chain(change.ended.keys()).collect();
+    for id in change.facts_moved.iter().filter(|id| !is_told.contains(id)) {
+        user(RecordType::IdentityUserChanged, id, "changed".to_owned());
+    }
+    for group in &change.groups {
+        let word = if change.directory.groups.contains_key(group) { "created or changed" } else { "deleted" };
+        deeds.push(Deed::new(RecordType::IdentityGroupChanged, Object::Group, group.as_str(), word));
+    }
+    deeds
 }
 
 /// The edit stands; what should have followed did not wholly.

@@ -7,6 +7,7 @@ mod policy;
 mod recoveries;
 mod sessions;
 mod users;
+mod versions;
 
 use std::sync::Arc;
 
@@ -57,9 +58,11 @@ pub(crate) fn router(control: Arc<ControlPlane>, portal: Arc<Portal>) -> Router 
         .route("/api/v1/apps", get(configs::apps))
         .route("/api/v1/apps/{name}", get(configs::app))
         .route("/api/v1/apps/{name}/explain", get(configs::explain))
-        .route("/api/v1/config", get(configs::history))
+        .route("/api/v1/config", get(versions::history))
         .route("/api/v1/config/check", post(configs::check))
         .route("/api/v1/config/apply", post(configs::apply))
+        .route("/api/v1/config/plan", post(versions::plan))
+        .route("/api/v1/config/rollback", post(versions::rollback))
         .route("/api/v1/policies", get(policy::list))
         .route("/api/v1/policies/explain", get(policy::explain))
         .route("/api/v1/status", get(configs::status))

@@ -39,6 +39,8 @@ no no yes yes  audit.read   GET    /api/v1/audit/tail
 no no yes yes  admin.read   GET    /api/v1/config
 no no yes yes  admin.write  POST   /api/v1/config/apply
 no no yes yes  admin.write  POST   /api/v1/config/check
+no no yes yes  admin.write  POST   /api/v1/config/plan
+no no yes yes  admin.write  POST   /api/v1/config/rollback
 no no yes yes  admin.read   GET    /api/v1/groups
 no no yes yes  admin.write  POST   /api/v1/groups
 no no yes yes  admin.read   GET    /api/v1/groups/{id}

@@ -78,6 +78,20 @@ fn changes() -> Vec<(&'static str, &'static str, String, Value, &'static [&'stat
             json!({ "user": "carol@corp.test" }),
             &["auth.recovery"],
         ),
+        (
+            "POST",
+            "/api/v1/config/apply",
+            "/api/v1/config/apply".into(),
+            json!({ "files": files.get(..2), "reason": "closed for carol@corp.test" }),
+            &["config.applied", "policy.published"],
+        ),
+        (
+            "POST",
+            "/api/v1/config/rollback",
+            "/api/v1/config/rollback".into(),
+            json!({ "reason": "too strict" }),
+            &["policy.rolled_back"],
+        ),
         // Last: without an administrator there is a set-up link to make.
         (
             "DELETE",
@@ -91,7 +105,7 @@ fn changes() -> Vec<(&'static str, &'static str, String, Value, &'static [&'stat
 }
 
 /// Not GET, and yet nothing changes: the decision that let it through is its record.
-const CHANGES_NOTHING: &[(&str, &str)] = &[("POST", "/api/v1/config/check")];
+const CHANGES_NOTHING: &[(&str, &str)] = &[("POST", "/api/v1/config/check"), ("POST", "/api/v1/config/plan")];
 
 #[tokio::test]
 async fn every_changing_route_leaves_a_decision_and_a_record_of_its_own() {

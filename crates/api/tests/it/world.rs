@@ -24,7 +24,6 @@ use model::{
     SessionView, TokenHash, UserId, UserState,
 };
 use pip_identity::links::Links;
-use pip_identity::memory::MemoryStore;
 use pip_identity::passkeys::{Passkeys, RelyingParty};
 use pip_identity::password_hash::HashCost;
 use pip_identity::passwords::Setter;
@@ -38,6 +37,8 @@ use store::Store;
 use testkit::{FakeRecorder, FakeSessionControl, FakeSessions, SeqIds, SimClock};
 use tower::ServiceExt;
 use uuid::Uuid;
+
+use crate::flaky::Flaky;
 
 use crate::device::Device;
 
@@ -78,6 +79,8 @@ pub(crate) struct World {
     pub(crate) return_sealer: Arc<Sealer>,
     pub(crate) passkeys: Arc<Passkeys>,
     pub(crate) accounts: Arc<Accounts>,
+    pub(crate) people_store: Arc<Flaky>,
+    pub(crate) store: Arc<Store>,
     _folder: tempfile::TempDir,
 }
 
@@ -142,7 +145,9 @@ impl World {
     ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let (clock, ids) = (Arc::<SimClock>::default(), Arc::new(SeqIds::seeded(7)));
-        let people = people(&clock, &ids).await;
+        let store = Arc::new(Store::open(&folder.path().join("state.db"), clock.now()).await.unwrap());
+        let people_store = Arc::new(Flaky::new(Arc::clone(&store)));
+        let people = people(&people_store, &clock, &ids).await;
         let throttle = Arc::new(Throttle::new());
         let kek = Kek::from_bytes(&[1; pki::seal::KEK_BYTES]).unwrap();
         let sealer = kek.sealer(pip_identity::passwords::SEAL_PURPOSE).unwrap();
@@ -168,7 +173,8 @@ impl World {
             accounts: Arc::clone(&accounts),
             sessions: wrap(Arc::clone(&session_control)),
             session_view: Arc::clone(&sessions) as Arc<dyn SessionView>,
-            configs: Arc::new(Store::open(&folder.path().join("state.db"), clock.now()).await.unwrap()),
+            configs: Arc::clone(&store) as Arc<dyn store::ConfigStore>,
+            notes: Arc::clone(&store) as Arc<dyn store::OutboxStore>,
             log: Arc::clone(&log),
             recorder: Arc::clone(&recorder) as Arc<dyn model::Recorder>,
             doors: Arc::clone(&doors) as Arc<dyn DoorControl>,
@@ -207,6 +213,8 @@ impl World {
             return_sealer,
             passkeys,
             accounts,
+            people_store,
+            store,
             _folder: folder,
         }
     }
@@ -392,8 +400,7 @@ pub(crate) fn files(texts: &[(&str, &str)]) -> Vec<SourceFile> {
 }
 
 /// alice in `staff`, carol in `admins`; both have enrolled.
-async fn people(clock: &Arc<SimClock>, ids: &Arc<SeqIds>) -> Arc<People> {
-    let store = Arc::new(MemoryStore::new());
+async fn people(store: &Arc<Flaky>, clock: &Arc<SimClock>, ids: &Arc<SeqIds>) -> Arc<People> {
     let group = |id: &str| model::GroupId::new(id);
     let mut changes = Vec::new();
     for name in ["staff", "admins"] {
@@ -426,7 +433,7 @@ async fn people(clock: &Arc<SimClock>, ids: &Arc<SeqIds>) -> Arc<People> {
     }
     let version = store.load().await.unwrap().version;
     store.apply(Some(version), changes).await.unwrap();
-    Arc::new(People::load(store, clock.clone(), ids.clone()).await.unwrap())
+    Arc::new(People::load(store.clone(), clock.clone(), ids.clone()).await.unwrap())
 }
 
 /// Passwords are on, and a hash costs next to nothing.

@@ -10,6 +10,7 @@ use clap::Args;
 use config::{Problems, ServerConfig, SourceFile};
 use serde_json::{Value, json};
 
+use super::plan;
 use crate::cli::Global;
 use crate::client::{Client, problem_line};
 use crate::output;
@@ -47,6 +48,12 @@ pub struct Apply {
     /// Why, for the record
     #[arg(long, default_value = "")]
     reason: String,
+    /// Only show what it would do
+    #[arg(long)]
+    plan: bool,
+    /// Apply even if nobody could administer afterwards
+    #[arg(long)]
+    allow_lockout: bool,
 }
 
 impl Check {
@@ -76,14 +83,24 @@ impl Check {
 impl Apply {
     /// Runs it.
     pub async fn run(self, global: &Global) -> Result<ExitCode> {
-        let body = json!({ "files": read(&self.files)?, "reason": self.reason });
+        if self.plan {
+            return plan::of_files(&self.files, global).await;
+        }
+        let files = read(&self.files)?;
+        let body = json!({ "files": files, "reason": self.reason, "allow_lockout": self.allow_lockout });
         let answer = Client::find(global)?.post("/api/v1/config/apply", &body).await?;
         if global.json {
             output::json(&answer);
         } else {
             warnings(&answer);
-            let news =
-                if answer.get("new").and_then(Value::as_bool) == Some(true) { "is live" } else { "was live already" };
+            plan::summary(answer.get("plan").unwrap_or(&Value::Null));
+            let is = |member: &str| answer.get(member).and_then(Value::as_bool) == Some(true);
+            let was_live = answer.get("before") == answer.get("version");
+            let news = match (was_live, is("new")) {
+                (true, _) => "was live already",
+                (false, true) => "is live",
+                (false, false) => "is live again",
+            };
             say!(
                 "configuration {} {news}; {} streams cut",
                 output::text(&answer, "version"),
@@ -120,7 +137,8 @@ pub(crate) fn offline(config: &Path, files: &[Value]) -> Result<Result<Value, Pr
     }
 }
 
-fn warnings(answer: &Value) {
+/// Prints findings.
+pub fn warnings(answer: &Value) {
     for warning in answer.get("warnings").and_then(Value::as_array).into_iter().flatten() {
         eprintln!("{}", problem_line(warning));
     }

@@ -12,6 +12,7 @@ use config::SourceFile;
 use serde_json::{Value, json};
 
 use super::apply::read;
+use super::policy_versions;
 use crate::cli::Global;
 use crate::client::Client;
 use crate::output;
@@ -38,6 +39,10 @@ pub enum Policy {
         after_help = "Facts not named are those of somebody signed in with a passkey on a device in order.\n\nExample:\n  countersign policy explain --principal alice@example.org --action http.delete --resource payroll/records \\\n    --fact auth.mfa=false --ways-in"
     )]
     Explain(Explain),
+    /// Make an earlier version of the configuration live again
+    Rollback(policy_versions::Rollback),
+    /// The kept versions of the configuration, and which one runs
+    Versions,
 }
 
 /// Files that are looked at without a server.
@@ -102,6 +107,8 @@ impl Policy {
             Policy::Lint(files) => files.lint(global),
             Policy::Show(show) => show.run(global).await,
             Policy::Explain(explain) => explain.run(global).await,
+            Policy::Rollback(rollback) => rollback.run(global).await,
+            Policy::Versions => policy_versions::versions(global).await,
         }
     }
 }

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use api::control::{assemble, newest};
+use api::control::{Checked, Kept, assemble, at_start, check_files, fits};
 use api::http::{Portal, PortalParts, ReservedEndpoints, local_router};
 use api::{Actor, ApiSettings, ControlPlane, ControlPlaneParts, Failure, Published};
 use arc_swap::ArcSwap;
@@ -30,7 +30,7 @@ use pip_identity::throttle::Throttle;
 use pip_identity::{Accounts, PasswordRules, People};
 use pki::tls::Certificate;
 use pki::{Kek, NamedCertificate};
-use store::{SessionStore, Store};
+use store::{ConfigStore, SessionStore, Store};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -44,6 +44,9 @@ use super::{admin_listener, record_watch, startup};
 
 /// The name of the only gateway of this role, in receipts and withdrawals.
 const GATEWAY: &str = "local";
+
+/// How long after a start kept versions are compiled.
+const WARM_AFTER: Duration = Duration::from_secs(10);
 
 /// A server that runs.
 pub struct Server {
@@ -278,7 +281,7 @@ impl Opened {
 
     async fn assemble(self, tasks: &TaskTracker, shutdown: &CancellationToken) -> Result<Assembled> {
         let auth_url = self.config.auth_url.origin();
-        let (published, checked) = self.first_version().await?;
+        let FirstVersion { published, checked, given_up } = self.first_version().await?;
         let table = Arc::new(SessionTable::new());
         let (administrator, restored) = self.restore_sessions(&table).await?;
         let return_sealer = Arc::new(self.kek.sealer(pki::return_ticket::PURPOSE)?);
@@ -328,6 +331,7 @@ impl Opened {
             sessions: Arc::clone(&controller) as Arc<dyn SessionControl>,
             session_view: table,
             configs: self.store.clone(),
+            notes: self.store.clone(),
             log: Arc::clone(&self.log),
             recorder,
             doors: Arc::new(doors),
@@ -368,33 +372,62 @@ impl Opened {
         record.pins.policy_set_hash = Some(published.policies.policy_hash());
         record.pins.schema_hash = Some(published.policies.schema_hash());
         self.log.append(record, Durability::Strict).await?;
-        if let Some(checked) = checked {
-            control.resume(&actor, &checked).await?;
+        control.resume(&actor, checked.as_ref()).await?;
+        if let Some(number) = given_up {
+            control.record_given_up(&actor, number).await?;
         }
+        tasks.spawn(warm_versions(Arc::clone(&control), shutdown.clone()));
         let (log, store, ids, clock) = (self.log, self.store, self.ids, self.clock);
         Ok(Assembled { control, portal, gateway, controller, log, floods, store, ids, clock })
     }
 
-    /// The newest applied configuration, checked again against this process; without one, only the built-in app.
-    async fn first_version(&self) -> Result<(Published, Option<api::control::Checked>)> {
-        let newest = newest(self.store.as_ref()).await?;
-        let (version, files) = newest.clone().unwrap_or_default();
+    /// The version that was on its way when the process ended, if it fits; or the live one, checked again against this
+    /// process; without one, only the built-in app.
+    async fn first_version(&self) -> Result<FirstVersion> {
+        let found = at_start(self.store.as_ref()).await?;
+        let mut given_up = None;
+        if let Some(pending) = found.pending {
+            let checked = self.check(&pending);
+            let fits = match &checked {
+                Ok(checked) => fits(&self.people, checked).await,
+                Err(failure) => Err(failure.clone()),
+            };
+            match (checked, fits) {
+                (Ok(checked), Ok(())) => {
+                    let published = self.published(pending.number, &checked)?;
+                    return Ok(FirstVersion { published, checked: Some(checked), given_up });
+                }
+                (_, fits) => {
+                    tracing::warn!(version = pending.number, reason = ?fits.err(), "a configuration on its way does not fit; given up");
+                    self.store.abandon_config(pending.number).await?;
+                    given_up = Some(pending.number);
+                }
+            }
+        }
+        let is_none = found.live.is_none();
+        let live = found.live.unwrap_or(Kept { number: 0, files: Vec::new() });
+        let checked = self.check(&live).map_err(|failure| match failure {
+            Failure::Problems(problems) => anyhow::anyhow!(
+                "the applied configuration {} does not fit this process any more:\n{problems}\n\
+                 restore what it needs, usually a certificate: while the server does not start, no other can be applied",
+                live.number
+            ),
+            other => anyhow::Error::new(other),
+        })?;
+        let published = self.published(live.number, &checked)?;
+        Ok(FirstVersion { published, checked: (!is_none).then_some(checked), given_up })
+    }
+
+    fn published(&self, number: u64, checked: &Checked) -> Result<Published> {
+        let (apps, policies) = checked.parts();
+        Ok(assemble(number, apps, policies, self.people.directory())?)
+    }
+
+    fn check(&self, kept: &Kept) -> Result<Checked, Failure> {
         let groups: BTreeSet<String> = self.people.directory().groups.keys().map(|id| id.as_str().to_owned()).collect();
         let covered = |host: &str| is_covered(&self.certificates, host);
         let is_named = |name: &str| self.named.iter().any(|certificate| certificate.name == name);
-        let checked =
-            api::control::check_files(&files, &self.config.auth_url.host, &covered, &is_named, &groups).map_err(|failure| {
-                match failure {
-                    Failure::Problems(problems) => anyhow::anyhow!(
-                        "the applied configuration {version} does not fit this process any more:\n{problems}\n\
-                         restore what it needs, usually a certificate: while the server does not start, no other can be applied"
-                    ),
-                    other => anyhow::Error::new(other),
-                }
-            })?;
-        let (apps, policies) = checked.parts();
-        let published = assemble(version, apps, policies, self.people.directory())?;
-        Ok((published, newest.map(|_| checked)))
+        check_files(&kept.files, &self.config.auth_url.host, &covered, &is_named, &groups)
     }
 
     async fn restore_sessions(&self, table: &SessionTable) -> Result<(Administrator, Vec<pdp_administrator::Output>)> {
@@ -404,6 +437,24 @@ impl Opened {
         table.load(&snapshot);
         Ok(Administrator::restore(&snapshot, self.clock.now()))
     }
+}
+
+/// What a server starts with.
+struct FirstVersion {
+    published: Published,
+    /// What `published` was made of; `None` before the first apply.
+    checked: Option<Checked>,
+    /// A version that was on its way and does not fit.
+    given_up: Option<u64>,
+}
+
+/// Compiles kept versions well behind the first answers.
+async fn warm_versions(control: Arc<ControlPlane>, shutdown: CancellationToken) {
+    let work = async {
+        tokio::time::sleep(WARM_AFTER).await;
+        control.warm_versions().await;
+    };
+    shutdown.run_until_cancelled(work).await;
 }
 
 /// Makes keys for everyone who comes into the directory.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use model::directory::GroupId;
 use model::{Directory, UserEntry, UserId, UserState};
+use uuid::Uuid;
 
 use super::{LastAdmin, PeopleError};
 
@@ -30,6 +31,8 @@ pub struct Change {
     pub joined: BTreeSet<(GroupId, UserId)>,
     /// Direct memberships that ended.
     pub left: BTreeSet<(GroupId, UserId)>,
+    /// The note that was put down in the transaction of the change.
+    pub note: Option<Uuid>,
 }
 
 impl Change {
@@ -45,6 +48,7 @@ impl Change {
             groups: BTreeSet::new(),
             joined: BTreeSet::new(),
             left: BTreeSet::new(),
+            note: None,
         };
         for (id, now) in &after.users {
             match before.users.get(id) {
@@ -74,6 +78,11 @@ impl Change {
             && self.groups.is_empty()
             && self.joined.is_empty()
             && self.left.is_empty()
+    }
+
+    /// True if somebody may afterwards be able to do less.
+    pub(super) fn may_take_away(&self) -> bool {
+        !(self.deleted.is_empty() && self.facts_moved.is_empty() && self.groups.is_empty() && self.left.is_empty())
     }
 
     fn note_user(&mut self, was: &UserEntry, now: &UserEntry) {

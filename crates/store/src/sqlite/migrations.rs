@@ -9,10 +9,14 @@ use sqlx::sqlite::SqlitePool;
 use crate::error::StoreError;
 
 /// The steps, in order. The first also sets `application_id`.
-pub(super) const STEPS: &[&str] = &[include_str!("schema/0001_first.sql"), include_str!("schema/0002_accounts.sql")];
+pub(super) const STEPS: &[&str] = &[
+    include_str!("schema/0001_first.sql"),
+    include_str!("schema/0002_accounts.sql"),
+    include_str!("schema/0003_live.sql"),
+];
 
 /// The schema this program writes: the number of steps.
-pub const SCHEMA_VERSION: i64 = 2;
+pub const SCHEMA_VERSION: i64 = 3;
 
 /// Takes the steps the file has not taken yet.
 pub(super) async fn migrate(writer: &SqlitePool, steps: &[&'static str], now: Timestamp) -> Result<(), StoreError> {
@@ -58,7 +62,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let store = Store::open(&directory.path().join("store.db"), NOW).await.unwrap();
         let mut steps = STEPS.to_vec();
-        steps.push("CREATE TABLE half (x INTEGER) STRICT; PRAGMA user_version = 3; INSERT INTO nowhere VALUES (1);");
+        steps.push("CREATE TABLE half (x INTEGER) STRICT; PRAGMA user_version = 4; INSERT INTO nowhere VALUES (1);");
         assert!(migrate(&store.writer, &steps, NOW).await.is_err());
         assert_eq!(version(&store).await, SCHEMA_VERSION);
         let half: i64 = sqlx::query_scalar("SELECT count(*) FROM sqlite_schema WHERE name = 'half'")
@@ -84,7 +88,7 @@ mod tests {
         let store = Store::open(&directory.path().join("store.db"), NOW).await.unwrap();
         sqlx::query("INSERT INTO facts VALUES ('rp_id', 'localhost', 1)").execute(&store.writer).await.unwrap();
         let mut steps = STEPS.to_vec();
-        steps.push("ALTER TABLE facts ADD COLUMN note TEXT; PRAGMA user_version = 3;");
+        steps.push("ALTER TABLE facts ADD COLUMN note TEXT; PRAGMA user_version = 4;");
         migrate(&store.writer, &steps, NOW).await.unwrap();
         migrate(&store.writer, &steps, NOW).await.unwrap();
         assert_eq!(version(&store).await, SCHEMA_VERSION + 1);

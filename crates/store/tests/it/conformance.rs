@@ -4,6 +4,7 @@
 mod config;
 mod keys;
 mod meta;
+mod outbox;
 mod sessions;
 
 use model::{BoxFuture, Timestamp};
@@ -65,14 +66,20 @@ fn check_coverage<T: ?Sized>(cases: &[Case<T>], source: &str, count: usize) {
 #[test]
 fn every_method_of_every_trait_has_a_case() {
     check_coverage(sessions::CASES, include_str!("../../src/sessions.rs"), 2);
-    check_coverage(config::CASES, include_str!("../../src/config.rs"), 4);
+    check_coverage(config::CASES, include_str!("../../src/config.rs"), 8);
     check_coverage(keys::CASES, include_str!("../../src/keys.rs"), 5);
+    check_coverage(outbox::CASES, include_str!("../../src/outbox.rs"), 2);
     check_coverage(meta::CASES, include_str!("../../src/meta.rs"), 3);
 }
 
 #[tokio::test]
 async fn sqlite_keeps_sessions() {
     on_sqlite(sessions::CASES, |store| store).await;
+}
+
+#[tokio::test]
+async fn sqlite_keeps_the_outbox() {
+    on_sqlite(outbox::CASES, |store| store).await;
 }
 
 #[tokio::test]

@@ -14,7 +14,7 @@ use model::changes::{HostToken, SessionChange, SessionSnapshot, Tombstone};
 use model::ids::{Digest32, SessionId, TokenHash, UserId};
 use model::seams::Cause;
 use model::session::{ABSOLUTE_DEFAULT, Epochs, IDLE_DEFAULT, Session};
-use store::{ConfigFile, ConfigStore, NewConfig, SessionStore, Store};
+use store::{ConfigFile, ConfigStore, NewConfig, Note, SessionStore, Store};
 use uuid::Uuid;
 
 use crate::conformance::at;
@@ -81,6 +81,8 @@ async fn write_until_killed(path: &Path) {
         // A kill between the two transactions of a round leaves the second to be made up for.
         while base < round {
             base = store.add_config(config(base)).await.unwrap();
+            let note = Note { id: Uuid::from_u128(u128::from(base)), at: at(0), body: String::new() };
+            store.confirm_config(base, note).await.unwrap();
         }
         let mut out = std::io::stdout().lock();
         writeln!(out, "kept {round}").unwrap();

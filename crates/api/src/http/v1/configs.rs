@@ -9,8 +9,9 @@ use model::{AccessRequest, Action, App, Facts, Principal, ResourceRef, RouteName
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::versions::{guard, view as view_applied};
 use crate::actor::Actor;
-use crate::control::ControlPlane;
+use crate::control::{ControlPlane, GoLive};
 use crate::failure::Failure;
 use crate::http::body::Json;
 use crate::http::problem::problem_lines;
@@ -21,6 +22,8 @@ pub(crate) struct FilesBody {
     files: Vec<FileBody>,
     #[serde(default)]
     reason: String,
+    #[serde(default)]
+    allow_lockout: bool,
 }
 
 #[derive(Deserialize)]
@@ -39,7 +42,7 @@ pub(crate) struct ExplainQuery {
 }
 
 impl FilesBody {
-    fn sources(self) -> (Vec<SourceFile>, String) {
+    pub(crate) fn sources(self) -> (Vec<SourceFile>, String) {
         let files = self.files.into_iter().map(|file| SourceFile { name: file.name, text: file.text }).collect();
         (files, self.reason)
     }
@@ -62,32 +65,10 @@ pub(crate) async fn apply(
     Extension(actor): Extension<Actor>,
     Json(body): Json<FilesBody>,
 ) -> Result<Answer<Value>, Failure> {
+    let lockout = guard(body.allow_lockout);
     let (files, reason) = body.sources();
-    let applied = control.apply(&actor, &files, &reason).await?;
-    Ok(Answer(json!({
-        "version": applied.version,
-        "new": applied.is_new,
-        "warnings": problem_lines(&applied.warnings),
-        "streams_cut": crate::control::cut_streams(&applied.revocations),
-    })))
-}
-
-pub(crate) async fn history(State(control): State<Arc<ControlPlane>>) -> Result<Answer<Value>, Failure> {
-    let versions: Vec<Value> = control
-        .config_history()
-        .await?
-        .iter()
-        .map(|version| {
-            json!({
-                "version": version.number,
-                "digest": version.digest,
-                "author": version.author,
-                "reason": version.reason,
-                "applied_at": version.applied_at,
-            })
-        })
-        .collect();
-    Ok(Answer(json!({ "versions": versions })))
+    let applied = control.apply(&actor, &files, GoLive { reason: &reason, lockout }).await?;
+    Ok(Answer(view_applied(&applied)))
 }
 
 pub(crate) async fn apps(State(control): State<Arc<ControlPlane>>) -> Answer<Value> {

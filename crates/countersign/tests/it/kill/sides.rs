@@ -1,7 +1,12 @@
 //! Two configurations that differ in everything a configuration can change: how the app is called, what of it is public,
 //! who may see which part, and how a group is called. A mixture of both is a half-applied configuration.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use serde_json::{Value, json};
+
+/// Applies so far.
+static ROUND: AtomicU64 = AtomicU64::new(0);
 
 /// Which of the two.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -36,8 +41,9 @@ impl Side {
         format!("Side {}", self.letter())
     }
 
-    /// The body of an apply.
+    /// The body of an apply. Each has a label of its own: what says the same is no new version.
     pub(super) fn files(self, app_port: u16) -> Value {
+        let round = ROUND.fetch_add(1, Ordering::Relaxed);
         let (title, here, other) = (self.title(), self.letter(), self.other().letter());
         let groups = format!(
             "apiVersion: countersign/v1\nkind: Group\nmetadata:\n  name: engineering\nspec:\n  title: {title}\n  \
@@ -45,7 +51,7 @@ impl Side {
         );
         let app = format!(
             "apiVersion: countersign/v1\nkind: App\nmetadata:\n  name: wiki\nspec:\n  title: {title}\n  \
-             hosts: [wiki.localhost]\n  sensitivity: low\n  public_paths: [/public-{here}]\n  routes:\n    \
+             hosts: [wiki.localhost]\n  labels: {{ round: \"{round}\" }}\n  sensitivity: low\n  public_paths: [/public-{here}]\n  routes:\n    \
              - {{ name: room-a, path: /room-a, upstream: main }}\n    \
              - {{ name: room-b, path: /room-b, upstream: main }}\n    \
              - {{ name: rest, path: /, upstream: main }}\n  \

@@ -2,14 +2,16 @@
 
 use model::{TokenHash, UserId};
 use pip_identity::store::{
-    DirectoryChange, GroupRow, LinkKind, LinkRow, LinkState, MembershipRow, Origin, PasskeyRow, PasskeyTouch,
+    DirectoryChange, GroupRow, LinkKind, LinkRow, LinkState, MembershipRow, NoteRow, Origin, PasskeyRow, PasskeyTouch,
     StoreError, UserRow,
 };
 use serde_json::Value;
 use sqlx::SqliteConnection;
 
 use super::Failure;
+use crate::outbox::Note;
 use crate::sqlite::Store;
+use crate::sqlite::outbox::put_note;
 use crate::sqlite::rows::{Columns, to_integer, to_json};
 
 impl Store {
@@ -78,6 +80,7 @@ async fn apply_one(connection: &mut SqliteConnection, change: DirectoryChange) -
         DirectoryChange::PutGroup(row) => put_group(connection, row).await,
         DirectoryChange::PutLink(row) => put_link(connection, row).await,
         DirectoryChange::PutMembership(row) => put_membership(connection, row).await,
+        DirectoryChange::PutNote(NoteRow { id, at, body }) => Ok(put_note(connection, &Note { id, at, body }).await?),
         DirectoryChange::PutUser(row) => put_user(connection, row).await,
         DirectoryChange::SetRecoveryCodes { user, codes } => set_codes(connection, user, codes).await,
         DirectoryChange::TouchPasskey(touch) => touch_passkey(connection, touch).await,

@@ -1,0 +1,86 @@
+//! Whether a change would lock everybody out of the control plane (PO-33). The engine is asked, with the policies and the
+//! people as they would be; nothing is guessed from names of groups.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use model::decision::LOCAL_OPERATOR;
+use model::directory::ADMINS_GROUP;
+use model::{Directory, GroupId, Principal, Timestamp, UserEntry, UserId, UserState};
+
+use super::best_case::BestCase;
+use super::{Published, assemble};
+use crate::failure::Failure;
+
+/// Whether a change may lock everybody out.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Lockout {
+    /// Somebody asked for it by name.
+    Allow,
+    /// It may not.
+    #[default]
+    Refuse,
+}
+
+/// Why everybody would be locked out, if they would.
+///
+/// Where nobody could administer before either, before the set-up say, it counts whether the administrator that a
+/// set-up link makes could.
+///
+/// # Errors
+/// The engine refuses the entities.
+pub(super) fn why(before: &Published, after: &Published, now: Timestamp) -> Result<Option<String>, Failure> {
+    let best = BestCase::of(&after.policies, now);
+    let operator = Principal::Workload(Arc::from(LOCAL_OPERATOR));
+    if !best.administers(after.pdp.as_ref(), &operator) {
+        return Ok(Some("the local operator could not administer any more".to_owned()));
+    }
+    if best.somebody_administers(after.pdp.as_ref(), &after.directory) {
+        return Ok(None);
+    }
+    if BestCase::of(&before.policies, now).somebody_administers(before.pdp.as_ref(), &before.directory) {
+        return Ok(Some("no enrolled person could administer any more, whatever they prove".to_owned()));
+    }
+    let newcomer = UserId(uuid::Uuid::max());
+    let directory = with_newcomer(&after.directory, newcomer, now);
+    let probe = assemble(0, Arc::clone(&after.apps), Arc::clone(&after.policies), directory)?;
+    if best.administers(probe.pdp.as_ref(), &Principal::User(newcomer)) {
+        return Ok(None);
+    }
+    Ok(Some("the administrator whom a set-up link makes could not administer".to_owned()))
+}
+
+/// Whether somebody could administer before and nobody could afterwards.
+pub(super) fn takes_the_last(before: &Published, after: &Published, now: Timestamp) -> bool {
+    let best = BestCase::of(&after.policies, now);
+    !best.somebody_administers(after.pdp.as_ref(), &after.directory)
+        && BestCase::of(&before.policies, now).somebody_administers(before.pdp.as_ref(), &before.directory)
+}
+
+/// The refusal.
+pub(super) fn refusal(why: &str) -> Failure {
+    Failure::Conflict {
+        message: format!("this would lock everybody out: {why}; use `--allow-lockout` if that is what you want"),
+    }
+}
+
+/// The directory with one more enrolled member of `admins`.
+fn with_newcomer(directory: &Directory, id: UserId, now: Timestamp) -> Arc<Directory> {
+    let admins = GroupId::new(ADMINS_GROUP);
+    let user = UserEntry {
+        id,
+        name: String::new(),
+        email: String::new(),
+        is_email_verified: false,
+        state: UserState::Active,
+        direct_groups: BTreeSet::from([admins.clone()]),
+        groups: Arc::from([admins]),
+        is_external: false,
+        created_at: now,
+        epoch: 0,
+        tags: BTreeMap::new(),
+    };
+    let mut users: HashMap<UserId, Arc<UserEntry>> = directory.users.clone();
+    users.insert(id, Arc::new(user));
+    Arc::new(Directory { users, groups: directory.groups.clone(), version: directory.version })
+}

@@ -1,0 +1,44 @@
+//! Cases of [`OutboxStore`]. Notes come with what they tell of, here with a configuration.
+
+use model::ids::Digest32;
+use store::{ConfigFile, ConfigStore, MAX_NOTE_BYTES, NewConfig, Note, OutboxStore, Store, StoreError};
+use uuid::Uuid;
+
+use super::{at, cases};
+
+cases! { Store;
+    a_note_stays_until_it_is_forgotten covers "notes" "forget_note";
+    a_note_too_large_keeps_its_change_from_being_made covers "notes";
+}
+
+fn note(n: u128, body: &str) -> Note {
+    Note { id: Uuid::from_u128(n), at: at(i64::try_from(n).unwrap()), body: body.to_owned() }
+}
+
+async fn kept(store: &Store, base: u64) -> u64 {
+    let files = vec![ConfigFile { name: "a".to_owned(), text: base.to_string() }];
+    let digest = Digest32::of(&base.to_be_bytes());
+    let (author, reason) = ("carol".to_owned(), String::new());
+    store.add_config(NewConfig { base, digest, author, reason, applied_at: at(0), files }).await.unwrap()
+}
+
+async fn a_note_stays_until_it_is_forgotten(store: &Store) {
+    assert_eq!(store.notes().await.unwrap(), []);
+    for n in [2, 1] {
+        let base = store.config_state().await.unwrap().live;
+        let number = kept(store, base).await;
+        store.confirm_config(number, note(n, "done")).await.unwrap();
+    }
+    assert_eq!(store.notes().await.unwrap(), [note(1, "done"), note(2, "done")], "oldest first");
+    store.forget_note(Uuid::from_u128(1)).await.unwrap();
+    store.forget_note(Uuid::from_u128(1)).await.unwrap();
+    assert_eq!(store.notes().await.unwrap(), [note(2, "done")]);
+}
+
+async fn a_note_too_large_keeps_its_change_from_being_made(store: &Store) {
+    let number = kept(store, 0).await;
+    let refusal = store.confirm_config(number, note(1, &"x".repeat(MAX_NOTE_BYTES + 1))).await;
+    assert!(matches!(refusal, Err(StoreError::TooLarge { .. })), "{refusal:?}");
+    assert_eq!(store.notes().await.unwrap(), []);
+    assert_eq!(store.config_state().await.unwrap().live, 0);
+}
