@@ -19,7 +19,8 @@ use crate::say;
 )]
 pub struct Rollback {
     /// Which version; without it, the newest one below the live one
-    version: Option<u64>,
+    #[arg(value_name = "VERSION")]
+    to: Option<u64>,
     /// Why, for the record
     #[arg(long, default_value = "")]
     reason: String,
@@ -31,7 +32,7 @@ pub struct Rollback {
 impl Rollback {
     /// Runs it.
     pub async fn run(self, global: &Global) -> Result<ExitCode> {
-        let body = json!({ "version": self.version, "reason": self.reason, "allow_lockout": self.allow_lockout });
+        let body = json!({ "version": self.to, "reason": self.reason, "allow_lockout": self.allow_lockout });
         let answer = Client::find(global)?.post("/api/v1/config/rollback", &body).await?;
         if global.json {
             output::json(&answer);
