@@ -40,15 +40,20 @@ pub(crate) struct Entered {
 pub(crate) async fn enter(people: &People, entrance: Entrance<'_>) -> Result<Entered, LinkRefusal> {
     let Entrance { link, account, mut along } = entrance;
     along.insert(0, DirectoryChange::UseLink { id: link.id, at: people.now() });
+    let mut began_at = None;
     let recovery_codes = match link.kind {
-        LinkKind::Recovery => recovered(people, link, account.id, &mut along).await?,
+        LinkKind::Recovery => {
+            let (codes, epoch) = recovered(people, link, account.id, &mut along).await?;
+            began_at = epoch;
+            codes
+        }
         LinkKind::Invitation | LinkKind::SetUp => {
             let (codes, change) = fresh_codes(account.id, people.ids());
             along.push(change);
             codes
         }
     };
-    let change = people.edit(LastAdmin::Keep, |draft| open(draft, link, account, along.clone())).await;
+    let change = people.edit(LastAdmin::Keep, |draft| open(draft, (link, account), began_at, along.clone())).await;
     let change = change.map_err(|error| match error {
         PeopleError::Store(StoreError::Moved) => LinkRefusal::Used { kind: link.kind, ask: link.created_by.clone() },
         error => error.into(),
@@ -56,16 +61,18 @@ pub(crate) async fn enter(people: &People, entrance: Entrance<'_>) -> Result<Ent
     Ok(Entered { recovery_codes, change })
 }
 
-/// Closes the recovery the link came from, tells the person, and gives back what it cost.
+/// Closes the recovery the link came from, tells the person, and gives back what it cost; and the epoch it began in, if
+/// there was a case.
 async fn recovered(
     people: &People,
     link: &LinkRow,
     user: UserId,
     along: &mut Vec<DirectoryChange>,
-) -> Result<Vec<RecoveryCode>, LinkRefusal> {
+) -> Result<(Vec<RecoveryCode>, Option<u64>), LinkRefusal> {
     let cases = people.store().recoveries().await?;
     let case = cases.into_iter().find(|case| case.link == Some(link.id));
     let used_code = case.as_ref().is_some_and(|case| case.has_code);
+    let epoch = case.as_ref().map(|case| case.epoch);
     if let Some(mut case) = case {
         let was = Some(case.revision);
         case.revision += 1;
@@ -73,7 +80,7 @@ async fn recovered(
         along.push(DirectoryChange::PutRecovery { row: case, was });
     }
     along.push(notice(people, user, NoticeKind::RecoveryDone, &link.created_by));
-    Ok(if used_code {
+    let codes = if used_code {
         let (code, hash) = fresh_code(user, people.ids());
         along.push(DirectoryChange::AddRecoveryCode { user, code: hash });
         vec![code]
@@ -81,11 +88,17 @@ async fn recovered(
         let (codes, change) = fresh_codes(user, people.ids());
         along.push(change);
         codes
-    })
+    };
+    Ok((codes, epoch))
 }
 
-/// The directory's side.
-fn open(draft: &mut Draft, link: &LinkRow, account: &UserRow, along: Vec<DirectoryChange>) -> Result<(), PeopleError> {
+/// The directory's side. `began_at` is the epoch in which a recovery began.
+fn open(
+    draft: &mut Draft,
+    (link, account): (&LinkRow, &UserRow),
+    began_at: Option<u64>,
+    along: Vec<DirectoryChange>,
+) -> Result<(), PeopleError> {
     // Asked again inside the transaction: of two set-up links used at the same time, one makes an administrator.
     if link.kind == LinkKind::SetUp && draft.has_admin()? {
         return Err(PeopleError::Store(StoreError::Moved));
@@ -95,8 +108,8 @@ fn open(draft: &mut Draft, link: &LinkRow, account: &UserRow, along: Vec<Directo
     }
     let user = draft.user_mut(account.id)?;
     let wanted = if link.kind == LinkKind::Recovery { UserState::Active } else { UserState::Invited };
-    if user.state != wanted {
-        // Disabled or enrolled since the link was looked at.
+    if user.state != wanted || began_at.is_some_and(|epoch| epoch != user.epoch) {
+        // Disabled or enrolled since the link was looked at; or the person said "that was not me" while it was made.
         return Err(PeopleError::Store(StoreError::Moved));
     }
     match link.kind {

@@ -5,6 +5,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use config::SourceFile;
+use model::App;
 use model::ids::Digest32;
 use pdp_engine::{CompiledPolicies, PolicyProblem};
 
@@ -15,12 +16,12 @@ type Remembered = VecDeque<(Digest32, Arc<CompiledPolicies>)>;
 
 static COMPILED: Mutex<Remembered> = Mutex::new(VecDeque::new());
 
-/// What `work` makes of these files, or made of them the last time.
+/// What `work` makes of these files and of the rules of their apps, or made of them the last time.
 pub(super) fn compile(
-    files: &[SourceFile],
+    (files, apps): (&[SourceFile], &[App]),
     work: impl FnOnce() -> Result<CompiledPolicies, Vec<PolicyProblem>>,
 ) -> Result<Arc<CompiledPolicies>, Vec<PolicyProblem>> {
-    let key = key(files);
+    let key = key(files, apps);
     if let Some(found) = find(key) {
         return Ok(found);
     }
@@ -41,10 +42,16 @@ fn find(key: Digest32) -> Option<Arc<CompiledPolicies>> {
     Some(policies)
 }
 
-/// Over all files: simple rules of apps become policies too.
-fn key(files: &[SourceFile]) -> Digest32 {
+/// Over all files, and over the rules of the apps as they were read: those become policies too, and how a file is read
+/// depends on more than its text.
+fn key(files: &[SourceFile], apps: &[App]) -> Digest32 {
     let mut bytes = Vec::new();
-    for part in files.iter().flat_map(|file| [&file.name, &file.text]) {
+    let rules = |app: &App| {
+        let routes: Vec<_> = app.routes.iter().map(|route| (&route.name, &route.access)).collect();
+        format!("{:?}", (&app.name, &app.access, routes))
+    };
+    let rules: String = apps.iter().map(rules).collect();
+    for part in files.iter().flat_map(|file| [&file.name, &file.text]).chain([&rules]) {
         bytes.extend_from_slice(&(part.len() as u64).to_be_bytes());
         bytes.extend_from_slice(part.as_bytes());
     }

@@ -82,8 +82,7 @@ pub fn check_files(
     groups: &BTreeSet<String>,
 ) -> Result<Checked, Failure> {
     let read = config::read(files, &Known { auth_host, is_covered, is_certificate, groups });
-    let ruled = read.as_ref().map(|declared| declared.apps.as_slice()).unwrap_or_default();
-    let compiled = compile_of(files, ruled);
+    let compiled = compile_of(files, read.as_ref().ok().map(|declared| declared.apps.as_slice()));
     let (declared, policies) = match (read, compiled) {
         (Ok(declared), Ok(policies)) => (declared, policies),
         (read, compiled) => {
@@ -103,12 +102,16 @@ pub fn check_files(
     Ok(Checked { declared, policies, apps, digest, warnings })
 }
 
-/// The policies of a configuration, compiled now or before.
-fn compile_of(files: &[SourceFile], ruled: &[App]) -> Result<Arc<CompiledPolicies>, Vec<PolicyProblem>> {
+/// The policies of a configuration, compiled now or before. Of files that were refused only the problems are told: what
+/// they compile to lacks the simple rules of their apps, and must not be remembered for when they are accepted.
+fn compile_of(files: &[SourceFile], ruled: Option<&[App]>) -> Result<Arc<CompiledPolicies>, Vec<PolicyProblem>> {
     let policies = files.iter().filter(|file| file.name.ends_with(".cedar"));
     let sources: Vec<PolicySource> =
         policies.map(|file| PolicySource { file: file.name.clone(), text: file.text.clone() }).collect();
-    compiled::compile(files, || CompiledPolicies::compile_for(&sources, ruled))
+    match ruled {
+        Some(apps) => compiled::compile((files, apps), || CompiledPolicies::compile_for(&sources, apps)),
+        None => CompiledPolicies::compile_for::<App>(&sources, &[]).map(Arc::new),
+    }
 }
 
 /// Groups as they will be, so that policies naming one that does not exist are found (L-16).

@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use audit::drill::{DrillReport, DrillRung, live, shadow};
 use audit::{Column, Query, SealedAccess};
-use model::AccessId;
+use model::decision::LOCAL_OPERATOR;
 use model::record::RecordType;
+use model::{AccessId, Principal};
 
 use super::ControlPlane;
 use crate::actor::Actor;
@@ -25,16 +26,21 @@ impl ControlPlane {
         AccessId(self.ids.uuid_v7(self.now()))
     }
 
-    /// Drills, and records what came of it.
+    /// Drills, and records what came of it. Only the host drills the real log: that deletes its file and stops it for a
+    /// while, which the right to administer is no right to.
     ///
     /// # Errors
-    /// Another drill runs, there is no folder for a shadow log, or the result could not be recorded.
+    /// The real log and not the host, another drill runs, there is no folder for a shadow log, or the result could not be recorded.
     pub async fn drill(
         self: &Arc<Self>,
         actor: &Actor,
         rungs: Vec<DrillRung>,
         is_live: bool,
     ) -> Result<DrillReport, Failure> {
+        if is_live && actor.principal != Principal::Workload(Arc::from(LOCAL_OPERATOR)) {
+            let message = "only the server itself drills the real log; run `countersign audit drill --live` there";
+            return Err(Failure::Forbidden { message: message.to_owned() });
+        }
         let Ok(_alone) = self.drilling.try_lock() else {
             return Err(Failure::Conflict { message: "a drill is running; wait until it has ended".to_owned() });
         };

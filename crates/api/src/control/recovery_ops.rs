@@ -72,19 +72,24 @@ impl ControlPlane {
         Ok(view)
     }
 
-    /// An administrator vouches for the open recovery of a person. When an administrator began it and this proves it,
-    /// the link is given too, to be handed over.
+    /// An administrator vouches for one recovery of a person, the one whose id the person read to them: whoever holds a
+    /// stolen code may have begun another one since. When an administrator began it and this proves it, the link is given
+    /// too, to be handed over.
     ///
     /// # Errors
-    /// There is none, it is their own account, or they vouched already.
+    /// It is not open or not that person's, it is their own account, or they vouched already.
     pub async fn approve_recovery(
         &self,
         actor: &Actor,
         user: UserId,
+        case: RecoveryId,
     ) -> Result<(RecoveryView, Option<IssuedLink>), RecoveryFailure> {
         let open = self.accounts.recovery.open_case_of(user).await?;
+        if open.row.id != case {
+            return Err(RecoveryRefusal::Unknown.into());
+        }
         let approver = approver(actor);
-        let view = self.accounts.recovery.approve(open.row.id, &approver).await?;
+        let view = self.accounts.recovery.approve(case, &approver).await?;
         self.note(actor, &view, "an administrator vouches").await?;
         if view.row.ticket.is_some() || !view.is_proven {
             return Ok((view, None));

@@ -147,3 +147,17 @@ async fn csrf_a_body_that_a_form_could_send_is_refused() {
     }
     assert!(!world.control.published().directory.groups.contains_key(&model::GroupId::new("evil")));
 }
+
+#[tokio::test]
+async fn an_administrator_cannot_blind_the_real_record_by_drilling_it_from_afar() {
+    let world = World::new().await;
+    let carol = world.session(CAROL, 1);
+    let live = |rung: &str| serde_json::json!({ "rungs": [rung], "live": true });
+    for rung in ["disk_full", "delete_file", "clock_jump"] {
+        let answer = world.script(Some(&carol), "/api/v1/audit/drill", &live(rung)).await;
+        assert_eq!(answer.status, StatusCode::FORBIDDEN, "{rung}: {}", answer.body);
+    }
+    let shadow = serde_json::json!({ "rungs": ["clock_jump"] });
+    assert_eq!(world.script(Some(&carol), "/api/v1/audit/drill", &shadow).await.status, StatusCode::OK);
+    assert_eq!(world.local("POST", "/api/v1/audit/drill", &live("clock_jump")).await.status, StatusCode::OK);
+}

@@ -1,10 +1,11 @@
 //! Password and one-time code: the second way in, as a confirmation, and how it is set; and the notices of what changed.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::{Request, StatusCode};
-use model::SessionView;
 use model::record::RecordType;
+use model::{Session, SessionView};
 
 use crate::world::{ALICE, AUTH, Answer, CAROL, PASSWORD, World, has_text};
 
@@ -106,7 +107,7 @@ async fn a_person_sets_the_pair_keeps_what_was_shown_and_hears_of_it() {
 #[tokio::test]
 async fn password_and_code_confirm_where_the_account_has_nothing_stronger_and_not_otherwise() {
     let world = World::new().await;
-    let session = world.session(ALICE, 1);
+    let session = by_password(&world, 1);
     let key = world.pair(&session).await;
     world.clock.advance(Duration::from_secs(300));
     let asks = world.page(Some(&session), "/me/codes").await;
@@ -161,4 +162,32 @@ async fn notices_that_were_read_are_not_shown_again_and_nobody_reads_away_anothe
     let (token, until) = (hers.field("token"), hers.field("until"));
     world.form(Some(&alice), "/me/notices/seen", &[("token", &token), ("until", &until)]).await;
     assert!(!world.page(Some(&alice), "/me").await.body.contains("This was not me"));
+}
+
+/// A sign-in of alice with password and code.
+fn by_password(world: &World, n: u128) -> Arc<Session> {
+    let mut session = Session::clone(&world.session(ALICE, n));
+    session.is_phishing_resistant = false;
+    session.acr = pip_identity::passwords::ACR_PAIR.to_owned();
+    world.sessions.open(session.clone());
+    Arc::new(session)
+}
+
+#[tokio::test]
+async fn downgrade_what_can_be_phished_never_makes_a_passkey_s_sign_in_young_again() {
+    let world = World::new().await;
+    let session = world.session(ALICE, 1);
+    let key = world.pair(&session).await;
+    world.device(&session).await;
+    world.clock.advance(Duration::from_secs(3_000));
+    // Asked of one's own accord, with no demand of a door: a rule on a route below may want a fresh passkey.
+    let page = world.page(Some(&session), "/step-up?app=wiki&action=http.post").await;
+    assert_eq!(page.status, StatusCode::OK, "{}", page.body);
+    assert!(!page.body.contains("/step-up/password"), "{}", page.body);
+    let token = world.page(Some(&session), "/me").await.field("token");
+    let (transaction, code) = (page.attribute("data-transaction"), world.one_time_code(&key));
+    let fields = [("token", token.as_str()), ("transaction", &transaction), ("password", PASSWORD), ("code", &code)];
+    let answer = world.form(Some(&session), "/step-up/password", &fields).await;
+    assert_eq!(answer.status, StatusCode::FORBIDDEN, "{answer:?}");
+    assert!(world.now(&session).step_ups.is_empty());
 }

@@ -185,3 +185,23 @@ async fn csrf_no_other_page_begins_or_goes_on_with_a_recovery() {
     }
     assert_eq!(world.accounts.codes.left(ALICE).await.unwrap(), 10);
 }
+
+#[tokio::test]
+async fn confused_deputy_vouching_for_one_recovery_never_proves_another_that_took_its_place() {
+    let world = World::new().await;
+    world.device(&world.session(ALICE, 1)).await;
+    let mut codes = codes(&world).await;
+    case(&open(&world, "alice@corp.test", &codes.remove(0)).await);
+    let hers = world.accounts.recovery.open_case_of(ALICE).await.unwrap().row.id;
+    // While alice reads that id to an administrator, whoever stole another code of hers begins anew.
+    case(&open(&world, "alice@corp.test", &codes.remove(0)).await);
+    let path = "/api/v1/users/alice@corp.test/recover";
+    let vouched = world.local("POST", path, &json!({ "step": "approve", "case": hers })).await;
+    assert!(vouched.status.is_client_error(), "{}", vouched.body);
+    let unnamed = world.local("POST", path, &json!({ "step": "approve" })).await;
+    assert_eq!(unnamed.status, StatusCode::UNPROCESSABLE_ENTITY, "{}", unnamed.body);
+    let other = world.accounts.recovery.open_case_of(ALICE).await.unwrap();
+    assert!(other.row.id != hers && !other.is_proven);
+    let vouched = world.local("POST", path, &json!({ "step": "approve", "case": other.row.id })).await;
+    assert_eq!((vouched.status, &vouched.json()["is_proven"]), (StatusCode::OK, &json!(true)), "{}", vouched.body);
+}

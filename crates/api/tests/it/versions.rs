@@ -225,3 +225,20 @@ async fn what_a_crash_kept_from_being_recorded_is_recorded_at_the_next_start_and
     world.control.resume(&actor, None).await.unwrap();
     assert_eq!(beside_ends(&world, from).len(), 1, "once");
 }
+
+#[tokio::test]
+async fn fail_open_rules_of_files_that_were_refused_once_are_not_lost_when_they_are_accepted() {
+    let world = World::new().await;
+    let app = "apiVersion: countersign/v1\nkind: App\nmetadata:\n  name: board\nspec:\n  title: Board\n  hosts: [board.test]\n  sensitivity: low\n  label: internal\n  upstreams:\n    main:\n      targets: [\"http://127.0.0.1:8083\"]\n  access:\n    include:\n      - authenticated: true\n    exclude:\n      - group: [suspended]\n";
+    let permit = "@id(\"all\")\npermit (principal, action in Action::\"http\", resource in App::\"board\");\n";
+    let files = [("board.yaml", app), ("board.cedar", permit)];
+    // Refused: there is no group `suspended` yet. Then there is, and the very same files are sent again.
+    let refused = apply(&world, &files).await;
+    assert_eq!(refused.status, StatusCode::UNPROCESSABLE_ENTITY, "{}", refused.body);
+    let made = world.local("POST", "/api/v1/groups", &json!({ "id": "suspended" })).await;
+    assert!(made.status.is_success(), "{}", made.body);
+    let applied = apply(&world, &files).await;
+    assert_eq!(applied.status, StatusCode::OK, "{}", applied.body);
+    let policies = world.local("GET", "/api/v1/policies", &Value::Null).await;
+    assert!(policies.body.contains("app/board/exclude-1"), "the exclusion is in force: {}", policies.body);
+}

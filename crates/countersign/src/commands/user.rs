@@ -50,14 +50,14 @@ pub enum User {
     },
     /// Help a person back in who lost what they sign in with
     #[command(
-        after_help = "A person with a recovery code begins on the sign-in page; --approve vouches for them and their browser goes on.\nWithout a code, one administrator runs this without options and another one with --approve, who gets the link."
+        after_help = "A person with a recovery code begins on the sign-in page and reads you the id of the recovery; --approve with that\nid vouches for them and their browser goes on. Without a code, one administrator runs this without options and another\none with --approve and the id it printed, who gets the link."
     )]
     Recover {
         /// E-mail address or id
         user: String,
-        /// Vouch for a recovery that is open: you know that it is them
-        #[arg(long)]
-        approve: bool,
+        /// Vouch for a recovery that is open: you know that it is them, and they read you its id
+        #[arg(long, value_name = "CASE")]
+        approve: Option<String>,
         /// Stop a recovery that is open
         #[arg(long, conflicts_with = "approve")]
         stop: bool,
@@ -91,11 +91,11 @@ impl User {
             User::Enable { user } => client.post(&format!("{}/enable", path(user)), &Value::Null).await?,
             User::Recover { user, approve, stop } => {
                 let step = match (approve, stop) {
-                    (true, _) => "approve",
-                    (_, true) => "stop",
-                    _ => "open",
+                    (Some(case), _) => serde_json::json!({ "step": "approve", "case": case }),
+                    (None, true) => serde_json::json!({ "step": "stop" }),
+                    (None, false) => serde_json::json!({ "step": "open" }),
                 };
-                client.post(&format!("{}/recover", path(user)), &serde_json::json!({ "step": step })).await?
+                client.post(&format!("{}/recover", path(user)), &step).await?
             }
             User::Recoveries => client.get("/api/v1/recoveries").await?,
             User::Delete { user, force } => client.delete(&format!("{}?force={force}", path(user))).await?,
@@ -138,12 +138,14 @@ impl User {
                     say!("It is proven: their browser goes on by itself.");
                 } else if answer["state"] == "open" {
                     say!(
-                        "One more proof is needed: another administrator runs `countersign user recover {user} --approve`"
+                        "One more proof is needed: another administrator runs `countersign user recover {user} --approve {}`",
+                        output::text(&answer, "id")
                     );
                 }
             }
             User::Recoveries => {
                 let columns = [
+                    ("ID", "id"),
                     ("USER", "user"),
                     ("STATE", "state"),
                     ("CODE", "has_code"),

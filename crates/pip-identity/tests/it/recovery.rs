@@ -6,7 +6,7 @@ use pip_identity::passkeys::{Enrolled, Keep, PasskeyRefusal, Refusal};
 use pip_identity::people::LastAdmin;
 use pip_identity::recovery::{Approver, CASE_LIFETIME, CaseRefusal, Opened, RecoveryRefusal};
 use pip_identity::recovery_codes::CodeRefusal;
-use pip_identity::store::{DirectoryStore, NoticeKind, RecoveryState};
+use pip_identity::store::{DirectoryChange, DirectoryStore, NoticeKind, RecoveryRow, RecoveryState};
 
 use crate::device::Device;
 use crate::world::{HOME, World};
@@ -249,4 +249,19 @@ async fn that_was_not_me_works_once_and_an_older_showing_is_void() {
     assert!(kept.iter().all(|row| row.token != Some(TokenHash::of(second[0].not_me.expose().as_bytes()))));
     notices.seen(lost.bob, lost.world.now()).await.unwrap();
     assert!(notices.show(lost.bob).await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_link_that_was_made_while_its_person_ended_everything_opens_nothing() {
+    let lost = lost().await;
+    let recovery = &lost.world.accounts.recovery;
+    let opened = lost.open(0).await;
+    recovery.approve(opened.view.row.id, &operator()).await.unwrap();
+    let link = recovery.claim(opened.ticket.expose()).await.unwrap();
+    // "That was not me" fell between the look at the case and its link, so no link was there to be voided.
+    let row = recovery.status(opened.ticket.expose()).await.unwrap().row;
+    let was = Some(row.revision);
+    let row = RecoveryRow { epoch: row.epoch + 1, revision: row.revision + 1, ..row };
+    lost.world.store.apply(None, vec![DirectoryChange::PutRecovery { row, was }]).await.unwrap();
+    assert!(lost.enrol(link.secret.expose(), &Keep::default()).await.is_err(), "the link outlived it");
 }

@@ -99,13 +99,14 @@ impl Portal {
     }
 
     /// Whether password and code of the account could meet what a page asks for.
-    pub(super) async fn password_counts(&self, asked: &super::step_up::Confirmation, user: model::UserId) -> bool {
+    pub(super) async fn password_counts(&self, asked: &super::step_up::Confirmation, session: &model::Session) -> bool {
         let asks_person = asked.fix.is_empty() || asked.fix.iter().any(|fix| fix.remedy.kind() == FixKind::Auth);
         let passwords = &self.accounts().passwords;
         asks_person
             && !asked.needs_passkey()
+            && !session.is_phishing_resistant
             && passwords.is_enabled()
-            && matches!(passwords.view(user).await, Ok(Some(_)))
+            && matches!(passwords.view(session.user).await, Ok(Some(_)))
     }
 
     pub(super) async fn password_step_page(
@@ -129,7 +130,7 @@ impl Portal {
         let open = open.filter(|open| context.login_binding == Some(open.browser));
         let asked = open.as_ref().and_then(|open| open.step_up.as_ref()).filter(|asked| asked.session == session.id);
         let Some(asked) = asked else { return see_other("/") };
-        if !self.password_counts(asked, session.user).await {
+        if !self.password_counts(asked, session).await {
             return see_other("/");
         }
         let towards = open.as_ref().and_then(|open| open.ticket.as_ref()).map(|ticket| ticket.authority.clone());

@@ -177,8 +177,9 @@ fn case_form(view: &RecoveryView, case: String, problem: Option<String>) -> page
         };
     }
     let by_administrator = format!(
-        "{} an administrator who knows you to vouch. Read them the case id above, not the code; they approve it with `countersign recovery approve {}`. Then look again here, in this browser.",
+        "{} an administrator who knows you to vouch. Read them the case id above, not the code; they approve it with `countersign user recover {} --approve {}`. Then look again here, in this browser.",
         if view.has_authenticator { "Or ask" } else { "Ask" },
+        view.user.as_ref().map_or_else(|| "ADDRESS".to_owned(), |user| user.email.clone()),
         view.row.id,
     );
     let (lead, fields, submit) = if view.has_authenticator {

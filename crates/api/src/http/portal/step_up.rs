@@ -99,7 +99,7 @@ impl Portal {
         let advice: Vec<String> = advice.map(|fix| fix.remedy.text().to_owned()).collect();
         let asks_person = confirmation.fix.is_empty() || advice.len() < confirmation.fix.len();
         let action_text = action_text(confirmation.action).to_owned();
-        let by_password = self.password_counts(&confirmation, session.user).await;
+        let by_password = self.password_counts(&confirmation, session).await;
         let transaction = Transaction { ticket, step_up: Some(confirmation), browser };
         let transaction = self.begin_transaction(transaction, context.now);
         let password_url = address("/step-up/password", &[("transaction", &transaction)]);
@@ -244,7 +244,11 @@ impl Portal {
         let asked = asked.and_then(|asked| asked.step_up).filter(|asked| asked.session == session.id);
         let asked = asked.ok_or_else(start_over)?;
         if let Some(fix) = asked.unmet(&proof).first() {
-            return Err(not_enough(fix));
+            return Err(not_enough(&fix.acr_values));
+        }
+        // What a passkey opened is not made young again by what can be phished, whatever was asked for.
+        if session.is_phishing_resistant && !proof.is_phishing_resistant {
+            return Err(not_enough(ACR_PASSKEY));
         }
         let Some(transaction) = self.transactions.take(&transaction.to_owned(), context.now) else {
             return Err(start_over());
@@ -339,8 +343,8 @@ pub(super) fn page_of(transaction: &str) -> TokenHash {
 }
 
 /// The person proved who they are, but not as strongly as was asked.
-fn not_enough(fix: &Fix) -> Response<Bytes> {
-    let detail = match fix.acr_values.as_str() {
+fn not_enough(acr_values: &str) -> Response<Bytes> {
+    let detail = match acr_values {
         ACR_HARDWARE => "This asks for a passkey that stays on one device, such as a security key. Use that one.",
         _ => "This asks for a passkey. Use one.",
     };

@@ -28,6 +28,8 @@ pub(crate) enum Step {
 #[serde(deny_unknown_fields)]
 pub(crate) struct StepBody {
     step: Step,
+    /// Which recovery is vouched for; needed for that and for nothing else.
+    case: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -51,7 +53,13 @@ pub(crate) async fn step(
     let user = control.user(&who)?.id;
     let (found, link) = match body.step {
         Step::Open => (control.open_recovery_for(&actor, user).await?, None),
-        Step::Approve => control.approve_recovery(&actor, user).await?,
+        Step::Approve => {
+            let case = body.case.as_deref().ok_or_else(|| {
+                Failure::invalid("case", "name the recovery you vouch for; the person reads its id to you")
+            })?;
+            let case = case.parse().map_err(|error| Failure::invalid("case", error))?;
+            control.approve_recovery(&actor, user, case).await?
+        }
         Step::Stop => {
             let open = control.accounts.recovery.open_case_of(user).await.map_err(RecoveryFailure::from)?;
             (control.stop_recovery(&actor, open.row.id).await?, None)
