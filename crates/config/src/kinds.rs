@@ -296,7 +296,7 @@ fn syntax(file: &str, error: &serde_saphyr::Error) -> Problem {
     let place = error.location().map_or((0, 0), |location| at(&location));
     match error {
         serde_saphyr::Error::SerdeUnknownField { field, expected, .. } => {
-            Problem::error(file, place, format!("unknown key `{field}`")).hint(choices(&field, expected))
+            Problem::error(file, place, format!("unknown key `{field}`")).hint(choices(field, expected))
         }
         serde_saphyr::Error::SerdeMissingField { field, .. } => {
             Problem::error(file, place, format!("the key `{field}` is missing"))

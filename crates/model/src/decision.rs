@@ -378,6 +378,8 @@ pub struct Decision {
     pub read_set: Arc<[Arc<str>]>,
     /// A policy that decided carries `@audit("strict")`.
     pub is_audit_strict: bool,
+    /// The search for a fix ran into its limits, so that the answer is DENY without one (PO-5).
+    pub is_search_exhausted: bool,
     /// What it was computed from.
     pub pins: Pins,
     /// How long the evaluation took; filled by the door, which has the clock.

@@ -252,6 +252,7 @@ impl Engine {
             hold_until: until,
             read_set: slot.map_or_else(|| Arc::from([]), |slot| slot.slice.read_set.clone()),
             is_audit_strict: judged.determining.iter().any(|policy| policy.is_audit_strict),
+            is_search_exhausted: judged.is_search_exhausted,
             pins: Pins {
                 policy_hash: self.policies.policy_hash(),
                 schema_hash: self.policies.schema_hash(),
@@ -305,6 +306,8 @@ pub(crate) struct Judgement {
     pub(crate) lacks_permit: bool,
     pub(crate) would: Vec<Arc<str>>,
     pub(crate) fix: Vec<Fix>,
+    /// The limits of the search ended it (PO-5).
+    pub(crate) is_search_exhausted: bool,
     /// The facts that a fix would change, also where none is given.
     pub(crate) unmet: BTreeSet<Arc<str>>,
     pub(crate) errors: Vec<(Arc<str>, String)>,
@@ -321,6 +324,7 @@ impl Judgement {
             lacks_permit: false,
             would: Vec::new(),
             fix: Vec::new(),
+            is_search_exhausted: false,
             unmet: BTreeSet::new(),
             errors: Vec::new(),
             slot,

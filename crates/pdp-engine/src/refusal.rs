@@ -41,9 +41,13 @@ impl Engine {
             return Judgement::decided(Effect::Deny, reason, outcome);
         }
         let mut probe = Probe::new(self, request, facts, slot);
+        let reason = self.plain_reason(request, &outcome);
         let found = match probe.search(request.step_up.only_fix.as_deref()) {
             Ok(found) => found,
-            Err(Stop::Exhausted) => None,
+            Err(Stop::Exhausted) => {
+                let refused = Judgement::decided(Effect::Deny, reason, outcome);
+                return Judgement { is_search_exhausted: true, ..refused };
+            }
             Err(Stop::Failed(ProbeError::Policy(probed))) => {
                 return Judgement::decided(Effect::Deny, Reason::PolicyError, *probed);
             }
@@ -51,7 +55,6 @@ impl Engine {
                 return Judgement::decided(Effect::Deny, Reason::Internal, outcome);
             }
         };
-        let reason = self.plain_reason(request, &outcome);
         let Some((set, opened)) = found else { return Judgement::decided(Effect::Deny, reason, outcome) };
         let fix = probe.fix(set, &outcome, &opened);
         let unmet = fix.iter().flat_map(|fix| fix.facts.iter().cloned()).collect();

@@ -70,6 +70,7 @@ const fn family(name: &'static str, kind: MetricKind, help: &'static str) -> Fam
 const ACCESS_ENDS: &str = "countersign_access_ends_total";
 const CUTS: &str = "countersign_stream_cuts_total";
 const DECISIONS: &str = "countersign_decisions_total";
+const FIXES_EXHAUSTED: &str = "countersign_fixes_exhausted_total";
 const FIXES_REPEATED: &str = "countersign_fixes_repeated_total";
 const GATE_REFUSALS: &str = "countersign_gate_refusals_total";
 const POLICY_ERRORS: &str = "countersign_policy_errors_total";
@@ -80,6 +81,7 @@ const UPSTREAM_FAILURES: &str = "countersign_upstream_failures_total";
 pub const FAMILIES: &[Family] = &[
     family(ACCESS_ENDS, MetricKind::Counter, "Accesses that ended, by cause."),
     family(DECISIONS, MetricKind::Counter, "Requests answered, by effect and reason."),
+    family(FIXES_EXHAUSTED, MetricKind::Counter, "Refusals whose search for a fix ran into its limits."),
     family(FIXES_REPEATED, MetricKind::Counter, "Refusals that repeated the last fix set: the person asked too often."),
     family(GATE_REFUSALS, MetricKind::Counter, "Requests whose bytes were refused."),
     family(STREAMS, MetricKind::Gauge, "Requests and streams under way behind a permit."),
@@ -105,6 +107,7 @@ pub(crate) struct Metrics {
     ends: [AtomicU64; EndCause::ALL.len()],
     upstream_failures: [AtomicU64; UpstreamFailure::ALL.len()],
     cuts: AtomicU64,
+    fixes_exhausted: AtomicU64,
     fixes_repeated: AtomicU64,
     gate_refusals: AtomicU64,
     policy_errors: AtomicU64,
@@ -118,6 +121,7 @@ impl Default for Metrics {
             ends: std::array::from_fn(|_| AtomicU64::new(0)),
             upstream_failures: std::array::from_fn(|_| AtomicU64::new(0)),
             cuts: AtomicU64::new(0),
+            fixes_exhausted: AtomicU64::new(0),
             fixes_repeated: AtomicU64::new(0),
             gate_refusals: AtomicU64::new(0),
             policy_errors: AtomicU64::new(0),
@@ -141,6 +145,10 @@ impl Metrics {
 
     pub(crate) fn cut(&self) {
         add(Some(&self.cuts));
+    }
+
+    pub(crate) fn fix_search_exhausted(&self) {
+        add(Some(&self.fixes_exhausted));
     }
 
     pub(crate) fn fix_repeated(&self) {
@@ -171,6 +179,7 @@ impl Metrics {
             samples.extend(counts.map(|(reason, count)| sample(DECISIONS, labels(reason), count)));
         }
         samples.retain(|sample| sample.value > 0);
+        samples.push(one(FIXES_EXHAUSTED, &self.fixes_exhausted));
         samples.push(one(FIXES_REPEATED, &self.fixes_repeated));
         samples.push(one(GATE_REFUSALS, &self.gate_refusals));
         let live_streams = u64::try_from(live_streams).unwrap_or(u64::MAX);

@@ -13,6 +13,7 @@ pub(crate) mod exchange;
 pub(crate) mod pin;
 pub(crate) mod pool;
 pub(crate) mod retry;
+mod shelf;
 pub(crate) mod upload;
 
 use std::error::Error as _;

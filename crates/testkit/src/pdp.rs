@@ -67,6 +67,7 @@ pub fn decision(effect: Effect, reason: Reason, now: Timestamp) -> Decision {
         hold_until: now + HOLDS,
         read_set: Arc::from([]),
         is_audit_strict: false,
+        is_search_exhausted: false,
         pins: Pins {
             policy_hash: hash,
             schema_hash: hash,

@@ -227,6 +227,34 @@ async fn a_get_a_put_or_a_delete_of_a_step_changes_nothing() {
     assert!(world.kinds_since(0).is_empty(), "{:?}", world.kinds_since(0));
 }
 
+/// Only an app that says so throws away what the browser keeps of it, and only once the session has ended (GW-19).
+#[tokio::test]
+async fn site_data_is_cleared_after_a_sign_out_of_an_app_that_says_so_and_never_else() {
+    let world = World::new().await;
+    let clears = Some("\"cache\", \"cookies\"");
+    let path = "/.countersign/logout";
+    for (n, (host, path, origin, expected)) in [
+        ("vault.test", path, "https://vault.test", clears),
+        ("wiki.test", path, "https://wiki.test", None),
+        (AUTH, "/logout", "https://auth.test", None),
+        // Refused: nothing has ended.
+        ("vault.test", path, "https://evil.test", None),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let session = world.session(ALICE, n as u128 + 1);
+        let token = token(&world, &session).await;
+        let shown = world.get(world.context(host, Some(&session), None), path).await;
+        assert_eq!((shown.status, shown.clear_site_data), (StatusCode::OK, None), "{host}: only asked");
+        let form = format!("token={token}");
+        let request = Request::post(path).header("origin", origin);
+        let answer = world.call(world.context(host, Some(&session), None), request, &form).await;
+        assert_eq!(answer.clear_site_data.as_deref(), expected, "{host} {origin}");
+        assert_eq!(is_live(&world, session.id), answer.status == StatusCode::FORBIDDEN, "{host} {origin}");
+    }
+}
+
 #[tokio::test]
 async fn the_page_of_a_session_tells_its_own_person_only() {
     let world = World::new().await;

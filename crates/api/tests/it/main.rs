@@ -15,6 +15,7 @@ mod examples;
 mod failures;
 mod flaky;
 mod journeys;
+mod own_decisions;
 mod passwords;
 mod records;
 mod recover;

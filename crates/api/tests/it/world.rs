@@ -56,7 +56,7 @@ pub(crate) const APPS: &[(&str, &str)] = &[
     ),
     (
         "vault.yaml",
-        "apiVersion: countersign/v1\nkind: App\nmetadata:\n  name: vault\nspec:\n  title: Merger Papers\n  hosts: [vault.test]\n  explain: none\n  sensitivity: critical\n  label: restricted\n  upstreams:\n    main:\n      targets: [\"http://127.0.0.1:8082\"]\n",
+        "apiVersion: countersign/v1\nkind: App\nmetadata:\n  name: vault\nspec:\n  title: Merger Papers\n  hosts: [vault.test]\n  explain: none\n  logout:\n    clear_site_data: true\n  sensitivity: critical\n  label: restricted\n  upstreams:\n    main:\n      targets: [\"http://127.0.0.1:8082\"]\n",
     ),
     (
         "wiki.cedar",
@@ -361,6 +361,7 @@ pub(crate) struct Answer {
     pub(crate) status: StatusCode,
     pub(crate) location: String,
     pub(crate) sets_session: bool,
+    pub(crate) clear_site_data: Option<String>,
     pub(crate) body: String,
 }
 
@@ -373,6 +374,7 @@ impl Answer {
             status: response.status(),
             location: header(header::LOCATION).unwrap_or_default(),
             sets_session: cookies.any(|cookie| cookie.as_bytes().starts_with(b"__Host-countersign=")),
+            clear_site_data: header(http::HeaderName::from_static("clear-site-data")),
             body: String::from_utf8_lossy(response.body()).into_owned(),
         }
     }

@@ -211,6 +211,9 @@ impl<'a> Case<'a> {
         if decision.reason == Reason::PolicyError {
             self.sound_alarm(&decision);
         }
+        if decision.is_search_exhausted {
+            self.gateway.metrics.fix_search_exhausted();
+        }
         self.count_fix(question, &decision);
         record::add_decision(&mut self.record, &decision, self.snapshot.version);
         if decision.is_audit_strict || is_always_strict(action) {

@@ -6,11 +6,12 @@
 use std::collections::HashMap;
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::TokioIo;
 use model::app::{UpstreamScheme, UpstreamTarget, UpstreamTimeouts, UpstreamTls};
@@ -161,14 +162,14 @@ where
 pub(crate) struct Connector {
     roots_pem: Option<Arc<str>>,
     identities: Arc<[NamedCertificate]>,
-    tls: Mutex<HashMap<(TlsIdentity, bool), Arc<ClientConfig>>>,
+    tls: ArcSwap<HashMap<(TlsIdentity, bool), Arc<ClientConfig>>>,
     drivers: Drivers,
 }
 
 impl Connector {
     /// `roots_pem`: trusted where an upstream names no roots of its own. `identities`: what upstreams may be shown.
     pub(crate) fn new(roots_pem: Option<Arc<str>>, identities: Arc<[NamedCertificate]>, drivers: Drivers) -> Self {
-        Self { roots_pem, identities, tls: Mutex::default(), drivers }
+        Self { roots_pem, identities, tls: ArcSwap::default(), drivers }
     }
 
     /// Opens a connection, within the time-outs. Also says how long it took.
@@ -209,9 +210,8 @@ impl Connector {
 
     async fn tls_config(&self, identity: &TlsIdentity, key: &PoolKey) -> Result<Arc<ClientConfig>, UpstreamError> {
         let slot = (identity.clone(), key.is_http1_only);
-        let known = self.tls.lock().unwrap_or_else(PoisonError::into_inner).get(&slot).cloned();
-        if let Some(config) = known {
-            return Ok(config);
+        if let Some(config) = self.tls.load().get(&slot) {
+            return Ok(Arc::clone(config));
         }
         let roots = identity.roots_pem.clone().or_else(|| self.roots_pem.clone());
         let alpn: &[&[u8]] = if key.is_http1_only { &[ALPN_HTTP11] } else { &[ALPN_H2, ALPN_HTTP11] };
@@ -226,10 +226,13 @@ impl Connector {
             .await
             .map_err(|error| UpstreamError::down(key, io::Error::other(error)))?
             .map_err(|error| UpstreamError::down(key, io::Error::other(error)))?;
-        let mut known = self.tls.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.len() < MAX_TLS_CONFIGS {
-            known.insert(slot, config.clone());
-        }
+        self.tls.rcu(|known| {
+            let mut known = HashMap::clone(known);
+            if known.len() < MAX_TLS_CONFIGS {
+                known.insert(slot.clone(), Arc::clone(&config));
+            }
+            known
+        });
         Ok(config)
     }
 

@@ -33,11 +33,11 @@ pub(super) fn check(document: &mut Document<'_>, rules: &AccessRules) {
         document.refuse_at((line(shut), 0), message);
     }
     let is_shut = |included: &Rule| rules.exclude.iter().any(|excluded| covers(&excluded.selector, &included.selector));
-    if let (Some(first), true) = (rules.exclude.first(), !rules.include.is_empty()) {
-        if rules.include.iter().all(is_shut) {
-            let message = "`exclude` keeps out everybody whom `include` lets in, so nobody would be let in";
-            document.refuse_at((line(first), 0), message);
-        }
+    if let (Some(first), true) = (rules.exclude.first(), !rules.include.is_empty())
+        && rules.include.iter().all(is_shut)
+    {
+        let message = "`exclude` keeps out everybody whom `include` lets in, so nobody would be let in";
+        document.refuse_at((line(first), 0), message);
     }
 }
 

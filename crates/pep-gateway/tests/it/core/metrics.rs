@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use model::record::AuditRecord;
 use model::seams::{Cause, Durability, RecordError, Recorded, Scope};
-use model::{BoxFuture, Effect, LiveStreams, Reason, Remedy};
+use model::{BoxFuture, Decision, Effect, LiveStreams, Reason, Remedy};
 use testkit::FakePdp;
 
 use super::world::{ALICE, BOB, World, apps, changed, rules};
@@ -70,6 +70,21 @@ async fn policy_errors_and_repeated_fixes_are_counted() {
     world.refused(&request).await;
     let rows = [("decisions_total DENY deny.error", 4), ("fixes_repeated_total", 1), ("policy_errors_total", 4)];
     assert_eq!(told(&world), expect(&rows));
+}
+
+#[tokio::test]
+async fn a_search_for_a_fix_that_was_given_up_is_counted() {
+    let world = World::with(apps(), |_| {
+        FakePdp::new(|question, now| {
+            let refused = testkit::decision(Effect::Deny, Reason::NotPermitted, now);
+            Decision { is_search_exhausted: question.facts.request.path == "/given-up", ..refused }
+        })
+    });
+    let (_, alice) = world.sign_in(ALICE, "wiki.localhost");
+    for path in ["/", "/given-up", "/given-up"] {
+        world.refused(&format!("GET {path} wiki.localhost:8443\nCookie: {alice}")).await;
+    }
+    assert_eq!(told(&world), expect(&[("decisions_total DENY deny.default", 3), ("fixes_exhausted_total", 2)]));
 }
 
 #[tokio::test]
