@@ -39,7 +39,7 @@ pub use pdp_engine::{Coverage, RowResult, TestReport};
 pub use people_ops::Carried;
 pub use plan::{Delta, MAX_PAIRS, Plan, Reach};
 pub use policy_ops::WhatIf;
-pub use recovery_ops::RecoveryFailure;
+pub use recovery_ops::{RecoveryFailure, Reopened};
 pub use versions::{Applied, AtStart, GoLive, Kept, MAX_REASON_BYTES, at_start, fits};
 
 /// What the control plane reads of the process configuration.

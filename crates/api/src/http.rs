@@ -14,7 +14,7 @@ pub(crate) mod reserved;
 mod v1;
 
 pub use local::local_router;
-pub use portal::{Portal, PortalParts};
+pub use portal::{Portal, PortalParts, ShownLink};
 pub use problem::problem_lines;
 pub use reserved::ReservedEndpoints;
 

@@ -4,6 +4,7 @@ pub mod admin_listener;
 pub mod control_loop;
 pub mod control_socket;
 pub mod doors;
+pub mod ground;
 pub mod keys;
 pub mod metrics;
 pub(crate) mod record_watch;

@@ -25,7 +25,7 @@ use crate::passwords::{PairRefusal, Passwords};
 use crate::people::{People, PeopleError};
 use crate::recovery_codes::{CodeRefusal, RecoveryCodes};
 use crate::secret::Secret;
-use crate::store::{DirectoryChange, NoticeKind, RecoveryRow, RecoveryState, StoreError};
+use crate::store::{DirectoryChange, NoteRow, NoticeKind, RecoveryRow, RecoveryState, StoreError};
 use crate::throttle::{Throttle, Throttled};
 
 /// How long a case waits for its second proof.
@@ -294,11 +294,17 @@ impl Recovery {
         self.link(row).await
     }
 
-    /// The link for an administrator's account, for whoever has the host (ID-2). Every administrator is told.
+    /// The link for an administrator's account, for whoever has the host (ID-2). Every administrator is told. `note` is
+    /// put down with it, for a record that a crash may keep from being written.
     ///
     /// # Errors
     /// The person does not administer, is not active, or the store refuses.
-    pub async fn from_host(&self, user: UserId, by: &str) -> Result<IssuedLink, RecoveryRefusal> {
+    pub async fn from_host(
+        &self,
+        user: UserId,
+        by: &str,
+        note: Option<NoteRow>,
+    ) -> Result<IssuedLink, RecoveryRefusal> {
         let admins = self.people.administrators();
         let name = self.people.directory().users.get(&user).map_or_else(String::new, |entry| entry.email.clone());
         if !admins.contains(&user) {
@@ -306,9 +312,10 @@ impl Recovery {
         }
         let told = format!("{name}, by {by}");
         let along = |_: InvitationId| {
-            admins.iter().map(|admin| notice(&self.people, *admin, NoticeKind::AdminRecovered, &told))
+            let notices = admins.iter().map(|admin| notice(&self.people, *admin, NoticeKind::AdminRecovered, &told));
+            notices.chain(note.clone().map(DirectoryChange::PutNote)).collect()
         };
-        Ok(self.links.recovery(user, by, |link| along(link).collect()).await?)
+        Ok(self.links.recovery(user, by, along).await?)
     }
 
     async fn link(&self, row: RecoveryRow) -> Result<IssuedLink, RecoveryRefusal> {

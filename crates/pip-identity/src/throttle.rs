@@ -82,6 +82,16 @@ pub enum Throttled {
     Closed,
 }
 
+impl Throttled {
+    /// When it is worth trying again; `None` if no time is long enough.
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Throttled::Banned { retry_after } | Throttled::Wait { retry_after } => Some(*retry_after),
+            Throttled::Closed => None,
+        }
+    }
+}
+
 /// Counts attempts.
 #[derive(Default)]
 pub struct Throttle {

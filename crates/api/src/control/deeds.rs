@@ -67,6 +67,15 @@ impl Deed {
     pub(super) fn with_config(kind: RecordType, number: u64, text: impl Into<String>) -> Self {
         Self { config: Some(number), ..Self::new(kind, Object::Config, number, text) }
     }
+
+    /// Writes what was done into its record.
+    pub(super) fn describe(&self, record: &mut AuditRecord) {
+        record.change.object_kind = Some(self.object.as_str());
+        record.change.object_id = Some(Arc::from(self.id.as_str()));
+        record.change.object_subject = self.subject.as_deref().and_then(|id| id.parse().ok());
+        record.change.change = Some(Arc::from(self.text.as_str()));
+        record.pins.config_version = self.config;
+    }
 }
 
 /// Everything one operation did, with who asked for it.
@@ -165,11 +174,7 @@ impl ControlPlane {
     fn deed_record(&self, actor: &Actor, deed: &Deed) -> AuditRecord {
         let kind = deed.kind.parse().unwrap_or(RecordType::IdentityUserChanged);
         let mut record = self.actor_record(actor, kind);
-        record.change.object_kind = Some(deed.object.as_str());
-        record.change.object_id = Some(Arc::from(deed.id.as_str()));
-        record.change.object_subject = deed.subject.as_deref().and_then(|id| id.parse().ok());
-        record.change.change = Some(Arc::from(deed.text.as_str()));
-        record.pins.config_version = deed.config;
+        deed.describe(&mut record);
         let published = self.published();
         if deed.config.is_some_and(|number| number == published.config_version) {
             record.pins.policy_set_hash = Some(published.policies.policy_hash());

@@ -5,12 +5,16 @@ use std::sync::Arc;
 
 use model::record::{AuditRecord, RecordType};
 use model::seams::Cause;
-use model::{Principal, RecoveryId, TokenHash, UserId};
+use model::{Directory, Ids, Principal, RecoveryId, Timestamp, TokenHash, UserId};
 use pip_identity::links::IssuedLink;
 use pip_identity::notices::NoticeRefusal;
 use pip_identity::recovery::{Approver, Opened, RecoveryRefusal, RecoveryView};
+use pip_identity::store::NoteRow;
+use pip_identity::throttle::Throttled;
+use uuid::Uuid;
 
 use super::ControlPlane;
+use super::deeds::Deed;
 use super::people_ops::Carried;
 use crate::actor::Actor;
 use crate::failure::Failure;
@@ -119,13 +123,9 @@ impl ControlPlane {
                 "only the server itself reopens an administrator's account; run `countersign admin recover` there";
             return Err(Failure::Forbidden { message: message.to_owned() }.into());
         }
-        let link = self.accounts.recovery.from_host(user, &actor.name).await?;
-        let mut record = self.actor_record(actor, RecordType::AuthRecovery);
-        record.change.object_kind = Some("user");
-        record.change.object_id = Some(Arc::from(user.to_string()));
-        record.change.object_subject = Some(user);
-        record.change.change = Some(Arc::from("administrator reopened from the host; every administrator is told"));
-        self.record(record).await?;
+        let reopened = Reopened::by(actor, user, self.now(), self.ids.as_ref());
+        let link = self.accounts.recovery.from_host(user, &actor.name, Some(reopened.note())).await?;
+        self.tell(actor, Some(reopened.id), &[reopened.deed()], None).await?;
         Ok(link)
     }
 
@@ -184,6 +184,45 @@ impl ControlPlane {
     }
 }
 
+/// An administrator's account that is reopened from the host, with the server running or without: what is kept in the
+/// transaction that makes the link, and recorded after it. A crash between the two is made good at the next start.
+pub struct Reopened {
+    actor: Actor,
+    user: UserId,
+    at: Timestamp,
+    id: Uuid,
+}
+
+impl Reopened {
+    /// `actor` reopens the account of `user`.
+    pub fn by(actor: &Actor, user: UserId, at: Timestamp, ids: &dyn Ids) -> Self {
+        Self { actor: actor.clone(), user, at, id: ids.uuid_v7(at) }
+    }
+
+    /// Under what the note is kept.
+    pub fn id(&self) -> Uuid {
+        self.id
+    }
+
+    /// What is kept with the link.
+    pub fn note(&self) -> NoteRow {
+        let store::Note { id, at, body } = super::deeds::note(&self.actor, self.id, self.at, &[self.deed()]);
+        NoteRow { id, at, body }
+    }
+
+    /// What is recorded once the link is made.
+    pub fn record(&self, directory: &Directory) -> AuditRecord {
+        let mut record = self.actor.record(RecordType::AuthRecovery, self.at, directory);
+        self.deed().describe(&mut record);
+        record
+    }
+
+    fn deed(&self) -> Deed {
+        let text = "administrator reopened from the host; every administrator is told";
+        Deed::to_user(RecordType::AuthRecovery, &self.user, text)
+    }
+}
+
 /// A recovery that did not go on, or whose record could not be kept.
 #[derive(Clone, PartialEq, Debug, thiserror::Error)]
 pub enum RecoveryFailure {
@@ -205,13 +244,21 @@ impl From<RecoveryFailure> for Failure {
         match refusal {
             RecoveryRefusal::People(error) => error.into(),
             RecoveryRefusal::Unknown => Failure::NotFound { message },
-            RecoveryRefusal::Throttled(_)
-            | RecoveryRefusal::Case(_)
+            RecoveryRefusal::Throttled(throttled) => too_many(&throttled),
+            RecoveryRefusal::Case(_)
             | RecoveryRefusal::Code(_)
             | RecoveryRefusal::Link(_)
             | RecoveryRefusal::Pair(_) => Failure::Conflict { message },
         }
     }
+}
+
+/// When to ask again about an account that only a passkey opens.
+const CLOSED_RETRY_SECS: u64 = 24 * 3600;
+
+fn too_many(throttled: &Throttled) -> Failure {
+    let wait = throttled.retry_after().map_or(CLOSED_RETRY_SECS, |wait| wait.as_secs().max(1));
+    Failure::TooMany { retry_after_secs: wait }
 }
 
 fn approver(actor: &Actor) -> Approver {

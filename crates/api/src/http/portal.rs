@@ -122,6 +122,24 @@ pub struct ShownLink {
 }
 
 impl ShownLink {
+    /// The link of a recovery, for a server at `auth_url`.
+    pub fn to_recover(auth_url: &str, link: &pip_identity::links::IssuedLink) -> Self {
+        Self::new(auth_url, &format!("/invite/{}", link.row.id), link)
+    }
+
+    fn new(auth_url: &str, path: &str, link: &pip_identity::links::IssuedLink) -> Self {
+        Self {
+            id: link.row.id.to_string(),
+            url: format!("{auth_url}{path}?code={}", link.secret.expose()),
+            expires: link.row.expires_at.to_string(),
+        }
+    }
+
+    /// When it stops working.
+    pub fn expires(&self) -> &str {
+        &self.expires
+    }
+
     /// What the person opens. Whoever reads it can use it.
     pub fn url(&self) -> &str {
         &self.url
@@ -317,16 +335,12 @@ impl Portal {
 
     /// The link of a recovery, as it is shown once.
     pub(crate) fn recovery_link(&self, link: &pip_identity::links::IssuedLink) -> ShownLink {
-        self.shown(&format!("/invite/{}", link.row.id), link)
+        ShownLink::to_recover(&self.control.settings.auth_url, link)
     }
 
     /// The secret travels in the query: its value is never recorded (AUD-10).
     fn shown(&self, path: &str, link: &pip_identity::links::IssuedLink) -> ShownLink {
-        ShownLink {
-            id: link.row.id.to_string(),
-            url: format!("{}{path}?code={}", self.control.settings.auth_url, link.secret.expose()),
-            expires: link.row.expires_at.to_string(),
-        }
+        ShownLink::new(&self.control.settings.auth_url, path, link)
     }
 }
 

@@ -292,7 +292,7 @@ mod tests {
             ("notes", "NAME=URL"),
             ("No tes=http://127.0.0.1:1", "no name"),
             ("notes=ftp://127.0.0.1:1", "nothing was written"),
-            ("-=http://127.0.0.1:1", "nothing was written"),
+            ("-=http://127.0.0.1:1", "`-.localhost` is not a name"),
             ("notes=http://x\"]\nmode: off", "no address"),
         ] {
             let folder = base.path().join("new");

@@ -13,9 +13,8 @@ use api::control::{Checked, Kept, assemble, at_start, check_files, fits};
 use api::http::{Portal, PortalParts, ReservedEndpoints, local_router};
 use api::{Actor, ApiSettings, ControlPlane, ControlPlaneParts, Failure, Published};
 use arc_swap::ArcSwap;
+use audit::AuditLog;
 use audit::floods::FloodGate;
-use audit::mask::PathMask;
-use audit::{AuditLog, LogConfig, LogSeams, OnFailure, SpaceMarks};
 use config::ServerConfig;
 use config::server::ListenerConfig;
 use model::record::RecordType;
@@ -39,11 +38,12 @@ use tokio_util::task::TaskTracker;
 use super::control_loop::{self, ControlLoopParts, Controller};
 use super::control_socket::ControlSocket;
 use super::doors::{LateEndpoints, LocalDoors, is_covered, snapshot};
-use super::keys::{DayKeys, SubjectRing, Vault};
+use super::ground::{DataLock, Ground};
+use super::keys::{SubjectRing, Vault};
 use super::{admin_listener, record_watch, startup};
 
 /// The name of the only gateway of this role, in receipts and withdrawals.
-const GATEWAY: &str = "local";
+pub(super) const GATEWAY: &str = "local";
 
 /// How long after a start kept versions are compiled.
 const WARM_AFTER: Duration = Duration::from_secs(10);
@@ -74,6 +74,7 @@ pub struct Server {
     tasks: TaskTracker,
     ids: Arc<dyn Ids>,
     clock: Arc<dyn Clock>,
+    lock: DataLock,
 }
 
 /// What differs between a server and a demo.
@@ -99,6 +100,7 @@ struct Opened {
     options: ServeOptions,
     clock: Arc<dyn Clock>,
     ids: Arc<dyn Ids>,
+    lock: DataLock,
     kek: Kek,
     store: Arc<Store>,
     vault: Arc<Vault>,
@@ -179,6 +181,7 @@ impl Server {
             tasks,
             ids: assembled.ids,
             clock: assembled.clock,
+            lock: assembled.lock,
         })
     }
 
@@ -212,6 +215,7 @@ impl Server {
         let log = Arc::clone(&self.log);
         tokio::task::spawn_blocking(move || log.close()).await.ok();
         self.store.close().await;
+        drop(self.lock);
     }
 }
 
@@ -226,6 +230,7 @@ struct Assembled {
     store: Arc<Store>,
     ids: Arc<dyn Ids>,
     clock: Arc<dyn Clock>,
+    lock: DataLock,
 }
 
 impl Opened {
@@ -237,18 +242,23 @@ impl Opened {
     ) -> Result<Self> {
         let pairs = startup::certificates(&config)?;
         let (named, certificates) = pairs.into_iter().unzip();
-        startup::data_dir(&config.data_dir)?;
-        let kek = startup::kek(&config.data_dir, ids.as_ref())?;
-        let store = startup::store(&config.data_dir, &config.identity.rp_id, clock.as_ref()).await?;
-        let keys: Arc<dyn store::KeyStore> = store.clone();
-        let vault = Arc::new(Vault::new(keys, kek.sealer("secrets")?, Arc::clone(&clock), Arc::clone(&ids)));
-        let domains = config.identity.domains.clone();
-        let people = People::load_with_domains(store.clone(), Arc::clone(&clock), Arc::clone(&ids), domains).await?;
-        let people = Arc::new(people);
-        let users: Vec<_> = people.directory().users.keys().copied().collect();
-        let subject_keys = Arc::new(SubjectRing::load(Arc::clone(&vault), &users).await?);
-        let log = open_log(&config, &options, &vault, &subject_keys, &clock, &ids).await?;
-        Ok(Self { config, options, clock, ids, kek, store, vault, people, subject_keys, log, named, certificates })
+        let Ground { lock, kek, store, vault, people, subject_keys, log } =
+            Ground::open(&config, options.log_reserves, &clock, &ids).await?;
+        Ok(Self {
+            config,
+            options,
+            clock,
+            ids,
+            lock,
+            kek,
+            store,
+            vault,
+            people,
+            subject_keys,
+            log,
+            named,
+            certificates,
+        })
     }
 
     fn tls(&self, listener: &ListenerConfig) -> Result<Arc<rustls::ServerConfig>> {
@@ -377,8 +387,8 @@ impl Opened {
             control.record_given_up(&actor, number).await?;
         }
         tasks.spawn(warm_versions(Arc::clone(&control), shutdown.clone()));
-        let (log, store, ids, clock) = (self.log, self.store, self.ids, self.clock);
-        Ok(Assembled { control, portal, gateway, controller, log, floods, store, ids, clock })
+        let (log, store, ids, clock, lock) = (self.log, self.store, self.ids, self.clock, self.lock);
+        Ok(Assembled { control, portal, gateway, controller, log, floods, store, ids, clock, lock })
     }
 
     /// The version that was on its way when the process ended, if it fits; or the live one, checked again against this
@@ -471,40 +481,6 @@ async fn cover_people(keys: Arc<SubjectRing>, mut told: watch::Receiver<Vec<User
     }
 }
 
-async fn open_log(
-    config: &ServerConfig,
-    options: &ServeOptions,
-    vault: &Arc<Vault>,
-    subject_keys: &Arc<SubjectRing>,
-    clock: &Arc<dyn Clock>,
-    ids: &Arc<dyn Ids>,
-) -> Result<Arc<AuditLog>> {
-    let log_config = LogConfig {
-        masks: masks(&config.audit.mask)?,
-        segment_bytes: config.audit.segment_bytes,
-        reserves: options.log_reserves,
-        on_failure: if config.audit.allows_marked { OnFailure::AllowMarked } else { OnFailure::Deny },
-        space_marks: SpaceMarks { low: config.audit.low_space, critical: config.audit.critical_space },
-        ..LogConfig::new(config.data_dir.join("audit"), format!("{}/{GATEWAY}", config.audit.origin))
-    };
-    let seams = LogSeams {
-        clock: Arc::clone(clock),
-        ids: Arc::clone(ids),
-        subject_keys: subject_keys.clone(),
-        daily_keys: Arc::new(DayKeys::new(Arc::clone(vault), tokio::runtime::Handle::current())),
-    };
-    let (log, report) = tokio::task::spawn_blocking(move || AuditLog::open(&log_config, seams)).await??;
-    tracing::info!(
-        origin = %report.origin,
-        next_seq = report.next_seq,
-        cut_bytes = report.cut_bytes,
-        gaps = report.gaps.len(),
-        closed_accesses = report.closed_accesses,
-        "the audit log is open"
-    );
-    Ok(Arc::new(log))
-}
-
 fn cannot_listen(address: std::net::SocketAddr, error: std::io::Error) -> anyhow::Error {
     let hint = match error.kind() {
         std::io::ErrorKind::PermissionDenied => {
@@ -514,15 +490,6 @@ fn cannot_listen(address: std::net::SocketAddr, error: std::io::Error) -> anyhow
         _ => "",
     };
     anyhow::Error::new(error).context(format!("cannot listen on {address}{hint}"))
-}
-
-/// Paths of our own API that name people; the record of the change names them by id (AUD-40).
-const OWN_MASKS: &[&str] = &["/api/v1/users/{who}", "/api/v1/users/{who}/**", "/api/v1/groups/*/members/{who}"];
-
-/// What the operator wants masked, after what we mask ourselves.
-fn masks(declared: &[String]) -> Result<Arc<[PathMask]>> {
-    let all = OWN_MASKS.iter().copied().chain(declared.iter().map(String::as_str));
-    all.map(|pattern| PathMask::parse(pattern).context("in `[audit] mask`")).collect()
 }
 
 /// Who may say for whom it speaks (GW-66).

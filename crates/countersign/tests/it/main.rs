@@ -15,6 +15,7 @@ mod browser;
 mod console_browser;
 mod drain;
 mod harness;
+mod host_recovery;
 mod kill;
 mod newcomer;
 mod record;

@@ -49,20 +49,20 @@ impl Drop for Served {
     }
 }
 
-fn binary(folder: &Path) -> Command {
+pub(crate) fn binary(folder: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_countersign"));
     command.current_dir(folder).stdin(Stdio::null()).env_remove("COUNTERSIGN_SOCKET");
     command
 }
 
-async fn run(folder: &Path, arguments: &[&str]) -> Output {
+pub(crate) async fn run(folder: &Path, arguments: &[&str]) -> Output {
     let mut command = binary(folder);
     command.args(arguments);
     tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
 }
 
 /// Runs a command that has to succeed, and gives what it printed.
-async fn done(folder: &Path, arguments: &[&str]) -> String {
+pub(crate) async fn done(folder: &Path, arguments: &[&str]) -> String {
     let output = run(folder, arguments).await;
     let [printed, told] = [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes).into_owned());
     assert!(output.status.success(), "{arguments:?}: {printed}{told}");
@@ -70,7 +70,7 @@ async fn done(folder: &Path, arguments: &[&str]) -> String {
 }
 
 /// A port that was free a moment ago, as a server on a machine without port 443 has one.
-fn free() -> SocketAddr {
+pub(crate) fn free() -> SocketAddr {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
 }
 

@@ -225,9 +225,9 @@ async fn a_case_waits_a_day_and_its_link_ten_minutes() {
 #[tokio::test]
 async fn the_host_reopens_an_administrator_and_tells_all_of_them() {
     let lost = lost().await;
-    let refused = lost.world.accounts.recovery.from_host(lost.bob, "local-operator").await;
+    let refused = lost.world.accounts.recovery.from_host(lost.bob, "local-operator", None).await;
     assert!(refused.is_err(), "bob does not administer");
-    let link = lost.world.accounts.recovery.from_host(lost.carol, "local-operator").await.unwrap();
+    let link = lost.world.accounts.recovery.from_host(lost.carol, "local-operator", None).await.unwrap();
     let told = lost.world.accounts.notices.list(lost.carol).await.unwrap();
     assert_eq!(told[0].kind, NoticeKind::AdminRecovered);
     let (enrolled, _) = lost.enrol(link.secret.expose(), &Keep::default()).await.unwrap();
