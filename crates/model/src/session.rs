@@ -145,15 +145,18 @@ impl Session {
             .collect()
     }
 
-    /// The session after the person proved more: levels only rise.
+    /// The session after the person proved more: levels only rise. Which passkey it counts as is the newest one's to say,
+    /// because the age it renews must not be taken for the age of a proof by a passkey that cannot be copied.
     pub fn raise(&mut self, proof: &Proof) {
         self.amr.extend(proof.amr.iter().cloned());
         self.is_mfa |= proof.is_mfa;
         if proof.is_phishing_resistant && !self.is_phishing_resistant {
             self.acr.clone_from(&proof.acr);
             self.is_phishing_resistant = true;
-            self.is_passkey_synced = proof.is_passkey_synced;
             self.credential.clone_from(&proof.credential);
+        }
+        if proof.is_phishing_resistant {
+            self.is_passkey_synced = proof.is_passkey_synced;
         }
     }
 
@@ -255,6 +258,25 @@ mod tests {
         assert_eq!(age("payroll", Action::HttpDelete), 10);
         assert_eq!(age("payroll", Action::HttpPut), 110);
         assert_eq!(age("wiki", Action::HttpDelete), 110);
+    }
+
+    #[test]
+    fn downgrade_a_synced_passkey_never_renews_a_sign_in_by_one_that_cannot_be_copied() {
+        let proof = |is_passkey_synced| Proof {
+            acr: "phr".into(),
+            amr: BTreeSet::new(),
+            is_mfa: true,
+            is_phishing_resistant: true,
+            is_passkey_synced,
+            credential: "b".into(),
+        };
+        let mut session = session();
+        session.raise(&proof(true));
+        assert!(session.is_passkey_synced);
+        session.raise(&proof(false));
+        assert!(!session.is_passkey_synced);
+        session.raise(&Proof { is_phishing_resistant: false, ..proof(true) });
+        assert!(!session.is_passkey_synced, "a password says nothing about passkeys");
     }
 
     #[test]

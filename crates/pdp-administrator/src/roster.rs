@@ -161,7 +161,10 @@ impl Roster {
         }
         let same = |known: &&mut StepUp| known.app == step_up.app && known.action == step_up.action;
         if let Some(known) = session.step_ups.iter_mut().find(same) {
-            known.at = known.at.max(step_up.at);
+            // With what it was for: an older proof says nothing about the age of a newer one.
+            if step_up.at >= known.at {
+                *known = step_up;
+            }
         } else {
             session.step_ups.push(step_up);
         }

@@ -21,8 +21,8 @@ use model::decision::StepUpContext;
 use model::record::{AuditRecord, CompletionColumns, RecordType};
 use model::seams::{Cause, CutReport, CutStream, Scope};
 use model::{
-    AccessId, AccessRequest, AppName, BoxFuture, Clock, Effect, LiveStreams, Principal, Reason, Remedy, ResourceRef,
-    SessionId, SessionView, StreamId, Timestamp, UserState,
+    AccessId, AccessRequest, Action, AppName, BoxFuture, Clock, Effect, LiveStreams, Principal, Reason, Remedy,
+    ResourceRef, SessionId, SessionView, StreamId, Timestamp, UserState,
 };
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -211,12 +211,14 @@ impl StreamTable {
                 return None;
             }
         }
-        // Routes, public paths and the networks that rules name are facts too: what now covers the path is what is asked about.
+        // Routes with their actions, public paths and the networks that rules name are facts too: what now covers the
+        // path is what is asked about.
         let mut question = opening.question.clone();
         let method = question.facts.request.method.as_str();
         let routed = snapshot.routing.host(&opening.host)?.route(&opening.routed_path, method)?;
         question.is_public_path = routing::is_public(&routed.app, method, &opening.routed_path);
         question.resource = ResourceRef { app: routed.app.name.clone(), route: Some(routed.route.name.clone()) };
+        question.action = routed.route.action.unwrap_or_else(|| Action::of_http_method(method));
         routed.route.name.as_str().clone_into(&mut question.facts.request.route);
         question.facts.net.zones = fact_builder::zones(&routed.app, opening.client);
         let mut question = fact_builder::refresh(question, session.as_deref(), now);

@@ -6,7 +6,7 @@ use std::time::Duration;
 use model::Action;
 use model::app::AppName;
 use model::changes::{HostToken, SessionChange, SessionSnapshot, Tombstone};
-use model::decision::Principal;
+use model::decision::{Principal, Remedy};
 use model::ids::{AccessId, RevocationId, StreamId};
 use model::seams::{Cause, CutReport, CutStream, Scope};
 use model::session::{ROTATION_GRACE, StepUp};
@@ -237,6 +237,18 @@ fn a_step_up_from_the_future_is_not_fresher_than_now() {
     administrator.handle(Input::SteppedUp { session: session_id(0), step_up, proof: None }, at(10));
     let known = administrator.session(session_id(0)).unwrap();
     assert_eq!(known.step_ups.first().map(|step_up| step_up.at), Some(at(10)));
+}
+
+#[test]
+fn a_newer_step_up_is_never_told_by_what_an_older_one_was_for() {
+    let mut administrator = peopled();
+    for (secs, fix) in [(10, vec![Remedy::Passkey]), (400, vec![Remedy::Mfa]), (300, vec![Remedy::Passkey])] {
+        let step_up = StepUp { app: AppName::new("payroll"), action: Action::HttpDelete, at: at(secs), fix };
+        administrator.handle(Input::SteppedUp { session: session_id(0), step_up, proof: None }, at(400));
+    }
+    let known = &administrator.session(session_id(0)).unwrap().step_ups;
+    assert_eq!(known.len(), 1);
+    assert_eq!((known[0].at, known[0].fix.as_slice()), (at(400), &[Remedy::Mfa][..]));
 }
 
 #[test]

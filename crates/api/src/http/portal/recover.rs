@@ -179,7 +179,8 @@ fn case_form(view: &RecoveryView, case: String, problem: Option<String>) -> page
     let by_administrator = format!(
         "{} an administrator who knows you to vouch. Read them the case id above, not the code; they approve it with `countersign user recover {} --approve {}`. Then look again here, in this browser.",
         if view.has_authenticator { "Or ask" } else { "Ask" },
-        view.user.as_ref().map_or_else(|| "ADDRESS".to_owned(), |user| user.email.clone()),
+        // The id and not the address, in which shells read more than a name.
+        view.row.user,
         view.row.id,
     );
     let (lead, fields, submit) = if view.has_authenticator {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use model::record::{AuditRecord, EndCause, RecordType};
 use model::seams::{Cause, CutReport, Scope};
-use model::{AppName, Decision, Effect, GroupId, LiveStreams, Reason, SessionId, UserId, UserState};
+use model::{Action, AppName, Decision, Effect, GroupId, LiveStreams, Reason, SessionId, UserId, UserState};
 use pep_gateway::streams::{PROGRESS_INTERVAL, STREAM_TICK};
 use pep_gateway::{Gateway, Outcome, Permit};
 use testkit::FakePdp;
@@ -131,6 +131,21 @@ async fn atk_46_routes_and_public_paths_that_went_away_take_their_streams_along(
     payroll.await.unwrap();
     assert!(!wiki.is_finished());
     wiki.abort();
+}
+
+#[tokio::test]
+async fn atk_46_a_route_that_stands_for_a_stronger_action_now_is_judged_by_it() {
+    let world = World::new();
+    let (_, payroll) = open(&world, ALICE, "payroll.localhost").await;
+    let mut list = apps();
+    list[1].routes.iter_mut().for_each(|route| route.action = Some(Action::HttpDelete));
+    let old = world.gateway.snapshot();
+    let apps: Arc<[_]> = list.into_iter().map(Arc::new).collect();
+    let next = pep_gateway::GatewaySnapshot::new(2, apps, Arc::clone(&old.pdp), Arc::clone(&old.directory));
+    world.gateway.publish(next);
+    let report = withdraw(&world, Scope::Everything, Cause::ConfigApplied).await;
+    assert_eq!(report.streams.len(), 1, "deleting asks for a confirmation");
+    payroll.await.unwrap();
 }
 
 #[tokio::test]
