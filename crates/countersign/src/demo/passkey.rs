@@ -1,5 +1,5 @@
 //! A person's software authenticator: `passkey-authenticator` with `passkey-client` as the browser in front.
-//! It says yes to everything, so it is for the tour and for nothing else.
+//! It says yes to everything, so it is for the tour and for tests and for nothing else.
 
 use anyhow::{Context, Result, anyhow};
 use passkey_authenticator::{Authenticator, UiHint, UserCheck, UserValidationMethod};
@@ -36,6 +36,7 @@ impl UserValidationMethod for Willing {
 }
 
 /// A device with room for one passkey.
+#[derive(Clone)]
 pub struct Device {
     origin: Url,
     passkey: Option<Passkey>,

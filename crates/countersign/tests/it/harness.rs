@@ -5,7 +5,6 @@
 
 pub(crate) mod app;
 pub(crate) mod browser;
-pub(crate) mod device;
 pub(crate) mod stream;
 pub(crate) mod wire;
 

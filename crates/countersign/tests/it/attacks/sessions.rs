@@ -215,7 +215,7 @@ async fn atk_50_a_step_up_cannot_be_finished_by_somebody_else_or_twice() {
     let begin = serde_json::json!({ "transaction": transaction });
     let mut options = alice.post_json("/step-up/begin", &begin).await.json()["options"].clone();
     options["publicKey"]["allowCredentials"] = serde_json::json!([]);
-    let credential = mallory.device.get(&options).await;
+    let credential = mallory.device.get(&options).await.unwrap();
     let finish = serde_json::json!({ "transaction": transaction, "credential": credential });
     assert_eq!(alice.post_json("/step-up/finish", &finish).await.status, 403);
     // Alice's transaction in mallory's browser.
@@ -227,7 +227,7 @@ async fn atk_50_a_step_up_cannot_be_finished_by_somebody_else_or_twice() {
     let transaction = attribute(&page, "data-transaction").unwrap();
     let begin = serde_json::json!({ "transaction": transaction });
     let options = alice.post_json("/step-up/begin", &begin).await.json()["options"].clone();
-    let credential = alice.device.get(&options).await;
+    let credential = alice.device.get(&options).await.unwrap();
     let finish = serde_json::json!({ "transaction": transaction, "credential": credential });
     assert_ne!(alice.post_json("/login/finish", &finish).await.status, 200);
     // Used once, the answer is worth nothing again.
@@ -235,7 +235,7 @@ async fn atk_50_a_step_up_cannot_be_finished_by_somebody_else_or_twice() {
     let transaction = attribute(&page, "data-transaction").unwrap();
     let begin = serde_json::json!({ "transaction": transaction });
     let options = alice.post_json("/step-up/begin", &begin).await.json()["options"].clone();
-    let credential = alice.device.get(&options).await;
+    let credential = alice.device.get(&options).await.unwrap();
     let finish = serde_json::json!({ "transaction": transaction, "credential": credential });
     assert_eq!(alice.post_json("/step-up/finish", &finish).await.status, 200);
     assert_ne!(alice.post_json("/step-up/finish", &finish).await.status, 200);

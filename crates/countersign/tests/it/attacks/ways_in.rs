@@ -64,7 +64,7 @@ async fn an_invitation_used_by_many_at_once_makes_one_passkey() {
             if options["options"].is_null() {
                 return 0;
             }
-            let credential = browser.device.create(&options["options"]).await;
+            let credential = browser.device.create(&options["options"]).await.unwrap();
             let finish = json!({ "transaction": code, "credential": credential });
             browser.post_json("/enrol/finish", &finish).await.status
         })
@@ -88,7 +88,7 @@ async fn a_passkey_answer_signs_in_once_and_only_the_browser_it_was_asked_of() {
     let transaction = attribute(&page, "data-transaction").unwrap();
     let begin = json!({ "transaction": transaction });
     let options = victim.post_json("/login/begin", &begin).await.json();
-    let credential = alice.device.get(&options["options"]).await;
+    let credential = alice.device.get(&options["options"]).await.unwrap();
 
     // The thief has the answer, and a journey and a challenge of their own.
     let page = thief.send("GET", AUTH, "/login", NAVIGATION, "").await.text();

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use countersign::demo::passkey::Device;
 use serde_json::{Value, json};
 
-use super::device::Device;
 use super::wire::{Answer, Door};
-use super::{AUTH, NAVIGATION, request};
+use super::{AUTH, ISSUER, NAVIGATION, request};
 
 /// More redirects than any journey has.
 const MAX_REDIRECTS: usize = 8;
@@ -23,7 +23,7 @@ pub(crate) struct Browser {
 
 impl Browser {
     pub(crate) fn new(door: &Door) -> Self {
-        Self { door: door.clone(), jars: BTreeMap::new(), device: Device::default() }
+        Self { door: door.clone(), jars: BTreeMap::new(), device: Device::new(ISSUER).unwrap() }
     }
 
     /// The `Cookie` header for `host`.
@@ -94,7 +94,7 @@ impl Browser {
         let mut begin = json!({ "transaction": code });
         begin.as_object_mut().unwrap().extend(person.as_object().unwrap().clone());
         let options = self.post_json("/enrol/begin", &begin).await.json();
-        let credential = self.device.create(&options["options"]).await;
+        let credential = self.device.create(&options["options"]).await.unwrap();
         let finish = json!({ "transaction": code, "credential": credential });
         let done = self.post_json("/enrol/finish", &finish).await;
         assert_eq!(done.status, 200, "{}", done.text());
@@ -121,7 +121,7 @@ impl Browser {
         let transaction = attribute(&page.text(), "data-transaction").unwrap_or_else(|| panic!("{}", page.text()));
         let options = self.post_json(&format!("{prefix}/begin"), &json!({ "transaction": transaction })).await;
         assert_eq!(options.status, 200, "{}", options.text());
-        let credential = self.device.get(&options.json()["options"]).await;
+        let credential = self.device.get(&options.json()["options"]).await.unwrap();
         let finish = json!({ "transaction": transaction, "credential": credential });
         let done = self.post_json(&format!("{prefix}/finish"), &finish).await;
         assert_eq!(done.status, 200, "{}", done.text());
