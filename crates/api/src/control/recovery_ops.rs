@@ -129,15 +129,17 @@ impl ControlPlane {
         Ok(link)
     }
 
-    /// "That was not me": every session of the person ends, and every recovery that is under way.
+    /// "That was not me", said by `user`: every session of theirs ends, and every recovery that is under way.
     ///
     /// # Errors
-    /// The token was used, is too old or was never shown.
-    pub async fn not_me(&self, actor: &Actor, token: &str) -> Result<Carried, Failure> {
-        let notice = self.accounts.notices.not_me(token).await.map_err(|refusal| match refusal {
-            NoticeRefusal::Unknown => Failure::Conflict { message: refusal.to_string() },
-            NoticeRefusal::People(error) => error.into(),
-        })?;
+    /// [`Failure::Conflict`]: the token was used, is too old, was never shown, or is of a notice to somebody else.
+    pub async fn not_me(&self, actor: &Actor, user: UserId, token: &str) -> Result<Carried, Failure> {
+        let unknown = || Failure::Conflict { message: NoticeRefusal::Unknown.to_string() };
+        let notice = match self.accounts.notices.not_me(token).await {
+            Ok(notice) if notice.user == user => notice,
+            Ok(_) | Err(NoticeRefusal::Unknown) => return Err(unknown()),
+            Err(NoticeRefusal::People(error)) => return Err(error.into()),
+        };
         let mut record = self.actor_record(actor, RecordType::AuthNotice);
         record.change.object_kind = Some("notice");
         record.change.object_id = Some(Arc::from(notice.id.to_string()));

@@ -149,6 +149,20 @@ async fn this_was_not_me_ends_every_sign_in() {
 }
 
 #[tokio::test]
+async fn this_was_not_me_ends_every_sign_in_though_the_record_takes_nothing() {
+    let world = World::new().await;
+    let (here, there) = (world.session(ALICE, 1), world.session(ALICE, 2));
+    world.device(&there).await;
+    let page = world.page(Some(&here), "/").await;
+    let (token, notice) = (page.field("token"), page.field("notice"));
+    world.recorder.fail(true);
+    let answer =
+        world.form(Some(&here), "/me/notices/not-me", &[("token", token.as_str()), ("notice", notice.as_str())]).await;
+    assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE, "and says so: {}", answer.body);
+    assert!([here, there].iter().all(|session| world.sessions.session(session.id, world.control.now()).is_none()));
+}
+
+#[tokio::test]
 async fn notices_that_were_read_are_not_shown_again_and_nobody_reads_away_anothers() {
     let world = World::new().await;
     let (alice, carol) = (world.session(ALICE, 1), world.session(CAROL, 2));

@@ -74,7 +74,10 @@ async fn a_code_and_an_administrator_lead_to_a_new_passkey_and_end_everything_el
     assert!(kept.len() == 1 && kept[0].handle != old, "{kept:?}");
     assert_eq!(world.accounts.codes.left(ALICE).await.unwrap(), 10, "the used code is replaced");
     let recovered = world.recorder.of_type(RecordType::AuthRecovery);
-    assert!(has_text(&recovered, "begun with a recovery code") && has_text(&recovered, "recovered through a link"));
+    for step in ["begun with a recovery code", "link made", "recovered through a link"] {
+        assert!(has_text(&recovered, step), "{step}");
+    }
+    assert!(has_text(&world.recorder.of_type(RecordType::AuthNotice), "begun with a recovery code"), "they are told");
     assert_eq!(world.recorder.of_type(RecordType::AuthMfaRemoved).len(), 1);
     let again = world.form(None, "/recover/case", &[("case", &case)]).await;
     assert_eq!(again.status, StatusCode::GONE, "the way is open once: {}", again.body);

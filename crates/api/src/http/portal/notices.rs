@@ -5,11 +5,10 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{Response, StatusCode};
 use model::record::RecordType;
-use model::seams::Cause;
 use model::{Timestamp, UserId};
 
 use super::Portal;
-use super::account::{Change, Visit, moment, sentence};
+use super::account::{Visit, moment, sentence};
 use super::answers::{page, see_other, unavailable};
 use crate::failure::Failure;
 
@@ -48,20 +47,11 @@ impl Portal {
 
     /// "This was not me": every sign-in of the account ends, this one too, and every recovery that is under way.
     pub(super) async fn not_me(&self, visit: &Visit<'_>) -> Response<Bytes> {
-        let control = self.control();
-        let user = visit.session.user;
-        let notice = match self.accounts().notices.not_me(&visit.value("notice")).await {
-            Ok(notice) if notice.user == user => notice,
+        match self.control().not_me(&self.actor(visit.context), visit.session.user, &visit.value("notice")).await {
+            Ok(_) => {}
             // Shown again elsewhere since, or used: the page has the newest.
-            Ok(_) | Err(_) => return see_other("/me"),
-        };
-        let about = Change { kind: RecordType::AuthNotice, object: ("notice", notice.id.to_string()) };
-        let text = format!("says that it was not them: {}", notice.kind.as_str());
-        if let Err(failure) = self.record_change(visit, about, &text).await {
-            return unavailable(&failure);
-        }
-        if let Err(failure) = control.end_sessions(&self.actor(visit.context), user, Cause::SessionRevoked).await {
-            return unavailable(&failure);
+            Err(Failure::Conflict { .. }) => return see_other("/me"),
+            Err(failure) => return unavailable(&failure),
         }
         let stopped = pages::Notice {
             heading: "Every sign-in of your account is ended".to_owned(),

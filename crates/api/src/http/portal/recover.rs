@@ -9,7 +9,6 @@ use bytes::Bytes;
 use data_encoding::BASE64URL_NOPAD;
 use http::{Request, Response, StatusCode};
 use model::TokenHash;
-use model::record::RecordType;
 use model::seams::ReservedContext;
 use pip_identity::recovery::{RecoveryRefusal, RecoveryView};
 use pip_identity::recovery_codes::CodeRefusal;
@@ -18,6 +17,7 @@ use super::account::{address, foreign_form, sentence};
 use super::answers::{page, parameter, see_other, unavailable, with_cookie};
 use super::password::busy;
 use super::{Portal, bind_browser};
+use crate::control::RecoveryFailure;
 use crate::http::reserved::is_own_origin;
 
 /// The longest address of a case that is looked at.
@@ -40,22 +40,15 @@ impl Portal {
         let Some(browser) = context.login_binding else { return see_other("/recover") };
         let value = |name| parameter(request.body(), name).unwrap_or_default().chars().take(254).collect::<String>();
         let (email, code) = (value("email"), value("recovery_code"));
-        let opened = match self.accounts().recovery.open(&email, &code, context.client.ip(), Some(browser)).await {
+        let actor = self.actor(context);
+        let opened = self.control().open_recovery(&actor, &email, &code, context.client.ip(), Some(browser));
+        let opened = match opened.await {
             Ok(opened) => opened,
-            Err(refusal) => {
-                let text = format!("recovery failed: {}", refusal.code());
-                let about = (RecordType::AuthFailed, ("recovery", String::new()));
-                if let Err(failure) = self.record_about(context, about, None, &text).await {
-                    return unavailable(&failure);
-                }
-                return page(status_of(&refusal), opening(&email, Some(sentence(&refusal.to_string()))).render());
+            Err(RecoveryFailure::Failure(failure)) => return unavailable(&failure),
+            Err(RecoveryFailure::Refused(why)) => {
+                return page(status_of(&why), opening(&email, Some(sentence(&why.to_string()))).render());
             }
         };
-        let row = &opened.view.row;
-        let about = (RecordType::AuthRecovery, ("recovery", row.id.to_string()));
-        if let Err(failure) = self.record_about(context, about, Some(row.user), "begun with a recovery code").await {
-            return unavailable(&failure);
-        }
         see_other(&address("/recover/case", &[("case", &self.case_of(browser, opened.ticket.expose()))]))
     }
 
@@ -82,31 +75,24 @@ impl Portal {
             return foreign_form(context);
         }
         let Some((case, ticket)) = self.ticket(context, request) else { return see_other("/recover") };
-        let recovery = &self.accounts().recovery;
-        if let Some(code) = parameter(request.body(), "code").filter(|code| !code.is_empty()) {
-            let proven = recovery.prove_authenticator(&ticket, &code, context.client.ip()).await;
-            let (kind, text, refusal) = match &proven {
-                Ok(_) => (RecordType::AuthRecovery, "proven with the authenticator app".to_owned(), None),
-                Err(why) => (RecordType::AuthFailed, format!("recovery failed: {}", why.code()), Some(why)),
-            };
-            let user = proven.as_ref().ok().map(|view| view.row.user);
-            let id = proven.as_ref().map_or_else(|_| String::new(), |view| view.row.id.to_string());
-            if let Err(failure) = self.record_about(context, (kind, ("recovery", id)), user, &text).await {
-                return unavailable(&failure);
+        let actor = self.actor(context);
+        let code = parameter(request.body(), "code").filter(|code| !code.is_empty());
+        let next = match code {
+            Some(code) => {
+                let proven = self.control().prove_recovery(&actor, &ticket, &code, context.client.ip()).await;
+                proven.map(|_| address("/recover/case", &[("case", &case)]))
             }
-            return match refusal {
-                None => see_other(&address("/recover/case", &[("case", &case)])),
-                Some(why) => {
-                    let problem = (status_of(why), sentence(&why.to_string()));
-                    self.case_page(context, request, Some(problem)).await
-                }
-            };
-        }
-        match recovery.claim(&ticket).await {
-            Ok(link) => see_other(&address("/recover/link", &[("code", link.secret.expose())])),
-            Err(RecoveryRefusal::Unknown) => over(context),
-            Err(refusal) => {
-                let problem = (status_of(&refusal), sentence(&refusal.to_string()));
+            None => {
+                let link = self.control().claim_recovery(&actor, &ticket).await;
+                link.map(|link| address("/recover/link", &[("code", link.secret.expose())]))
+            }
+        };
+        match next {
+            Ok(next) => see_other(&next),
+            Err(RecoveryFailure::Failure(failure)) => unavailable(&failure),
+            Err(RecoveryFailure::Refused(RecoveryRefusal::Unknown)) => over(context),
+            Err(RecoveryFailure::Refused(why)) => {
+                let problem = (status_of(&why), sentence(&why.to_string()));
                 self.case_page(context, request, Some(problem)).await
             }
         }
