@@ -24,6 +24,19 @@ const WORDS: [(&str, &[&str]); 4] = [
     ("context.request.door", &["http", "control"]),
     ("context.auth.acr", &["", "phr", "phrh", "urn:countersign:acr:mfa"]),
 ];
+/// Facts and records of facts that no part of this version brings.
+const UNFED: [&str; 10] = [
+    "context.device",
+    "context.net.asn",
+    "context.net.country",
+    "context.net.country_known",
+    "context.net.high_risk_country",
+    "context.net.tor",
+    "context.risk",
+    "context.session.bound",
+    "context.session.granted",
+    "context.session.grants",
+];
 /// The facts that hold a path.
 const PATHS: [&str; 2] = ["context.request.path", "context.request.original_path"];
 
@@ -83,6 +96,17 @@ impl Lint<'_> {
         for fact in stale {
             let message = format!("reads `{fact}.ok` whatever its age; compare `{fact}.age_secs` with a number too");
             self.tell(FindingKind::PostureWithoutAge, message);
+        }
+        let is_in = |path: &str, record: &str| {
+            path.strip_prefix(record).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        };
+        let unfed: Vec<&str> = UNFED.into_iter().filter(|fact| reads.iter().any(|path| is_in(path, fact))).collect();
+        if !unfed.is_empty() {
+            let message = format!(
+                "reads {}, which nothing brings yet: what is unknown has the value that helps least",
+                unfed.iter().map(|fact| format!("`{fact}`")).collect::<Vec<_>>().join(", ")
+            );
+            self.tell(FindingKind::NoSource, message);
         }
         let reads_any = |record: &str| reads.iter().any(|path| path.starts_with(record));
         let is_granted = reads_any("context.session.granted") && self.policy.set == PolicySet::Permit;

@@ -53,6 +53,8 @@ pub enum FindingKind {
     NoRule,
     /// An app declares no sensitivity and counts as critical (PO-4).
     NoSensitivity,
+    /// A fact is read that nothing brings yet.
+    NoSource,
     /// A fact about a device is read whatever its age (L-14).
     PostureWithoutAge,
     /// A forbid that a remedy turns on (L-15).
@@ -90,6 +92,7 @@ impl FindingKind {
             FindingKind::NoRemedy => "no_remedy",
             FindingKind::NoRule => "no_rule",
             FindingKind::NoSensitivity => "no_sensitivity",
+            FindingKind::NoSource => "no_source",
             FindingKind::PostureWithoutAge => "posture_without_age",
             FindingKind::RemedyCloses => "remedy_closes",
             FindingKind::RouteWidened => "route_widened",

@@ -18,10 +18,35 @@ use crate::client::Client;
 use crate::output;
 use crate::say;
 
+/// What findings are about, for the help text.
+const LINTS: &str =
+    "Mistakes refuse the files: a policy without @id or with an unknown @class (L-1), extension functions (L-10), and
+whatever does not fit the schema. Findings only tell:
+  L-2   an app with routes named by `==`, which covers none of them
+  L-3   a soft forbid no remedy can change anything about
+  L-4   a permit that opens by an approval, whatever risk and device are
+  L-6   a permit under a forbid without condition
+  L-7   arithmetic with facts, which may overflow
+  L-8   a time compared with something else than a number
+  L-9   a pattern on a path without whole segments
+  L-11  a text that a fact never is
+  L-12  a permit for everyone without condition
+  L-13  many policies without resource scope
+  L-14  a fact about a device, whatever its age
+  L-15  a forbid that a remedy turns on
+  L-16  a group, app or route that does not exist
+and facts that nothing brings yet, apps nobody can enter or without sensitivity, permits on one route alone, unknown
+annotations, and rules by path that an opened path form weakens.
+
+Exit code: 0 with or without findings, 2 the files cannot be used.
+
+Example:
+  countersign policy lint config/";
+
 /// The auth host of files that are looked at without a server.
 const NO_AUTH_HOST: &str = "countersign.invalid";
 
-/// Policies: test, lint, show, and why they answer so.
+/// Policies: test, lint, show, why they answer so, versions, rollback.
 #[derive(Subcommand)]
 pub enum Policy {
     /// Ask the rows of all PolicyTest tables; no server needed
@@ -30,6 +55,7 @@ pub enum Policy {
     )]
     Test(Test),
     /// What to look at in files: mistakes and findings; no server needed
+    #[command(after_help = LINTS)]
     Lint(Files),
     /// Policies as they run, simple rules among them
     #[command(after_help = "Example:\n  countersign policy show --cedar app/payroll")]

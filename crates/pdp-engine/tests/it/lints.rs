@@ -42,6 +42,11 @@ fn each_lint_finds_its_mistake_and_leaves_the_mended_policy_alone() {
         &permit("when { context.session.granted && context.risk.points < 30 }"),
     );
     check(
+        FindingKind::NoSource,
+        &forbid("when { context.risk.points > 30 || context.net.tor }"),
+        &forbid("unless { context.auth.mfa && context.net.zones.contains(\"office\") }"),
+    );
+    check(
         FindingKind::UnanchoredPath,
         &forbid("when { context.request.path like \"/admin*\" }"),
         &forbid("when { context.request.path == \"/admin\" || context.request.path like \"/admin/*\" }"),
