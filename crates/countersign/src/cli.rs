@@ -44,7 +44,7 @@ enum Command {
     Apply(commands::apply::Apply),
     /// Show what an apply would do; changes nothing
     Plan(commands::plan::Plan),
-    /// People: list, show, add, disable, enable, delete
+    /// People: list, show, add, disable, enable, recover, delete
     #[command(subcommand)]
     User(commands::user::User),
     /// Groups and who is in them
@@ -58,13 +58,13 @@ enum Command {
     /// Apps: list, show, and who would get what
     #[command(subcommand)]
     App(commands::app::App),
-    /// Policies: test, lint, show, and why they answer so
+    /// Policies: test, lint, show, why they answer so, versions, rollback
     #[command(subcommand)]
     Policy(commands::policy::Policy),
-    /// The record: query, explain, tail
+    /// The record: query, explain, tail, verify, drill
     #[command(subcommand)]
     Audit(Box<commands::audit::Audit>),
-    /// First administrator
+    /// Administrators: the set-up link, and a way back in from this machine
     #[command(subcommand)]
     Admin(commands::admin::Admin),
     /// What the running server is doing

@@ -34,8 +34,6 @@ use crate::totp::TotpSecret;
 pub const ACR_PAIR: &str = "urn:countersign:acr:mfa";
 /// The methods they are (RFC 8176).
 pub const AMR_PAIR: [&str; 3] = ["mfa", "otp", "pwd"];
-/// The fewest code points of a password, unless the operator asks for fewer.
-pub const MIN_PASSWORD_CHARS: usize = 15;
 /// The fewest an operator may ask for.
 pub const LEAST_MIN_PASSWORD_CHARS: usize = 8;
 /// Wrong codes in a row after which another factor is needed.

@@ -4,7 +4,6 @@
 use std::io;
 use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
-use std::time::Duration;
 
 use super::disk::{Disk, DiskFile, FileFacts, Space};
 
@@ -33,7 +32,6 @@ const REAL_SPACE: u64 = u64::MAX;
 /// What is wished for.
 pub struct Faults {
     wished: AtomicU8,
-    sync_delay_ms: AtomicU64,
     free_percent: AtomicU64,
     spares: AtomicUsize,
     hung: Mutex<()>,
@@ -44,7 +42,6 @@ impl Default for Faults {
     fn default() -> Self {
         Self {
             wished: AtomicU8::new(0),
-            sync_delay_ms: AtomicU64::new(0),
             free_percent: AtomicU64::new(REAL_SPACE),
             spares: AtomicUsize::new(0),
             hung: Mutex::default(),
@@ -68,11 +65,6 @@ impl Faults {
     pub fn set_for_open_files(&self, fault: Fault, disk: &FaultyDisk) {
         self.set(fault);
         self.spares.store(disk.opened.load(Ordering::SeqCst), Ordering::SeqCst);
-    }
-
-    /// Each sync takes so much longer.
-    pub fn delay_sync(&self, delay: Duration) {
-        self.sync_delay_ms.store(u64::try_from(delay.as_millis()).unwrap_or(u64::MAX), Ordering::SeqCst);
     }
 
     /// The disk claims to have so much room; `None` for the truth.
@@ -185,10 +177,6 @@ impl DiskFile for FaultyFile {
     }
 
     fn sync(&self) -> io::Result<()> {
-        let delay = self.faults.sync_delay_ms.load(Ordering::Relaxed);
-        if delay > 0 {
-            std::thread::sleep(Duration::from_millis(delay));
-        }
         match self.faults.met(self.number) {
             Fault::ForgetsOnSync => {
                 let unsynced = std::mem::take(&mut *self.unsynced.lock().unwrap_or_else(PoisonError::into_inner));

@@ -13,7 +13,7 @@ use crate::client::Client;
 use crate::output;
 use crate::say;
 
-/// First administrator.
+/// Administrators: the set-up link, and a way back in from this machine.
 #[derive(Subcommand)]
 pub enum Admin {
     /// Make a link through which the first administrator enrols; valid for 10 minutes, once

@@ -12,7 +12,7 @@ use crate::client::{Client, segment};
 use crate::output;
 use crate::say;
 
-/// The record: query, explain, tail, drill.
+/// The record: query, explain, tail, verify, drill.
 #[derive(Subcommand)]
 pub enum Audit {
     /// What accessed what, newest first

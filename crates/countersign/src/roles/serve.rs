@@ -91,7 +91,7 @@ pub struct ServeOptions {
 impl ServeOptions {
     /// A server's.
     pub const STANDARD: ServeOptions =
-        ServeOptions { drain_delay: Duration::from_secs(5), drain: Duration::from_secs(30), log_reserves: 4 };
+        ServeOptions { drain_delay: Duration::from_secs(5), drain: listener::DRAIN_LIMIT, log_reserves: 4 };
 }
 
 /// Everything that has been opened before rooms are put together.
