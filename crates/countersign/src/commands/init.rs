@@ -208,7 +208,7 @@ origin = "{}/log"
             say!("     {}   ->  {}", self.url(&app.host), app.target);
         }
         say!(
-            "\nSomebody else: `countersign user add`, `countersign group add {GROUP}`, `countersign invite`. Something wrong: `countersign doctor`."
+            "\nSomebody else: `countersign user add ADDRESS --name NAME --group {GROUP}`, then `countersign invite ADDRESS`.\nSomething wrong: `countersign doctor -c server.toml`."
         );
     }
 

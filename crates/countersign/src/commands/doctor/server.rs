@@ -51,7 +51,8 @@ async fn administrators(client: &Client, status: &Value) -> Finding {
             return Finding::warning(subject, format!("not known: {error:#}"), "look with `group show admins`");
         }
     };
-    let names: Vec<String> = members(&group, "members").iter().map(|member| text(member, "email")).collect();
+    let names: Vec<String> =
+        members(&group, "members").iter().filter_map(|member| member.as_str().map(str::to_owned)).collect();
     let seen = format!("{}: {}", names.len(), names.join(", "));
     match names.len() {
         0 => Finding::broken(subject, "nobody is in the group `admins`", "countersign group add admins ADDRESS"),
@@ -93,7 +94,7 @@ async fn answers(app: &str, target: &str) -> Finding {
     let remedy = "start the app, or mend `upstreams` of its file";
     match connect.await {
         Ok(Ok(_)) => Finding::fine(subject, format!("`{target}` accepts connections")),
-        Ok(Err(error)) => Finding::broken(subject, format!("`{target}` does not: {error}"), remedy),
+        Ok(Err(error)) => Finding::broken(subject, format!("`{target}` accepts no connections: {error}"), remedy),
         Err(_) => Finding::broken(subject, format!("`{target}` does not answer within 2 s"), remedy),
     }
 }
