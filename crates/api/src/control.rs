@@ -8,6 +8,7 @@ mod compiled;
 mod config_ops;
 mod deeds;
 mod drill_ops;
+mod key_ops;
 mod lockout;
 mod people_ops;
 mod plan;
@@ -18,7 +19,7 @@ mod session_ops;
 mod versions;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 
 use arc_swap::ArcSwap;
 use audit::AuditLog;
@@ -34,6 +35,7 @@ use crate::actor::Actor;
 use crate::failure::Failure;
 
 pub use config_ops::{Checked, check_files};
+pub use key_ops::{KeyControl, KeyLine, KeyState};
 pub use lockout::Lockout;
 pub use pdp_engine::{Coverage, RowResult, TestReport};
 pub use people_ops::Carried;
@@ -136,6 +138,7 @@ pub struct ControlPlane {
     /// Orders everything that moves directory or configuration.
     order: tokio::sync::Mutex<()>,
     revocations: session_ops::Revocations,
+    keys: OnceLock<Arc<dyn KeyControl>>,
     followers: queries::Followers,
     drilling: tokio::sync::Mutex<()>,
 }
@@ -159,6 +162,7 @@ impl ControlPlane {
             ids: parts.ids,
             order: tokio::sync::Mutex::new(()),
             revocations: session_ops::Revocations::default(),
+            keys: OnceLock::new(),
             followers: queries::no_followers(),
             drilling: tokio::sync::Mutex::new(()),
         });

@@ -25,6 +25,8 @@ pub struct ServerConfig {
     pub identity: IdentityConfig,
     /// The record.
     pub audit: AuditConfig,
+    /// Signing keys.
+    pub keys: KeysConfig,
     /// The Unix socket of the local command line; `None`: `control.sock` in the data directory.
     pub control_socket: Option<PathBuf>,
     /// Health (`/livez`, `/readyz`); never public.
@@ -99,6 +101,13 @@ pub struct IdentityConfig {
     pub session_absolute: Duration,
 }
 
+/// Signing keys.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct KeysConfig {
+    /// How old a signing key gets before the next one is published (GW-29).
+    pub rotate_every: Duration,
+}
+
 /// The record.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct AuditConfig {
@@ -116,6 +125,11 @@ pub struct AuditConfig {
     pub critical_space: u8,
 }
 
+/// How old a signing key gets unless said otherwise.
+const KEY_AGE: Duration = Duration::from_secs(30 * 86_400);
+/// How old it may be allowed to get. Below an hour the next key would be due before the last one signs for long.
+const KEY_AGES: std::ops::RangeInclusive<Duration> = Duration::from_secs(3_600)..=Duration::from_secs(400 * 86_400);
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
@@ -131,6 +145,8 @@ struct File {
     identity: Identity,
     #[serde(default)]
     audit: Audit,
+    #[serde(default)]
+    keys: Keys,
     #[serde(default)]
     admin: Admin,
 }
@@ -181,6 +197,12 @@ struct Identity {
 struct Session {
     idle: Option<Spanned<String>>,
     absolute: Option<Spanned<String>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct Keys {
+    rotate_every: Option<Spanned<String>>,
 }
 
 #[derive(Deserialize, Default)]
@@ -296,6 +318,7 @@ impl Reader<'_> {
         let listeners = self.listeners(file.listener, &certificates);
         let identity = self.identity(&file.identity, auth_url.as_ref());
         let audit = self.audit(file.audit);
+        let keys = self.keys(&file.keys);
         let admin_listen = match &file.admin.listen {
             Some(listen) => self.parsed(listen, socket_address),
             None => Some(SocketAddr::from(([127, 0, 0, 1], 9464))),
@@ -307,6 +330,7 @@ impl Reader<'_> {
             certificates,
             identity: identity?,
             audit: audit?,
+            keys: keys?,
             control_socket: file.control_socket,
             admin_listen: admin_listen?,
             upstream_roots: file.upstream_roots,
@@ -428,6 +452,15 @@ impl Reader<'_> {
             self.refuse(value, format!("`{}` is outside 2m to {}m", value.get_ref(), most.as_secs() / 60));
         }
         duration
+    }
+
+    fn keys(&mut self, keys: &Keys) -> Option<KeysConfig> {
+        let Some(value) = &keys.rotate_every else { return Some(KeysConfig { rotate_every: KEY_AGE }) };
+        let rotate_every = self.parsed(value, text::duration)?;
+        if !KEY_AGES.contains(&rotate_every) {
+            self.refuse(value, format!("`{}` is outside 1h to 400d", value.get_ref()));
+        }
+        Some(KeysConfig { rotate_every })
     }
 
     fn audit(&mut self, audit: Audit) -> Option<AuditConfig> {
@@ -558,6 +591,16 @@ segment = "4MiB"
             let text = problems(&audit(line));
             assert!(text.contains(why), "{text}");
         }
+    }
+
+    #[test]
+    fn signing_keys_are_changed_every_month_unless_said_otherwise_and_never_within_the_hour() {
+        let with = |age: &str| format!("{GOOD}\n[keys]\nrotate_every = \"{age}\"\n");
+        let days = |days: u64| Duration::from_secs(days * 86_400);
+        assert_eq!(ServerConfig::parse("server.toml", GOOD).unwrap().keys.rotate_every, days(30));
+        assert_eq!(ServerConfig::parse("server.toml", &with("168h")).unwrap().keys.rotate_every, days(7));
+        assert!(problems(&with("59m")).contains("`59m` is outside 1h to 400d"));
+        assert!(problems(&with("soon")).contains("`soon` is not a duration"));
     }
 
     #[test]

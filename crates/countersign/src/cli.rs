@@ -50,6 +50,9 @@ enum Command {
     /// Groups and who is in them
     #[command(subcommand)]
     Group(commands::group::Group),
+    /// Signing keys: list and rotate
+    #[command(subcommand)]
+    Keys(commands::keys::Keys),
     /// Make an invitation link for a person
     Invite(commands::invite::Invite),
     /// Sessions: list and revoke
@@ -109,6 +112,7 @@ async fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::User(user) => user.run(global).await,
         Command::Group(group) => group.run(global).await,
         Command::Invite(invite) => invite.run(global).await,
+        Command::Keys(keys) => keys.run(global).await,
         Command::Session(session) => session.run(global).await,
         Command::App(app) => app.run(global).await,
         Command::Policy(policy) => policy.run(global).await,
@@ -159,6 +163,8 @@ mod tests {
         ("group show", &[]),
         ("init", &[]),
         ("invite", &["POST /api/v1/invites"]),
+        ("keys list", &[]),
+        ("keys rotate", &["POST /api/v1/keys/{purpose}/rotate"]),
         ("man", &[]),
         ("plan", &["POST /api/v1/config/plan"]),
         ("policy explain", &[]),
@@ -207,6 +213,7 @@ mod tests {
             include_str!("commands/audit.rs"),
             include_str!("commands/group.rs"),
             include_str!("commands/invite.rs"),
+            include_str!("commands/keys.rs"),
             include_str!("commands/plan.rs"),
             include_str!("commands/policy.rs"),
             include_str!("commands/policy_versions.rs"),

@@ -8,6 +8,7 @@ pub mod doctor;
 pub mod group;
 pub mod init;
 pub mod invite;
+pub mod keys;
 pub mod plan;
 pub mod policy;
 pub mod policy_versions;

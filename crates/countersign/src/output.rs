@@ -116,6 +116,22 @@ pub fn revocations(value: &Value) {
     }
 }
 
+/// What each gateway did about a withdrawal and what it could not prove, as a table (GW-58).
+pub fn withdrawal_table(value: &Value) {
+    for revocation in members(value, "revocations") {
+        say!("{}: {} sessions ended", text(revocation, "id"), members(revocation, "sessions").len());
+        table(&WITHDRAWAL_HEAD, &members(revocation, "gateways").iter().map(withdrawal_row).collect::<Vec<_>>());
+    }
+}
+
+const WITHDRAWAL_HEAD: [&str; 6] = ["GATEWAY", "STATE", "STREAMS", "MS", "FAILS CLOSED AT", "NOT CONFIRMED DEAD"];
+
+fn withdrawal_row(gateway: &Value) -> Vec<String> {
+    let columns = ["id", "state", "streams", "ms", "fails_closed_at", "unproven"];
+    let or_dash = |cell: String| if cell.is_empty() { "-".to_owned() } else { cell };
+    columns.iter().map(|member| or_dash(text(gateway, member))).collect()
+}
+
 /// Whether every gateway has proven that nothing of what was withdrawn still flows (GW-58).
 pub fn is_proven(value: &Value) -> bool {
     members(value, "revocations").iter().all(|revocation| {
@@ -133,6 +149,14 @@ fn members<'a>(value: &'a Value, name: &str) -> &'a [Value] {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn a_row_shows_what_is_known_of_a_gateway_and_a_dash_for_the_rest() {
+        let stuck = json!({ "id": "a", "state": "unproven", "streams": 1, "ms": 2000, "unproven": ["acc_1"] });
+        assert_eq!(withdrawal_row(&stuck), ["a", "unproven", "1", "2000", "-", "acc_1"]);
+        let gone = json!({ "id": "b", "state": "unreachable", "fails_closed_at": "2026-01-01T00:05:00Z" });
+        assert_eq!(withdrawal_row(&gone), ["b", "unreachable", "-", "-", "2026-01-01T00:05:00Z", "-"]);
+    }
 
     #[test]
     fn a_withdrawal_is_proven_only_when_every_gateway_says_so() {

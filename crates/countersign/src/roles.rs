@@ -9,4 +9,5 @@ pub mod keys;
 pub mod metrics;
 pub(crate) mod record_watch;
 pub mod serve;
+pub mod signing_keys;
 pub mod startup;

@@ -209,7 +209,9 @@ pub struct Revocation {
     pub sessions: Vec<SessionId>,
     /// What each door did.
     pub reports: Vec<(String, CutReport)>,
-    /// The signed receipts (compact JWS), one per door.
+    /// Doors that did not answer in time, and when each stops serving on what it knew before (GW-58).
+    pub unreachable: Vec<(String, Timestamp)>,
+    /// The signed receipts (compact JWS), one per door that answered.
     pub receipts: Vec<String>,
 }
 

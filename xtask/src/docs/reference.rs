@@ -21,6 +21,7 @@ const SOURCES: &[(&str, &[Section])] = &[
             ("Certificate", "[[certificate]]"),
             ("Identity", "[identity]"),
             ("Session", "[identity] session"),
+            ("Keys", "[keys]"),
             ("Audit", "[audit]"),
             ("Admin", "[admin]"),
         ],

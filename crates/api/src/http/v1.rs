@@ -3,6 +3,7 @@
 mod audit;
 mod configs;
 mod groups;
+mod keys;
 mod policy;
 mod recoveries;
 mod sessions;
@@ -52,6 +53,8 @@ pub(crate) fn router(control: Arc<ControlPlane>, portal: Arc<Portal>) -> Router 
         .route("/api/v1/groups", get(groups::list).post(groups::create))
         .route("/api/v1/groups/{id}", get(groups::show).delete(groups::delete))
         .route("/api/v1/groups/{id}/members/{who}", put(groups::add).delete(groups::remove))
+        .route("/api/v1/keys", get(keys::list))
+        .route("/api/v1/keys/{purpose}/rotate", post(keys::rotate))
         .route("/api/v1/sessions", get(sessions::list))
         .route("/api/v1/sessions/revoke", post(sessions::revoke))
         .route("/api/v1/revocations/{id}", get(sessions::revocation))

@@ -49,6 +49,8 @@ no no yes yes  admin.write  DELETE /api/v1/groups/{id}/members/{who}
 no no yes yes  admin.write  PUT    /api/v1/groups/{id}/members/{who}
 no no yes yes  admin.read   GET    /api/v1/invites
 no no yes yes  admin.write  POST   /api/v1/invites
+no no yes yes  admin.read   GET    /api/v1/keys
+no no yes yes  admin.write  POST   /api/v1/keys/{purpose}/rotate
 no no yes yes  admin.read   GET    /api/v1/policies
 no no yes yes  admin.read   GET    /api/v1/policies/explain
 no no yes yes  admin.read   GET    /api/v1/recoveries

@@ -92,6 +92,7 @@ fn changes() -> Vec<(&'static str, &'static str, String, Value, &'static [&'stat
             json!({ "reason": "too strict" }),
             &["policy.rolled_back"],
         ),
+        ("POST", "/api/v1/keys/{purpose}/rotate", "/api/v1/keys/receipt/rotate".into(), json!({}), &["key.rotated"]),
         // Last: without an administrator there is a set-up link to make.
         (
             "DELETE",

@@ -22,7 +22,14 @@ pub enum Session {
         user: Option<String>,
     },
     /// End sessions everywhere; answers when every stream is dead, with 3 if a gateway could not prove it
-    Revoke(Which),
+    Revoke {
+        /// Whose or which
+        #[command(flatten)]
+        which: Which,
+        /// Wait for every gateway; always so, for scripts that want to say it
+        #[arg(long)]
+        wait: bool,
+    },
 }
 
 /// Whose or which.
@@ -58,7 +65,8 @@ impl Session {
                     output::list(&answer, "sessions", &columns);
                 }
             }
-            Session::Revoke(Which { session, user }) => {
+            // There is no way not to wait: an answer before the streams are dead would be none.
+            Session::Revoke { which: Which { session, user }, wait: _ } => {
                 let body = match (session, user) {
                     (Some(session), _) => serde_json::json!({ "session": session }),
                     (None, user) => serde_json::json!({ "user": user }),
@@ -67,7 +75,7 @@ impl Session {
                 if global.json {
                     output::json(&answer);
                 } else {
-                    output::revocations(&answer);
+                    output::withdrawal_table(&answer);
                 }
                 if !output::is_proven(&answer) {
                     return Ok(ExitCode::from(UNPROVEN));

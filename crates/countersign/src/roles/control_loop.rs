@@ -251,6 +251,7 @@ impl ControlLoop {
                     accepted: now,
                     sessions: sessions.unwrap_or_default(),
                     reports: Vec::new(),
+                    unreachable: Vec::new(),
                     receipts: Vec::new(),
                 },
                 reply: Some(reply),
@@ -299,6 +300,9 @@ impl ControlLoop {
                         fails_closed_at = %stale.fails_closed_at,
                         "a door did not acknowledge a cut in time"
                     );
+                    if let Some(waiting) = self.waiting.get_mut(&stale.revocation) {
+                        waiting.revocation.unreachable.push((stale.door, stale.fails_closed_at));
+                    }
                     self.finish_if_heard(stale.revocation);
                 }
                 Output::Refused(refusal) => tracing::debug!(%refusal, "the administrator refused an input"),

@@ -58,16 +58,28 @@ impl Vault {
     }
 
     /// The ring of `purpose`, made at the first start.
-    pub async fn ring(&self, purpose: &str) -> Result<KeyRing> {
+    ///
+    /// # Errors
+    /// The store, or a ring sealed under another KEK.
+    pub async fn ring(&self, purpose: &str) -> Result<(KeyRing, bool)> {
         let kind = SecretKind::SigningKeyRing;
-        let stored = match self.store.secret(kind, purpose).await? {
-            Some(stored) => stored,
+        let (stored, is_new) = match self.store.secret(kind, purpose).await? {
+            Some(stored) => (stored, false),
             None => {
                 let ring = KeyRing::new(SigningKey::generate(purpose)?, self.clock.now());
-                self.store.add_secret(self.seal(kind, purpose, &encode(&ring)?)?).await?
+                (self.store.add_secret(self.seal(kind, purpose, &encode(&ring)?)?).await?, true)
             }
         };
-        decode(self.open(&stored)?.expose())
+        Ok((decode(self.open(&stored)?.expose())?, is_new))
+    }
+
+    /// Keeps a changed ring in the place of the old one.
+    ///
+    /// # Errors
+    /// The store; then the old ring stands.
+    pub async fn keep_ring(&self, purpose: &str, ring: &KeyRing) -> Result<()> {
+        self.store.put_secret(self.seal(SecretKind::SigningKeyRing, purpose, &encode(ring)?)?).await?;
+        Ok(())
     }
 
     /// Keys of everyone, made for those who have none yet.
@@ -169,7 +181,8 @@ impl SubjectKeys for SubjectRing {
     }
 }
 
-/// Keys of days. Called from threads of the log, never from the runtime, so waiting for the store is fine there.
+/// Keys of days. The log asks for them on threads of its own a day ahead; only after a jump of the clock is a record
+/// the first of its day, and then the thread of a request asks.
 pub struct DayKeys {
     vault: Arc<Vault>,
     runtime: Handle,
@@ -180,6 +193,12 @@ impl DayKeys {
     pub fn new(vault: Arc<Vault>, runtime: Handle) -> Self {
         Self { vault, runtime }
     }
+
+    /// Waits for the store on a thread of its own: a thread of the runtime must not enter the runtime again.
+    fn wait<T: Send>(&self, asked: impl Future<Output = T> + Send) -> Result<T, KeyStoreError> {
+        let waited = std::thread::scope(|scope| scope.spawn(|| self.runtime.block_on(asked)).join());
+        waited.map_err(|_| failed("the thread that waited for the store is gone"))
+    }
 }
 
 fn failed(error: impl std::fmt::Display) -> KeyStoreError {
@@ -188,7 +207,7 @@ fn failed(error: impl std::fmt::Display) -> KeyStoreError {
 
 impl DailyKeyStore for DayKeys {
     fn load(&self) -> Result<Vec<(Day, SealKey)>, KeyStoreError> {
-        let stored = self.runtime.block_on(self.vault.store.secrets(SecretKind::AuditDayKey)).map_err(failed)?;
+        let stored = self.wait(self.vault.store.secrets(SecretKind::AuditDayKey))?.map_err(failed)?;
         stored
             .iter()
             .map(|secret| {
@@ -201,11 +220,11 @@ impl DailyKeyStore for DayKeys {
 
     fn save(&self, day: Day, key: &SealKey) -> Result<(), KeyStoreError> {
         let sealed = self.vault.seal(SecretKind::AuditDayKey, &day.0.to_string(), key.bytes()).map_err(failed)?;
-        self.runtime.block_on(self.vault.store.put_secret(sealed)).map_err(failed)
+        self.wait(self.vault.store.put_secret(sealed))?.map_err(failed)
     }
 
     fn destroy(&self, day: Day) -> Result<(), KeyStoreError> {
         let name = day.0.to_string();
-        self.runtime.block_on(self.vault.store.delete_secret(SecretKind::AuditDayKey, &name)).map(drop).map_err(failed)
+        self.wait(self.vault.store.delete_secret(SecretKind::AuditDayKey, &name))?.map(drop).map_err(failed)
     }
 }

@@ -40,6 +40,7 @@ use super::control_socket::ControlSocket;
 use super::doors::{LateEndpoints, LocalDoors, is_covered, snapshot};
 use super::ground::{DataLock, Ground};
 use super::keys::{SubjectRing, Vault};
+use super::signing_keys::{NamedRing, SigningKeys};
 use super::{admin_listener, record_watch, startup};
 
 /// The name of the only gateway of this role, in receipts and withdrawals.
@@ -47,6 +48,8 @@ pub(super) const GATEWAY: &str = "local";
 
 /// How long after a start kept versions are compiled.
 const WARM_AFTER: Duration = Duration::from_secs(10);
+/// How often the age of signing keys is looked at.
+const KEY_CHECK: Duration = Duration::from_secs(1);
 
 /// A server that runs.
 pub struct Server {
@@ -295,8 +298,8 @@ impl Opened {
         let table = Arc::new(SessionTable::new());
         let (administrator, restored) = self.restore_sessions(&table).await?;
         let return_sealer = Arc::new(self.kek.sealer(pki::return_ticket::PURPOSE)?);
-        let assertion_keys = Arc::new(ArcSwap::from_pointee(self.vault.ring("assertion").await?));
-        let receipt_keys = Arc::new(ArcSwap::from_pointee(self.vault.ring("receipt").await?));
+        let (assertion, receipt) = (self.ring("assertion").await?, self.ring("receipt").await?);
+        let (assertion_keys, receipt_keys) = (Arc::clone(&assertion.ring), Arc::clone(&receipt.ring));
         let endpoints = Arc::new(LateEndpoints::default());
         let recorder: Arc<dyn Recorder> = self.log.clone();
         let floods = Arc::new(FloodGate::new(Arc::clone(&self.log), Arc::clone(&self.clock), Arc::clone(&self.ids)));
@@ -372,6 +375,9 @@ impl Opened {
         ));
         tasks.spawn(record_watch::floods(Arc::clone(&floods), shutdown.clone()));
         tasks.spawn(record_watch::monthly_drill(Arc::clone(&control), shutdown.clone()));
+        let (vault, every) = (Arc::clone(&self.vault), self.config.keys.rotate_every);
+        let rings = vec![assertion, receipt];
+        control.set_keys(Arc::new(SigningKeys::new(rings, vault, Arc::clone(&self.clock), every)));
         let now = self.clock.now();
         let actor = Actor::system(AccessId(self.ids.uuid_v7(now)));
         let mut record = actor.record(RecordType::SystemStart, now, &control.published().directory);
@@ -386,6 +392,8 @@ impl Opened {
         if let Some(number) = given_up {
             control.record_given_up(&actor, number).await?;
         }
+        control.record_new_keys(&actor).await?;
+        tasks.spawn(rotate_keys(Arc::clone(&control), Arc::clone(&self.ids), shutdown.clone()));
         tasks.spawn(warm_versions(Arc::clone(&control), shutdown.clone()));
         let (log, store, ids, clock, lock) = (self.log, self.store, self.ids, self.clock, self.lock);
         Ok(Assembled { control, portal, gateway, controller, log, floods, store, ids, clock, lock })
@@ -440,6 +448,11 @@ impl Opened {
         check_files(&kept.files, &self.config.auth_url.host, &covered, &is_named, &groups)
     }
 
+    async fn ring(&self, purpose: &'static str) -> Result<NamedRing> {
+        let (ring, is_new) = self.vault.ring(purpose).await?;
+        Ok(NamedRing { purpose, ring: Arc::new(ArcSwap::from_pointee(ring)), is_new })
+    }
+
     async fn restore_sessions(&self, table: &SessionTable) -> Result<(Administrator, Vec<pdp_administrator::Output>)> {
         let mut snapshot = self.store.sessions().await?;
         let directory = self.people.directory();
@@ -465,6 +478,16 @@ async fn warm_versions(control: Arc<ControlPlane>, shutdown: CancellationToken) 
         control.warm_versions().await;
     };
     shutdown.run_until_cancelled(work).await;
+}
+
+/// Publishes new signing keys when it is time.
+async fn rotate_keys(control: Arc<ControlPlane>, ids: Arc<dyn Ids>, shutdown: CancellationToken) {
+    while shutdown.run_until_cancelled(tokio::time::sleep(KEY_CHECK)).await.is_some() {
+        let actor = Actor::system(AccessId(ids.uuid_v7(control.now())));
+        if let Err(error) = control.rotate_due_keys(&actor).await {
+            tracing::error!(%error, "a signing key is due and could not be changed; trying again");
+        }
+    }
 }
 
 /// Makes keys for everyone who comes into the directory.

@@ -100,6 +100,22 @@ impl World {
         Self { server, operator, clock, door, wiki, payroll, folder }
     }
 
+    /// The same server stopped and started again at the same address.
+    pub(crate) async fn restarted(self) -> Self {
+        let Self { server, clock, door, wiki, payroll, folder, .. } = self;
+        let address = server.addresses[0];
+        server.stop().await;
+        let text = server_toml(&folder.path().display().to_string()).replacen(
+            "address = \"127.0.0.1:0\"",
+            &format!("address = \"{address}\""),
+            1,
+        );
+        let config = ServerConfig::parse("server.toml", &text).unwrap_or_else(|problems| panic!("{problems}"));
+        let server = Server::start(config, OPTIONS, clock.clone(), Arc::new(SystemIds)).await.unwrap();
+        let operator = Operator::find(&Global { json: false, socket: Some(server.socket.clone()) }).unwrap();
+        Self { server, operator, clock, door, wiki, payroll, folder }
+    }
+
     /// A server with the usual apps and policies.
     pub(crate) async fn open() -> Self {
         let world = Self::fresh().await;

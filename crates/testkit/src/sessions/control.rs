@@ -63,7 +63,7 @@ impl FakeSessionControl {
     fn revocation(&self, cause: Cause, sessions: Vec<SessionId>) -> Revocation {
         let accepted = self.clock.now();
         let id = RevocationId(self.ids.uuid_v7(accepted));
-        Revocation { id, cause, accepted, sessions, reports: Vec::new(), receipts: Vec::new() }
+        Revocation { id, cause, accepted, sessions, reports: Vec::new(), unreachable: Vec::new(), receipts: Vec::new() }
     }
 }
 

@@ -163,7 +163,7 @@ pub(crate) fn carried(carried: &Carried) -> Value {
 
 /// One withdrawal.
 pub(crate) fn revocation(revocation: &Revocation) -> Value {
-    let gateways: Vec<Value> = revocation
+    let mut gateways: Vec<Value> = revocation
         .reports
         .iter()
         .map(|(gateway, report)| {
@@ -181,6 +181,10 @@ pub(crate) fn revocation(revocation: &Revocation) -> Value {
             })
         })
         .collect();
+    // What nobody heard of may still flow, until the door stops by itself.
+    gateways.extend(revocation.unreachable.iter().map(|(gateway, fails_closed_at)| {
+        json!({ "id": gateway, "state": "unreachable", "fails_closed_at": fails_closed_at })
+    }));
     json!({
         "id": revocation.id,
         "cause": revocation.cause.as_str(),
@@ -189,4 +193,39 @@ pub(crate) fn revocation(revocation: &Revocation) -> Value {
         "gateways": gateways,
         "receipts": revocation.receipts,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use model::seams::{Cause, CutReport};
+    use model::{AccessId, RevocationId, Timestamp};
+
+    #[test]
+    fn a_withdrawal_says_what_each_gateway_proved_and_when_a_silent_one_fails_closed() {
+        let report = |unproven: Vec<AccessId>| CutReport {
+            examined: 2,
+            streams: Vec::new(),
+            unproven,
+            received: Timestamp(0),
+            last_cut: Timestamp(3_000_000),
+        };
+        let told = revocation(&Revocation {
+            id: RevocationId(uuid::Uuid::nil()),
+            cause: Cause::SessionRevoked,
+            accepted: Timestamp(0),
+            sessions: Vec::new(),
+            reports: vec![
+                ("quiet".to_owned(), report(Vec::new())),
+                ("stuck".to_owned(), report(vec![AccessId(uuid::Uuid::nil())])),
+            ],
+            unreachable: vec![("gone".to_owned(), Timestamp::from_unix_secs(300))],
+            receipts: Vec::new(),
+        });
+        let gateways = told["gateways"].as_array().unwrap();
+        let states: Vec<_> = gateways.iter().map(|gateway| gateway["state"].as_str().unwrap()).collect();
+        assert_eq!(states, ["nothing_open", "unproven", "unreachable"]);
+        assert_eq!(gateways[0]["ms"], 3);
+        assert!(gateways[2]["fails_closed_at"].as_str().unwrap().starts_with("1970-01-01T00:05:00"), "{told}");
+    }
 }

@@ -1,11 +1,14 @@
 //! ATK-27: whoever reaches the app past the door, with headers of their making, meets the verifier every app has.
 
+use std::time::Duration;
+
 use model::Clock;
 use pki::AssertionClaims;
 use pki::jose::VerifyingKeys;
 
 use crate::harness::app::Asked;
-use crate::harness::{AUTH, ISSUER, PAYROLL, WIKI, World, request};
+use crate::harness::browser::Browser;
+use crate::harness::{AUTH, ISSUER, PAYROLL, WIKI, World, request, soon};
 
 const HEADER: &str = "x-countersign-assertion";
 
@@ -31,6 +34,85 @@ impl Verifier<'_> {
         let (method, target) = (line.next().unwrap(), line.next().unwrap());
         claims.req.is_bound_to_target() && claims.req.fits(method, asked.all("host")[0], target)
     }
+}
+
+/// A page of the wiki; whether a verifier with `keys` lets its request in.
+async fn lets_in_by(world: &World, who: &mut Browser, keys: &VerifyingKeys) -> bool {
+    world.wiki.take();
+    assert_eq!(who.fetch(WIKI, "/").await.status, 200);
+    let asked = world.wiki.take().remove(0);
+    AssertionClaims::verify(asked.all(HEADER)[0], keys, ISSUER, "wiki", world.clock.now()).is_ok()
+}
+
+/// The published keys once there are `count` of them.
+async fn keys_of(world: &World, path: &str, count: usize) -> VerifyingKeys {
+    soon(async {
+        loop {
+            let keys = world.keys(path).await;
+            if keys.kids().count() == count {
+                return keys;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn verifiers_go_on_accepting_while_signing_keys_rotate_by_themselves() {
+    const PATH: &str = "/.well-known/countersign/jwks.json";
+    const RECEIPTS: &str = "/.well-known/countersign/receipts/jwks.json";
+    let world = World::open().await;
+    let first = world.records(&[("type", "key.issued".to_owned())]).await;
+    assert_eq!(first.len(), 2, "the keys of a first start: {first:?}");
+    let old = keys_of(&world, PATH, 1).await;
+    // Keys are due after 30 days.
+    world.clock.jump(Duration::from_secs(30 * 86_400 + 60));
+    let mut alice = world.person("alice", "engineering").await;
+    alice.open(WIKI, "/").await;
+    let both = keys_of(&world, PATH, 2).await;
+    keys_of(&world, RECEIPTS, 2).await;
+    assert!(lets_in_by(&world, &mut alice, &old).await, "the old key still signs: caches of the set are not stale");
+    assert!(lets_in_by(&world, &mut alice, &both).await);
+
+    // A restart in the middle keeps the ring, and makes no new key.
+    let world = world.restarted().await;
+    keys_of(&world, PATH, 2).await;
+    assert!(lets_in_by(&world, &mut alice, &old).await);
+    let told = world.records(&[("type", "key.rotated".to_owned())]).await;
+    assert_eq!(told.len(), 2, "assertion and receipt: {told:?}");
+    assert!(world.records(&[("type", "key.issued".to_owned())]).await.len() <= 2);
+
+    world.clock.jump(Duration::from_secs(601));
+    assert!(!lets_in_by(&world, &mut alice, &old).await, "the new key signs");
+    assert!(lets_in_by(&world, &mut alice, &both).await, "and was published ten minutes before");
+    keys_of(&world, PATH, 2).await;
+    let body = serde_json::json!({ "user": "alice@example.org" });
+    let revoked = world.operator.post("/api/v1/sessions/revoke", &body).await.unwrap();
+    assert_eq!(revoked["revocations"][0]["receipts"].as_array().unwrap().len(), 1);
+
+    world.clock.jump(Duration::from_secs(600));
+    let new = keys_of(&world, PATH, 1).await;
+    assert!(old.kids().all(|kid| new.kids().all(|other| other != kid)), "the old key has left");
+    keys_of(&world, RECEIPTS, 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operator_rotates_a_key_once_and_not_twice_before_it_signs() {
+    let world = World::open().await;
+    let ask = async |purpose: &str| {
+        world.operator.post(&format!("/api/v1/keys/{purpose}/rotate"), &serde_json::json!({})).await
+    };
+    assert_eq!(ask("assertion").await.unwrap()["state"], "coming");
+    assert!(ask("assertion").await.unwrap_err().to_string().contains("published already"));
+    assert!(ask("nothing").await.unwrap_err().to_string().contains("there are no keys for `nothing`"));
+    let listed = world.operator.get("/api/v1/keys").await.unwrap();
+    let lines = listed["keys"].as_array().unwrap().iter();
+    let mut lines: Vec<_> =
+        lines.map(|line| (line["purpose"].as_str().unwrap(), line["state"].as_str().unwrap())).collect();
+    lines.sort_unstable();
+    assert_eq!(lines, [("assertion", "coming"), ("assertion", "signing"), ("receipt", "signing")]);
+    assert_eq!(world.records(&[("type", "key.rotated".to_owned())]).await.len(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
