@@ -95,6 +95,21 @@ pub struct DeviceFacts {
     pub edr: PostureFact,
 }
 
+impl DeviceFacts {
+    /// Everything a device reports about its state.
+    pub fn postures_mut(&mut self) -> [&mut PostureFact; 7] {
+        [
+            &mut self.managed,
+            &mut self.encrypted,
+            &mut self.compliant,
+            &mut self.os_patched,
+            &mut self.firewall,
+            &mut self.screen_lock,
+            &mut self.edr,
+        ]
+    }
+}
+
 /// Where from.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct NetFacts {

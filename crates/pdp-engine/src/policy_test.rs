@@ -299,18 +299,7 @@ pub fn clean_facts(action: Action, now: Timestamp) -> Facts {
     let seen = PostureFact { ok: true, age_secs: 10, level: 1 };
     facts.device.known = true;
     facts.device.owner_is_principal = true;
-    let device = &mut facts.device;
-    for fact in [
-        &mut device.managed,
-        &mut device.encrypted,
-        &mut device.compliant,
-        &mut device.os_patched,
-        &mut device.firewall,
-        &mut device.screen_lock,
-        &mut device.edr,
-    ] {
-        *fact = seen;
-    }
+    facts.device.postures_mut().into_iter().for_each(|fact| *fact = seen);
     (facts.risk.known, facts.risk.points, facts.risk.anomaly, facts.risk.age_secs) = (true, 0, 100, 0);
     facts.net.zones.insert(model::access::ADDRESS_KNOWN.to_owned());
     facts.request.door = "http".to_owned();

@@ -114,7 +114,7 @@ fn question(user: &UserEntry, app: &App, now: Timestamp) -> AccessRequest {
         facts,
         is_public_path: false,
         session_ends: None,
-        step_up: model::decision::StepUpContext { drives: model::decision::DrivenFixes::ALL, ..Default::default() },
+        step_up: model::decision::StepUpContext::browser(),
     }
 }
 

@@ -48,6 +48,6 @@ fn question(context: &ReservedContext, session: &Session, action: Action, now: T
         facts,
         is_public_path: false,
         session_ends: Some(session.ends_at()),
-        step_up: model::decision::StepUpContext { drives: model::decision::DrivenFixes::ALL, ..Default::default() },
+        step_up: model::decision::StepUpContext::browser(),
     }
 }

@@ -163,17 +163,7 @@ fn perfect(now: Timestamp) -> Facts {
     (facts.auth.auth_age_secs, facts.auth.step_up_age_secs) = (0, 0);
     let device = &mut facts.device;
     (device.known, device.owner_is_principal, device.key_level) = (true, true, 3);
-    for fact in [
-        &mut device.managed,
-        &mut device.encrypted,
-        &mut device.compliant,
-        &mut device.os_patched,
-        &mut device.firewall,
-        &mut device.screen_lock,
-        &mut device.edr,
-    ] {
-        *fact = PERFECT;
-    }
+    device.postures_mut().into_iter().for_each(|fact| *fact = PERFECT);
     facts.net.country_known = true;
     facts.request.door = "http".to_owned();
     facts.request.tls_version = "1.3".to_owned();

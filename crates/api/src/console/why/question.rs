@@ -3,7 +3,7 @@
 //! Invariant: what is left open is unknown, and unknown helps least.
 
 use audit::{Column, StoredRecord, Value, render};
-use model::decision::{DrivenFixes, LOCAL_OPERATOR, StepUpContext};
+use model::decision::{LOCAL_OPERATOR, StepUpContext};
 use model::facts::{NEVER_SECS, PostureFact};
 use model::{AccessRequest, Action, App, Explanation, Facts, Principal, ResourceRef, Timestamp, UserEntry};
 use pages::console::{Choice, FieldError, FilterField};
@@ -283,7 +283,7 @@ impl Asked {
                     resource,
                     facts,
                     session_ends: None,
-                    step_up: StepUpContext { drives: DrivenFixes::ALL, ..StepUpContext::default() },
+                    step_up: StepUpContext::browser(),
                 };
                 Ok(Self { request, at, user, app })
             }
