@@ -1,17 +1,23 @@
 //! A judged request for one of our own endpoints, answered in process.
 //!
-//! Invariants: only `enforce` makes one, after an ALLOW whose record is kept; the endpoint sees the canonical request,
-//! our cookies, and nothing a client says about who it is or where it comes from.
+//! Invariants: only `enforce` makes one, after an ALLOW whose record is kept; what was withdrawn while the body came is not
+//! answered; the endpoint sees the canonical request, our cookies, and nothing a client says about who it is or where it
+//! comes from.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{COOKIE, HOST};
 use http::{HeaderName, HeaderValue, Request, Response, StatusCode, Uri};
 use http_gate::CanonicalRequest;
-use model::Reason;
 use model::record::{AuditRecord, EndCause};
 use model::seams::ReservedContext;
+use model::{AccessRequest, Effect, Principal, Reason, Session, Timestamp, UserState};
 
 use crate::completion::{Completion, PendingCompletion};
+use crate::fact_builder;
+use crate::gateway::Gateway;
 use crate::refusal::{Refusal, Visit};
 
 /// The largest body our own endpoints take before authentication (GW-83).
@@ -26,6 +32,39 @@ pub struct ReservedCall {
     pub(crate) max_body_bytes: u64,
     pub(crate) visit: Visit,
     pub(crate) completion: PendingCompletion,
+    pub(crate) verdict: Verdict,
+}
+
+/// The ALLOW a call rests on. A body may take its time, and a withdrawal finds no stream of ours to cut.
+pub(crate) struct Verdict {
+    pub(crate) question: AccessRequest,
+    /// See `StreamTable::generation`; read before the facts were.
+    pub(crate) generation: u64,
+    pub(crate) hold_until: Timestamp,
+}
+
+impl Verdict {
+    /// Whether it is still ALLOW; with the session as it is now.
+    fn still_holds(&self, gateway: &Gateway, session: &mut Option<Arc<Session>>) -> bool {
+        let now = gateway.now();
+        if let Some(known) = session {
+            let Some(live) = gateway.sessions.session(known.id, now) else { return false };
+            *known = live;
+        }
+        if gateway.streams.generation() == self.generation && now < self.hold_until {
+            return true;
+        }
+        let snapshot = gateway.snapshot();
+        if let Principal::User(id) = &self.question.principal
+            && snapshot.directory.users.get(id).is_none_or(|user| user.state != UserState::Active)
+        {
+            return false;
+        }
+        let question = fact_builder::refresh(self.question.clone(), session.as_deref(), now);
+        // A panic while judging is a refusal.
+        let effect = catch_unwind(AssertUnwindSafe(|| snapshot.pdp.decide(&question, now).effect));
+        effect.is_ok_and(|effect| effect == Effect::Allow)
+    }
 }
 
 impl ReservedCall {
@@ -44,9 +83,14 @@ impl ReservedCall {
         self.max_body_bytes
     }
 
-    /// Calls the endpoint with the whole body. The response is complete; send it as it is.
+    /// Calls the endpoint with the whole body, if the answer that let the request in still stands. The response is
+    /// complete; send it as it is.
     pub async fn answer(mut self, body: Bytes) -> Response<Bytes> {
         let bytes_in = body.len() as u64;
+        let gateway = Arc::clone(self.completion.gateway());
+        if !self.verdict.still_holds(&gateway, &mut self.context.session) {
+            return self.withdrawn(bytes_in);
+        }
         let service = std::sync::Arc::clone(self.completion.gateway().reserved());
         let mut response = match to_http(&self.request, &self.context, body) {
             Some(request) => service.call(request).await,
@@ -62,6 +106,15 @@ impl ReservedCall {
         };
         self.completion.send(completion, bytes_in, response.body().len() as u64);
         response
+    }
+
+    /// The answer to a request whose permission went away while its body came.
+    fn withdrawn(mut self, bytes_in: u64) -> Response<Bytes> {
+        let refusal = self.visit.denied(Reason::SessionRevoked, &crate::refusal::Detail::default());
+        let status = Some(refusal.status().as_u16());
+        let completion = Completion { status, ..Completion::ended(EndCause::Revoked) };
+        self.completion.send(completion, bytes_in, refusal.body().len() as u64);
+        refusal.into_response()
     }
 
     /// The answer to a body beyond [`Self::max_body_bytes`].

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use http::{HeaderName, HeaderValue};
 use http_gate::CanonicalRequest;
 use model::seams::ReservedContext;
-use model::{AccessRequest, AppName, Decision, Effect, Principal, Reason, TokenHash, Upstream};
+use model::{AccessRequest, AppName, Decision, Effect, Principal, Reason, Timestamp, TokenHash, Upstream};
 
 use super::case::{Case, Goal};
 use super::standing::Standing;
@@ -16,7 +16,7 @@ use crate::assertion::{self, Subject};
 use crate::completion::PendingCompletion;
 use crate::permit::Permit;
 use crate::refusal::{self, Detail};
-use crate::reserved_call::{BODY_MAX_ANONYMOUS, BODY_MAX_SIGNED_IN, ReservedCall};
+use crate::reserved_call::{BODY_MAX_ANONYMOUS, BODY_MAX_SIGNED_IN, ReservedCall, Verdict};
 use crate::routing::RoutedRoute;
 use crate::streams::{Opening, StreamGuard};
 
@@ -158,6 +158,7 @@ impl Case<'_> {
         request: CanonicalRequest,
         (max_body_bytes, on_app): (Option<u64>, Option<AppName>),
         standing: Standing,
+        (question, hold_until): (AccessRequest, Timestamp),
     ) -> Judged {
         let (principal, session, limit) = match standing {
             Standing::Nobody(_) => (Principal::Anonymous, None, BODY_MAX_ANONYMOUS),
@@ -185,6 +186,7 @@ impl Case<'_> {
             max_body_bytes: limit,
             visit: self.visit.clone(),
             completion: PendingCompletion::new(self.gateway, self.now, None),
+            verdict: Verdict { question, generation: self.generation, hold_until },
         };
         self.closed(Outcome::Reserved(Box::new(call)))
     }

@@ -194,7 +194,7 @@ impl<'a> Case<'a> {
                 self.forward(request, &goal, (routed, upstream), &standing, question, &decision)
             }
             (Effect::Allow, Server::InProcess { max_body_bytes, on_app }) => {
-                self.reserve(request, (max_body_bytes, on_app), standing)
+                self.reserve(request, (max_body_bytes, on_app), standing, (question, decision.hold_until))
             }
             (Effect::Deny | Effect::StepUp, _) => self.explain(&request, &goal, &standing, &question, &decision),
         }

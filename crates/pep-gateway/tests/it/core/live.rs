@@ -383,3 +383,42 @@ async fn ten_thousand_streams_are_walked_in_no_time() {
     assert_eq!((report.examined, report.streams.len()), (10_000, 0));
     assert!(walk < Duration::from_millis(50), "{walk:?}");
 }
+
+#[tokio::test]
+async fn atk_46_a_body_held_back_until_its_sender_was_withdrawn_does_nothing() {
+    let world = World::new();
+    let withdrawn = |what: &'static str| async move {
+        let world = World::new();
+        let (id, cookie) = world.sign_in(CAROL, "localhost");
+        // The head is judged and let in; the last byte of the body is still to come.
+        let held = world.ask(&format!("POST /api/v1/users localhost:8443\nCookie: {cookie}")).await;
+        let Outcome::Reserved(call) = held else { panic!("an administrator is kept out") };
+        let gone = match what {
+            "disabled" => changed(CAROL, |user| user.state = UserState::Disabled),
+            "left admins" => changed(CAROL, |user| {
+                user.direct_groups.clear();
+                user.groups = Arc::from([]);
+            }),
+            _ => {
+                world.sessions.revoke(id);
+                directory()
+            }
+        };
+        world.publish(gone, |directory| rules(directory.clone()));
+        withdraw(&world, Scope::User(CAROL), Cause::UserDisabled).await;
+        let response = call.answer(bytes::Bytes::from_static(b"{}")).await;
+        assert_eq!(response.status().as_u16(), 403, "{what}");
+        assert!(world.reserved.calls().is_empty(), "{what}");
+        world.gateway.finish_records().await;
+        assert_eq!(world.last_record().completion.end_cause, Some(EndCause::Revoked), "{what}");
+    };
+    for what in ["disabled", "left admins", "revoked"] {
+        withdrawn(what).await;
+    }
+    // Whoever keeps their right keeps their request, whatever is withdrawn from others meanwhile.
+    let (_, cookie) = world.sign_in(CAROL, "localhost");
+    let held = world.ask(&format!("POST /api/v1/users localhost:8443\nCookie: {cookie}")).await;
+    let Outcome::Reserved(call) = held else { panic!("an administrator is kept out") };
+    withdraw(&world, Scope::User(ALICE), Cause::UserDisabled).await;
+    assert_eq!(call.answer(bytes::Bytes::new()).await.status().as_u16(), 200);
+}
