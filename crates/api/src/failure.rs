@@ -75,7 +75,9 @@ impl From<PeopleError> for Failure {
             | PeopleError::LastAdmin
             | PeopleError::NotAdmin(_)
             | PeopleError::OwnedByFile { .. } => Failure::Conflict { message },
-            PeopleError::Declared(_) | PeopleError::Directory(_) => Failure::Invalid { field: "", message },
+            PeopleError::Declared(_) | PeopleError::Directory(_) | PeopleError::Hash(_) => {
+                Failure::Invalid { field: "", message }
+            }
             PeopleError::Busy | PeopleError::Store(_) => Failure::Unavailable { message },
         }
     }

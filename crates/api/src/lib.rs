@@ -16,6 +16,7 @@ pub mod control;
 pub mod control_app;
 pub mod failure;
 pub mod http;
+pub mod import;
 mod pending;
 
 pub use actor::Actor;

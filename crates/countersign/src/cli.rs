@@ -181,6 +181,7 @@ mod tests {
         ("user delete", &["DELETE /api/v1/users/{who}"]),
         ("user disable", &["POST /api/v1/users/{who}/disable"]),
         ("user enable", &["POST /api/v1/users/{who}/enable"]),
+        ("user import", &["POST /api/v1/users/import"]),
         ("user list", &[]),
         ("user recover", &["POST /api/v1/users/{who}/recover"]),
         ("user recoveries", &[]),

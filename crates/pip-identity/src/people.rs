@@ -10,6 +10,7 @@
 
 mod change;
 mod draft;
+mod import;
 mod overseer;
 mod reconcile;
 
@@ -21,9 +22,11 @@ use model::{Clock, Directory, Ids, Timestamp, UserEntry, UserId, UserState};
 
 pub use self::change::Change;
 pub(crate) use self::draft::Draft;
+pub use self::import::{Admission, Imported, Incoming};
 pub use self::overseer::{Author, Overseer};
 pub use self::reconcile::{Declared, DeclaredError, DeclaredGroup, DeclaredUser};
 use crate::directory::{self, DirectoryError, parse_email, parse_group_id, parse_name};
+use crate::password_hash::HashError;
 use crate::store::{
     DirectoryChange, DirectoryRows, DirectoryStore, GroupRow, LinkKind, MembershipSource, Origin, StoreError,
     USER_HANDLE_BYTES, UserRow,
@@ -76,6 +79,9 @@ pub enum PeopleError {
     /// The group exists.
     #[error("group `{0}` exists already")]
     GroupExists(GroupId),
+    /// A password hash that was to be taken over.
+    #[error(transparent)]
+    Hash(HashError),
     /// Nobody could administer any more.
     #[error(
         "this would leave no active administrator; add another to `admins` first and let them enrol, or use `--force` where a command has it"

@@ -7,7 +7,7 @@ use model::directory::GroupId;
 use model::record::RecordType;
 use model::seams::{Cause, ControlError, Revocation, Scope};
 use model::{UserEntry, UserId};
-use pip_identity::people::{Change, LastAdmin, NewUser};
+use pip_identity::people::{Admission, Change, Imported, Incoming, LastAdmin, NewUser};
 
 use super::ControlPlane;
 use super::deeds::{Deed, Object};
@@ -42,6 +42,23 @@ impl ControlPlane {
         let (id, change) = self.people.by(Self::author(actor)).create_user(new).await?;
         self.carry_out(actor, change, Cause::FactsChanged).await?;
         Ok(id)
+    }
+
+    /// Takes people over from another system; see [`pip_identity::People::import`].
+    ///
+    /// # Errors
+    /// The store, or the directory moved meanwhile so that a row no longer fits. Nothing was written then.
+    pub async fn import_people(
+        &self,
+        actor: &Actor,
+        rows: &[Incoming],
+        admission: Admission,
+    ) -> Result<(Imported, Carried), Failure> {
+        let _order = self.order.lock().await;
+        let imported = self.people.by(Self::author(actor)).import(rows, admission).await?;
+        let Some(change) = imported.change.clone() else { return Ok((imported, Carried::default())) };
+        let carried = self.carry_out(actor, change, Cause::FactsChanged).await?;
+        Ok((imported, carried))
     }
 
     /// Ends a person's access everywhere.

@@ -3,6 +3,7 @@
 mod audit;
 mod configs;
 mod groups;
+mod imports;
 mod keys;
 mod policy;
 mod recoveries;
@@ -42,6 +43,7 @@ impl FromRef<V1> for Arc<Portal> {
 pub(crate) fn router(control: Arc<ControlPlane>, portal: Arc<Portal>) -> Router {
     Router::new()
         .route("/api/v1/users", get(users::list).post(users::create))
+        .route("/api/v1/users/import", post(imports::import))
         .route("/api/v1/users/{who}", get(users::show).delete(users::delete))
         .route("/api/v1/users/{who}/disable", post(users::disable))
         .route("/api/v1/users/{who}/enable", post(users::enable))

@@ -61,6 +61,7 @@ no no yes yes  admin.write  POST   /api/v1/setup-link
 no no yes yes  admin.read   GET    /api/v1/status
 no no yes yes  admin.read   GET    /api/v1/users
 no no yes yes  admin.write  POST   /api/v1/users
+no no yes yes  admin.write  POST   /api/v1/users/import
 no no yes yes  admin.read   GET    /api/v1/users/{who}
 no no yes yes  admin.write  DELETE /api/v1/users/{who}
 no no yes yes  admin.write  POST   /api/v1/users/{who}/disable

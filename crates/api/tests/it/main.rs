@@ -14,6 +14,7 @@ mod device;
 mod examples;
 mod failures;
 mod flaky;
+mod import;
 mod journeys;
 mod own_decisions;
 mod passwords;

@@ -25,6 +25,13 @@ fn changes() -> Vec<(&'static str, &'static str, String, Value, &'static [&'stat
         ),
         (
             "POST",
+            "/api/v1/users/import",
+            "/api/v1/users/import".into(),
+            json!({ "name": "people.csv", "format": "csv", "text": "email,name\neve@corp.test,Eve\n" }),
+            &["identity.user_created"],
+        ),
+        (
+            "POST",
             "/api/v1/invites",
             "/api/v1/invites".into(),
             json!({ "user": "bob@corp.test" }),

@@ -1,13 +1,14 @@
 //! `countersign user`.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::Subcommand;
 use serde_json::Value;
 
 use crate::cli::Global;
-use crate::client::{Client, segment};
+use crate::client::{Client, problem_line, segment};
 use crate::output;
 use crate::say;
 
@@ -34,6 +35,26 @@ pub enum User {
         /// From outside the organisation
         #[arg(long)]
         external: bool,
+    },
+    /// Take people over from a file or from another system; all of them or nobody
+    #[command(
+        after_help = "A CSV file begins with a line that names its columns: email,name,groups,external,disabled,password_hash (groups with ;\nbetween; only email is needed). People are invited until they enrol: `countersign invite`. Passkeys are never moved.\n\nExample:\n  countersign user import people.csv --format csv --dry-run"
+    )]
+    Import {
+        /// The file
+        file: PathBuf,
+        /// What it is
+        #[arg(long, value_parser = ["authentik", "csv", "kanidm", "keycloak", "rauthy"])]
+        format: String,
+        /// Take over the rows that fit, and tell of the others
+        #[arg(long)]
+        partial: bool,
+        /// Only tell what would happen
+        #[arg(long)]
+        dry_run: bool,
+        /// Leave hashes of passwords behind
+        #[arg(long)]
+        no_passwords: bool,
     },
     /// End a person's access everywhere, at once
     Disable {
@@ -85,6 +106,15 @@ impl User {
                 let body = serde_json::json!({ "email": email, "name": name, "groups": groups, "external": external });
                 client.post("/api/v1/users", &body).await?
             }
+            User::Import { file, format, partial, dry_run, no_passwords } => {
+                let name = file.display().to_string();
+                let text = std::fs::read_to_string(file).with_context(|| format!("cannot read `{name}`"))?;
+                let body = serde_json::json!({
+                    "name": name, "format": format, "text": text,
+                    "partial": partial, "dry_run": dry_run, "no_passwords": no_passwords,
+                });
+                client.post("/api/v1/users/import", &body).await?
+            }
             User::Disable { user, force } => {
                 client.post(&format!("{}/disable?force={force}", path(user)), &Value::Null).await?
             }
@@ -124,6 +154,7 @@ impl User {
                     say!("\nInvite them: countersign invite {}", output::text(&answer, "email"));
                 }
             }
+            User::Import { dry_run, .. } => told_of_import(&answer, *dry_run),
             User::Disable { user, .. } => say!("{user} is disabled"),
             User::Enable { user } => say!("{user} may sign in again"),
             User::Recover { user, .. } => {
@@ -159,6 +190,24 @@ impl User {
         }
         output::revocations(&answer);
         Ok(ExitCode::SUCCESS)
+    }
+}
+
+fn told_of_import(answer: &Value, is_dry: bool) {
+    let count = |member: &str| answer[member].as_array().map_or(0, Vec::len);
+    for line in answer["refused"].as_array().into_iter().flatten() {
+        say!("{}", problem_line(line));
+    }
+    let (done, hashes) = (if is_dry { "would be added" } else { "added" }, &answer["password_hashes"]);
+    say!("{} {done}, {} refused, {hashes} with the hash of a password", count("added"), count("refused"));
+    if answer["passkeys_left_behind"].as_u64().unwrap_or(0) > 0 {
+        say!(
+            "{} passkeys stay behind: they belong to the site they were made for; people make new ones here",
+            answer["passkeys_left_behind"]
+        );
+    }
+    if !is_dry && count("added") > 0 {
+        say!("Invite them: countersign invite ADDRESS");
     }
 }
 
