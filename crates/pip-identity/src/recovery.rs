@@ -174,7 +174,13 @@ impl Recovery {
         row.ticket = Some(ticket.hash(DOMAIN));
         let mut changes = self.stopping(good.user).await?;
         changes.push(DirectoryChange::TakeRecoveryCode { user: good.user, code: good.spent });
-        changes.push(notice(&self.people, good.user, NoticeKind::RecoveryBegun, "with a recovery code"));
+        // An abandoned case has used its code up all the same.
+        let left = self.people.store().recovery_codes_of(good.user).await?.len().saturating_sub(1);
+        let detail = match left {
+            0 => "with your last recovery code; make new ones under “Your account”".to_owned(),
+            left => format!("with a recovery code, which is used up; {left} left"),
+        };
+        changes.push(notice(&self.people, good.user, NoticeKind::RecoveryBegun, &detail));
         changes.push(DirectoryChange::PutRecovery { row: row.clone(), was: None });
         match self.people.store().apply(None, changes).await {
             Ok(_) => {}

@@ -33,6 +33,9 @@ pub async fn run(global: &Global) -> Result<ExitCode> {
                 "\n{errors} answers met a policy that cannot be evaluated; the server's log names it (docs/metrics.md)."
             );
         }
+        if status.get("administrators").and_then(Value::as_u64) == Some(1) {
+            say!("\nThere is one administrator only: add a second one to the group `admins`.");
+        }
         if status.get("needs_set_up").and_then(Value::as_bool) == Some(true) {
             say!("\nThere is no administrator yet: run `countersign admin setup-link`.");
         }

@@ -77,6 +77,17 @@ async fn a_code_and_an_administrator_who_vouches_open_the_account_and_end_what_w
 }
 
 #[tokio::test]
+async fn a_recovery_that_is_abandoned_tells_the_person_how_many_codes_are_left() {
+    let lost = lost().await;
+    for code in 0..10 {
+        lost.open(code).await;
+    }
+    let told = lost.world.accounts.notices.list(lost.bob).await.unwrap();
+    let has = |text: &str| told.iter().filter(|row| row.detail.contains(text)).count();
+    assert_eq!((has("9 left"), has("1 left"), has("your last recovery code")), (1, 1, 1), "{told:?}");
+}
+
+#[tokio::test]
 async fn an_old_passkey_stays_only_where_the_person_says_so() {
     let mut lost = lost().await;
     let opened = lost.open(0).await;

@@ -7,7 +7,7 @@ use http::{Response, StatusCode};
 use model::app::{HostPattern, Route};
 use model::decision::{DrivenFixes, Fix, FixKind, StepUpContext};
 use model::seams::ReservedContext;
-use model::{AccessRequest, Action, App, Decision, Effect, Facts, ResourceRef, Session};
+use model::{AccessRequest, Action, App, Decision, Effect, Facts, ResourceRef, Session, Timestamp, UserId};
 
 use super::Portal;
 use super::account::{is_admin, moment};
@@ -27,13 +27,29 @@ impl Portal {
         let launchpad = pages::Launchpad {
             identity: self.identity(session),
             is_admin: self.user_of(session).is_some_and(|user| is_admin(&user)),
-            notices: self.notice_lines(session.user).await,
+            notices: self.launchpad_notices(session.user, context.now).await,
             offers_passkey: !session.is_phishing_resistant,
             tiles,
             sessions: self.session_rows(context, session),
             token: self.form_token(session.id),
         };
         page(StatusCode::OK, launchpad.render())
+    }
+
+    /// What happened, and what a person who administers alone has to hear each time.
+    async fn launchpad_notices(&self, user: UserId, now: Timestamp) -> Vec<pages::NoticeLine> {
+        let mut lines = self.notice_lines(user).await;
+        let admins = self.control().people().administrators();
+        if admins.len() == 1 && admins.contains(&user) {
+            let text = "You are the only administrator. Add a second one: if you lose your passkey, only the machine itself lets you back in.";
+            lines.push(pages::NoticeLine {
+                at: moment(now),
+                stamp: now.0.to_string(),
+                text: text.to_owned(),
+                token: None,
+            });
+        }
+        lines
     }
 
     /// The live sessions of the person behind `session`, newest first.

@@ -180,6 +180,7 @@ pub(crate) async fn status(State(control): State<Arc<ControlPlane>>) -> Answer<V
         "users": published.directory.users.len(),
         "sessions": control.sessions.sessions().iter().filter(|session| !session.is_expired(now)).count(),
         "needs_set_up": control.people.needs_set_up(),
+        "administrators": control.people.administrators().len(),
         "audit": super::audit::health(&control),
         "counters": control.counters(),
     }))
