@@ -8,14 +8,14 @@
 
 mod proxy_protocol;
 
+use std::borrow::Cow;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::str::FromStr;
 
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::HeaderValue;
 
-use crate::fields::{Fields, list_members};
-use crate::host::CanonicalHost;
+use crate::fields::{Fields, is_token_byte, list_members};
 use crate::limits::MAX_FORWARDED_HOPS;
 use crate::refusal::{GateCode, GateRefusal};
 
@@ -140,16 +140,26 @@ fn parse_hop(hop: &[u8]) -> Option<SocketAddr> {
     Some(SocketAddr::new(address.ip().to_canonical(), address.port()))
 }
 
-/// The forwarded fields for an upstream, made afresh: nothing of the client's own is kept (ATK-28).
-pub fn put_forwarded(headers: &mut HeaderMap, client: IpAddr, scheme: &'static str, host: &CanonicalHost) {
-    headers.insert(HeaderName::from_static("x-forwarded-proto"), HeaderValue::from_static(scheme));
-    // Addresses and canonical hosts are ASCII, so that neither conversion can fail.
-    if let Ok(client) = HeaderValue::try_from(client.to_string()) {
-        headers.insert(HeaderName::from_static("x-forwarded-for"), client);
+/// Our name in [`forwarded`]: it says nothing of where we are (RFC 7239 §6.3).
+const OBFUSCATED_SELF: &str = "_countersign";
+
+/// `Forwarded` for an upstream, one element made afresh: nothing of the client's own is kept (ATK-28). `authority` as
+/// the client asked for it; `None` only for one that no header can carry.
+pub fn forwarded(client: IpAddr, scheme: &str, authority: &str) -> Option<HeaderValue> {
+    let client = match client.to_canonical() {
+        IpAddr::V4(address) => address.to_string(),
+        IpAddr::V6(address) => format!("\"[{address}]\""),
+    };
+    let host = token_or_quoted(authority);
+    HeaderValue::try_from(format!("by={OBFUSCATED_SELF};for={client};host={host};proto={scheme}")).ok()
+}
+
+/// As RFC 7239 §4 writes a value: a token, or quoted, so that `;`, `,` and `"` in it end nothing.
+fn token_or_quoted(value: &str) -> Cow<'_, str> {
+    if !value.is_empty() && value.bytes().all(is_token_byte) {
+        return Cow::Borrowed(value);
     }
-    if let Ok(host) = HeaderValue::try_from(host.to_string()) {
-        headers.insert(HeaderName::from_static("x-forwarded-host"), host);
-    }
+    Cow::Owned(format!("\"{}\"", value.replace('\\', "\\\\").replace('"', "\\\"")))
 }
 
 #[cfg(test)]
@@ -222,14 +232,35 @@ mod tests {
     }
 
     #[test]
-    fn forwarded_fields_are_made_afresh() {
-        let mut headers = HeaderMap::new();
-        headers.insert("x-forwarded-for", HeaderValue::from_static("127.0.0.1"));
-        let host = CanonicalHost::parse(b"wiki.localhost:8443").unwrap();
-        put_forwarded(&mut headers, "192.0.2.1".parse().unwrap(), "https", &host);
-        assert_eq!(headers.get("x-forwarded-for").unwrap(), "192.0.2.1");
-        assert_eq!(headers.get("x-forwarded-proto").unwrap(), "https");
-        assert_eq!(headers.get("x-forwarded-host").unwrap(), "wiki.localhost:8443");
-        assert_eq!(headers.len(), 3);
+    fn forwarded_is_quoted_where_a_token_is_not_enough() {
+        let check = |client: &str, authority: &str, expected: &str| {
+            let value = forwarded(client.parse().unwrap(), "https", authority).unwrap();
+            assert_eq!(value, format!("by=_countersign;{expected};proto=https"), "{client} {authority}");
+        };
+        check("192.0.2.1", "wiki.localhost", "for=192.0.2.1;host=wiki.localhost");
+        check("192.0.2.1", "wiki.localhost:8443", "for=192.0.2.1;host=\"wiki.localhost:8443\"");
+        check("2001:db8::1", "wiki.localhost", "for=\"[2001:db8::1]\";host=wiki.localhost");
+        check("::ffff:192.0.2.1", "[::1]:8443", "for=192.0.2.1;host=\"[::1]:8443\"");
+        check("192.0.2.1", "", "for=192.0.2.1;host=\"\"");
+    }
+
+    #[test]
+    fn atk_28_no_authority_adds_an_element_or_a_line_to_forwarded() {
+        for authority in ["a;proto=http", "a,for=127.0.0.1", "a\";for=127.0.0.1;x=\"", "a\\\"", "a\\", "a b", "\"\""] {
+            let value = forwarded("192.0.2.1".parse().unwrap(), "https", authority).unwrap();
+            let value = value.to_str().unwrap();
+            let quoted = value.strip_prefix("by=_countersign;for=192.0.2.1;host=\"").unwrap();
+            let quoted = quoted.strip_suffix("\";proto=https").unwrap_or_else(|| panic!("{value}"));
+            let mut read = String::new();
+            let mut characters = quoted.chars();
+            while let Some(character) = characters.next() {
+                assert_ne!(character, '"', "the value ends early: {value}");
+                read.push(if character == '\\' { characters.next().unwrap() } else { character });
+            }
+            assert_eq!(read, authority, "it says what was asked for");
+        }
+        for authority in ["a\r\nx: y", "a\nb", "a\0b"] {
+            assert_eq!(forwarded("192.0.2.1".parse().unwrap(), "https", authority), None, "{authority:?}");
+        }
     }
 }

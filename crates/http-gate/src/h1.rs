@@ -132,6 +132,19 @@ impl ServerConnection {
         matches!(self.reading, Reading::Head(_)) && self.input.is_empty()
     }
 
+    /// Gives back the memory of a connection that waits for its next request; nothing while a byte is held.
+    pub fn release_idle_buffers(&mut self) {
+        if self.is_idle() {
+            self.input = BytesMut::new();
+            self.writer.release_idle_buffer();
+        }
+    }
+
+    /// Bytes of memory kept for input and output.
+    pub fn buffer_capacity(&self) -> usize {
+        self.input.capacity() + self.writer.buffer_capacity()
+    }
+
     /// The next event.
     ///
     /// # Errors

@@ -343,6 +343,8 @@ pub struct App {
     pub passes_odd_header_names: bool,
     /// True makes `X-HTTP-Method-Override` the judged method (GW-67).
     pub judges_method_override: bool,
+    /// Its upstreams get `Forwarded` beside the `X-Forwarded-` fields (GW-66).
+    pub sends_forwarded: bool,
     /// Request headers the engine may see (GW-27), lower case.
     pub context_headers: BTreeSet<String>,
     /// Refuses cross-site unsafe requests (ID-60, GW-48).

@@ -235,6 +235,7 @@ fn app(n: usize) -> App {
         cors_origins: BTreeSet::new(),
         passes_odd_header_names: false,
         judges_method_override: false,
+        sends_forwarded: false,
         context_headers: BTreeSet::new(),
         refuses_cross_site_writes: true,
         clears_site_data: false,

@@ -157,7 +157,8 @@ impl Accepted {
             tcp.set_nodelay(true)?;
             Ok((TlsAcceptor::from(Arc::clone(&self.tls)).accept(tcp).await?, client))
         };
-        let begun = tokio::time::timeout(HANDSHAKE_LIMIT, begun);
+        // On the heap for as long as it takes, so that an open connection is not as large as its handshake was.
+        let begun = tokio::time::timeout(HANDSHAKE_LIMIT, Box::pin(begun));
         let Some(begun) = door.draining.run_until_cancelled(begun).await else { return };
         let (stream, client) = match begun {
             Ok(Ok(begun)) => begun,
@@ -176,8 +177,9 @@ impl Accepted {
         };
         let info = self.info(client, Some(tls_info(stream.get_ref().1)));
         match info.protocol {
-            Protocol::Http1 => doors::http1::serve(door, stream, info, requests).await,
-            Protocol::Http2 => doors::http2::serve(door, stream, info, requests).await,
+            // Each as large as it is, not as the larger of both.
+            Protocol::Http1 => Box::pin(doors::http1::serve(door, stream, info, requests)).await,
+            Protocol::Http2 => Box::pin(doors::http2::serve(door, stream, info, requests)).await,
         }
     }
 
@@ -224,5 +226,25 @@ fn tls_info(connection: &rustls::ServerConnection) -> TlsInfo {
         is_post_quantum: group == Some(rustls::NamedGroup::X25519MLKEM768),
         sni: connection.server_name().map(Arc::from),
         alpn: connection.alpn_protocol().and_then(|alpn| std::str::from_utf8(alpn).ok()).map(Arc::from),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size_of_future<A, B, C, D, F: Future>(_: impl FnOnce(A, B, C, D) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    /// 65,536 of them may be open at the same time; what a request needs is there while there is a request.
+    #[test]
+    fn an_open_connection_is_small() {
+        let task =
+            size_of_future(|accepted: Accepted, tcp, door: &'static Arc<Door>, token| accepted.serve(tcp, door, token));
+        let http1 = size_of_future(doors::http1::serve);
+        let http2 = size_of_future(doors::http2::serve::<doors::http1::ClientStream>);
+        let sizes = format!("task {task}, http1 {http1}, http2 {http2}");
+        assert!(task <= 5 * 1024 && http1 <= 5 * 1024 && http2 <= 7 * 1024, "{sizes}");
     }
 }

@@ -147,6 +147,8 @@ pub fn server_config(certificates: &[NamedCertificate], settings: TlsSettings) -
         .with_cert_resolver(Arc::new(resolver));
     config.alpn_protocols = vec![ALPN_H2.to_vec(), ALPN_HTTP11.to_vec()];
     config.max_early_data_size = 0;
+    // A connection that uses its ticket is given another; a second one is for clients that open several at once.
+    config.send_tls13_tickets = 1;
     config.session_storage = ServerSessionMemoryCache::new(RESUMABLE_SESSIONS);
     Ok(Arc::new(config))
 }

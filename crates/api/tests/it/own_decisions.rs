@@ -43,7 +43,8 @@ async fn ones_own_refusal_is_told_with_its_reason_and_nothing_that_policies_say(
     let told = told(&world, id).await;
     assert_eq!((told["request"].as_str(), told["effect"].as_str()), (Some(&*id.to_string()), Some("DENY")));
     assert_eq!(told["sentence"].as_str(), Some(Reason::UserDisabled.sentence()));
-    let keys: Vec<&str> = told.as_object().unwrap().keys().map(String::as_str).collect();
+    let mut keys: Vec<&str> = told.as_object().unwrap().keys().map(String::as_str).collect();
+    keys.sort_unstable();
     assert_eq!(keys, ["effect", "fix", "request", "sentence", "time"], "nothing else is told");
 }
 
@@ -75,6 +76,7 @@ async fn an_app_that_explains_nothing_keeps_the_reason_of_its_refusal() {
         let id = put_record(&world, |record| {
             of_vault(record);
             record.decision.reason = Some(reason);
+            record.decision.step_up = vec!["passkey".into()];
         });
         let told = told(&world, id).await;
         assert!(told["fix"].is_null(), "{told}");
@@ -95,8 +97,11 @@ async fn what_a_person_can_mend_is_told_also_where_refusals_are_not_explained() 
         of_vault(record);
         record.decision.effect = Some(Effect::StepUp);
         record.decision.reason = Some(Reason::StepUpMfa);
+        record.decision.step_up = vec!["passkey".into()];
     });
-    assert_eq!(told(&world, id).await["sentence"].as_str(), Some(Reason::StepUpMfa.sentence()));
+    let told = told(&world, id).await;
+    assert_eq!(told["sentence"].as_str(), Some(Reason::StepUpMfa.sentence()));
+    assert_eq!(told["fix"], serde_json::json!(["passkey"]));
 }
 
 #[tokio::test]

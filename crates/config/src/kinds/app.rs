@@ -48,6 +48,7 @@ pub(crate) struct AppSpec {
     cors: OriginsSpec,
     header_names: Option<Spanned<String>>,
     method_override: Option<Spanned<String>>,
+    forwarded: Option<Spanned<String>>,
     #[serde(default)]
     context_headers: Vec<Spanned<String>>,
     csrf: Option<Spanned<String>>,
@@ -226,6 +227,7 @@ pub(crate) fn build(
         cors_origins: origins(document, &spec.cors),
         passes_odd_header_names: flag(document, spec.header_names.as_ref(), "pass", "drop"),
         judges_method_override: flag(document, spec.method_override.as_ref(), "judge", "remove"),
+        sends_forwarded: flag(document, spec.forwarded.as_ref(), "rfc7239", "x_forwarded"),
         context_headers: spec
             .context_headers
             .iter()

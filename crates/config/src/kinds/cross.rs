@@ -253,6 +253,21 @@ spec: { name: Alice, groups: [engineering] }
     }
 
     #[test]
+    fn forwarded_is_sent_only_where_an_app_asks_for_it() {
+        let sends = |line: &str| {
+            let unit = UNIT.replace("  title: Wiki\n", &format!("  title: Wiki\n{line}"));
+            try_read(&unit).map(|declared| declared.apps[0].sends_forwarded)
+        };
+        assert_eq!(sends(""), Ok(false));
+        assert_eq!(sends("  forwarded: x_forwarded\n"), Ok(false));
+        assert_eq!(sends("  forwarded: rfc7239\n"), Ok(true));
+        for slip in ["rfc7329", "true", "\"\""] {
+            let error = sends(&format!("  forwarded: {slip}\n")).unwrap_err();
+            assert!(error.contains("rfc7239") && error.contains("wiki.yaml:7"), "{error}");
+        }
+    }
+
+    #[test]
     fn every_slip_names_its_line_and_the_valid_choice() {
         check("upstream: web }\n    - {", "upsteam: web }\n    - {", "wiki.yaml:9:18: error: unknown key `upsteam`");
         check("upstream: web }\n    - {", "upstream: wbe }\n    - {", "did you mean `web`?");

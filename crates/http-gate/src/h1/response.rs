@@ -131,6 +131,16 @@ impl ResponseWriter {
         self.closes = true;
     }
 
+    pub(super) fn release_idle_buffer(&mut self) {
+        if self.output.is_empty() {
+            self.output = BytesMut::new();
+        }
+    }
+
+    pub(super) fn buffer_capacity(&self) -> usize {
+        self.output.capacity()
+    }
+
     pub(super) fn take_output(&mut self) -> Bytes {
         self.output.split().freeze()
     }

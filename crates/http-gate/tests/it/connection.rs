@@ -57,6 +57,29 @@ fn an_idle_connection_that_ends_is_closed_without_a_word() {
 }
 
 #[test]
+fn a_connection_that_waits_gives_its_memory_back_and_loses_no_byte() {
+    let first = "GET /1 HTTP/1.1\r\nHost: a\r\n\r\n";
+    let mut connection = connection(first);
+    drop(head(&mut connection));
+    connection.respond(StatusCode::OK, &HeaderMap::new(), b"one").unwrap();
+    assert!(output(&mut connection).ends_with("one"));
+    assert!(matches!(connection.next_event(), Ok(Event::NeedMore)));
+    assert!(connection.is_idle());
+    connection.release_idle_buffers();
+    assert_eq!(connection.buffer_capacity(), 0);
+    // Half a head is kept.
+    connection.receive(b"GET /2 HTT");
+    assert!(matches!(connection.next_event(), Ok(Event::NeedMore)));
+    connection.release_idle_buffers();
+    connection.receive(b"P/1.1\r\nHost: a\r\n\r\n");
+    assert_eq!(head(&mut connection).raw_path(), b"/2");
+    // So is an answer that is not sent.
+    connection.respond(StatusCode::OK, &HeaderMap::new(), b"two").unwrap();
+    connection.release_idle_buffers();
+    assert!(output(&mut connection).ends_with("two"));
+}
+
+#[test]
 fn a_connection_that_ends_inside_a_message_is_refused() {
     let mut half_head = connection("GET / HT");
     half_head.receive_end();

@@ -101,6 +101,7 @@ pub(crate) fn app(name: &str, sensitivity: Option<Sensitivity>, routes: &[&str])
         cors_origins: BTreeSet::new(),
         passes_odd_header_names: false,
         judges_method_override: false,
+        sends_forwarded: false,
         context_headers: BTreeSet::new(),
         refuses_cross_site_writes: true,
         clears_site_data: false,

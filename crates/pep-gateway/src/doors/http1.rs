@@ -56,12 +56,12 @@ pub(crate) async fn serve(door: &Arc<Door>, stream: ClientStream, info: Connecti
             }
             Next::WebSocket(upgrade) => {
                 drop(requests);
-                upgrade.run(door, http).await;
+                Box::pin(upgrade.run(door, http)).await;
                 return;
             }
         }
     }
-    http.close().await;
+    Box::pin(http.close()).await;
 }
 
 /// What follows a request.
@@ -99,6 +99,7 @@ impl Http1<'_> {
                 }
             }
             let is_idle = self.connection.is_idle();
+            self.connection.release_idle_buffers();
             if !is_idle && !has_begun {
                 deadline = Instant::now() + HEAD_LIMIT;
                 has_begun = true;
@@ -127,27 +128,32 @@ impl Http1<'_> {
         if self.door.draining.is_cancelled() {
             self.connection.close_after_response();
         }
-        match self.door.gateway.enforce(request, self.info).await {
+        // Boxed, like what follows: a connection that waits for a request is small.
+        match Box::pin(self.door.gateway.enforce(request, self.info)).await {
             Outcome::Refuse(refusal) => {
                 if refusal.closes_connection() {
                     self.connection.close_after_response();
                 }
                 self.respond(refusal.into_response()).await
             }
-            Outcome::Reserved(call) => match self.collect_body(&call).await {
-                Ok(body) => {
-                    let response = call.answer(body).await;
-                    self.respond(response).await
-                }
-                Err(Uncollected::Gone) => Next::End,
-                Err(Uncollected::TooLarge) => self.respond(call.too_large().into_response()).await,
-                Err(Uncollected::Malformed(refusal)) => {
-                    self.refuse(&refusal).await;
-                    Next::End
-                }
-            },
-            // Boxed, so that a connection that waits for a request is small.
+            Outcome::Reserved(call) => Box::pin(self.call(*call)).await,
             Outcome::Forward(permit) => Box::pin(self.forward(*permit)).await,
+        }
+    }
+
+    /// Answers from one of our own endpoints.
+    async fn call(&mut self, call: ReservedCall) -> Next {
+        match self.collect_body(&call).await {
+            Ok(body) => {
+                let response = call.answer(body).await;
+                self.respond(response).await
+            }
+            Err(Uncollected::Gone) => Next::End,
+            Err(Uncollected::TooLarge) => self.respond(call.too_large().into_response()).await,
+            Err(Uncollected::Malformed(refusal)) => {
+                self.refuse(&refusal).await;
+                Next::End
+            }
         }
     }
 
@@ -195,7 +201,7 @@ impl Http1<'_> {
 
     /// Records what the gate refused, answers it, and closes.
     async fn refuse(&mut self, refusal: &GateRefusal) {
-        let answer = self.door.gateway.refuse_gate(refusal, self.info).await;
+        let answer = Box::pin(self.door.gateway.refuse_gate(refusal, self.info)).await;
         self.connection.refuse_as(answer.status(), answer.headers(), answer.body());
         self.send().await;
     }

@@ -4,10 +4,12 @@
 
 use std::sync::Arc;
 
+use http::header::FORWARDED;
 use http::{HeaderName, HeaderValue};
 use http_gate::CanonicalRequest;
+use http_gate::client_address::forwarded;
 use model::seams::ReservedContext;
-use model::{AccessRequest, AppName, Decision, Effect, Principal, Reason, Timestamp, TokenHash, Upstream};
+use model::{AccessRequest, App, AppName, Decision, Effect, Principal, Reason, Timestamp, TokenHash, Upstream};
 
 use super::case::{Case, Goal};
 use super::standing::Standing;
@@ -46,7 +48,8 @@ impl Case<'_> {
         if let Standing::Person { session, .. } = standing {
             self.gateway.sessions.touch(session.id, self.now);
         }
-        let upstream_headers = self.upstream_headers(&request, signed.as_ref().map(|signed| signed.token.as_ref()));
+        let token = signed.as_ref().map(|signed| signed.token.as_ref());
+        let upstream_headers = self.upstream_headers(&request, &goal.app, token);
         let jti = signed.map(|signed| signed.jti);
         let permit = Permit {
             request,
@@ -126,7 +129,12 @@ impl Case<'_> {
     }
 
     /// What only we may say to the app; the serialiser lets each replace what the client sent under its name.
-    fn upstream_headers(&self, request: &CanonicalRequest, assertion: Option<&str>) -> Vec<(HeaderName, HeaderValue)> {
+    fn upstream_headers(
+        &self,
+        request: &CanonicalRequest,
+        app: &App,
+        assertion: Option<&str>,
+    ) -> Vec<(HeaderName, HeaderValue)> {
         let scheme = if self.visit.is_tls { "https" } else { "http" };
         let values = [
             (HeaderName::from_static("x-forwarded-for"), self.client.ip().to_string()),
@@ -140,6 +148,7 @@ impl Case<'_> {
         // The vendors' part of a trace that is not continued belongs to the other trace (Trace Context §3.5).
         let is_foreign_state = !self.connection.is_client_trusted() && request.fields().contains("tracestate");
         let no_state = is_foreign_state.then(|| (HeaderName::from_static("tracestate"), String::new()));
+        let forwarded = app.sends_forwarded.then(|| forwarded(self.client.ip(), scheme, &self.authority)).flatten();
         values
             .into_iter()
             .chain(assertion)
@@ -149,6 +158,7 @@ impl Case<'_> {
                 value.set_sensitive(name == assertion::HEADER);
                 Some((name, value))
             })
+            .chain(forwarded.map(|value| (FORWARDED, value)))
             .collect()
     }
 

@@ -154,14 +154,16 @@ impl<'a> Case<'a> {
         let request = match &server {
             Server::Upstream(RoutedRoute { route, .. }, _) => match &route.rewrite {
                 Some(rewrite) => match request.rewritten(rewrite, settings) {
-                    Ok(request) => request,
+                    Ok(request) => {
+                        record::add_request(&mut self.record, &request);
+                        request
+                    }
                     Err(gate) => return self.gate_refused(&gate),
                 },
                 None => request,
             },
             Server::InProcess { .. } => request,
         };
-        record::add_request(&mut self.record, &request);
         record::add_resource(&mut self.record, &goal.app, &goal.resource, goal.action);
         if self.is_foreign(&request, &goal, &server) {
             let refusal = self.visit.denied(Reason::OriginRefused, &Detail::default());

@@ -116,7 +116,7 @@ impl Portal {
         let Ok(story) = self.control_arc().explain_access(&self.actor(context), id).await else { return not_here() };
         let Some(record) = story.decision() else { return not_here() };
         let text = |column| record.text(column).map(str::to_owned);
-        if text(audit::Column::SubjectId) != Some(session.user.to_string()) {
+        if record.subject_id() != Some(session.user) {
             return not_here();
         }
         let reason: Option<model::Reason> = text(audit::Column::Reason).and_then(|code| code.parse().ok());
@@ -126,7 +126,7 @@ impl Portal {
         let explains = app.is_some_and(|app| app.explain != model::app::Explain::None);
         let is_denied = effect.as_deref() == Some(model::Effect::Deny.as_str());
         let (sentence, fix) = match explains || !is_denied {
-            true => (reason.map(model::Reason::sentence), text(audit::Column::StepUp)),
+            true => (reason.map(model::Reason::sentence), Some(record.list(audit::Column::StepUp))),
             false => (Some("You cannot do this."), None),
         };
         let body = serde_json::json!({

@@ -5,14 +5,18 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::{Buf, Bytes, BytesMut};
-use tokio::io::{AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 use tokio_util::io::poll_read_buf;
+
+/// Up to here a read into an empty buffer goes by the stack.
+const FIRST_READ_BYTES: usize = 4 * 1024;
 
 /// What a client speaks through.
 pub(crate) type ClientStream = TlsStream<TcpStream>;
@@ -61,6 +65,14 @@ impl Socket {
                 return Poll::Ready(Ok(Moved::Out));
             }
             let Some((buffer, at_once)) = &mut input else { return Poll::Pending };
+            if *at_once <= FIRST_READ_BYTES && buffer.capacity() == 0 {
+                // A connection that waits keeps no buffer: there is one once there is something to put into it.
+                let mut arrived = [MaybeUninit::uninit(); FIRST_READ_BYTES];
+                let mut arrived = ReadBuf::uninit(&mut arrived);
+                std::task::ready!(Pin::new(&mut self.stream).poll_read(context, &mut arrived))?;
+                buffer.extend_from_slice(arrived.filled());
+                return Poll::Ready(Ok(Moved::In(arrived.filled().len())));
+            }
             if buffer.capacity() == buffer.len() {
                 buffer.reserve(*at_once);
             }

@@ -301,6 +301,7 @@ pub(crate) fn app(name: &str, hosts: &[&str]) -> App {
         cors_origins: BTreeSet::new(),
         passes_odd_header_names: false,
         judges_method_override: false,
+        sends_forwarded: false,
         context_headers: BTreeSet::new(),
         refuses_cross_site_writes: false,
         clears_site_data: false,

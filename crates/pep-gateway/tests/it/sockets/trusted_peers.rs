@@ -8,7 +8,7 @@ use model::record::{AuditRecord, RecordType};
 use pep_gateway::listener::TrustedPeers;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::support::{Client, Running, Scripted, VISITOR, request, soon, wiki_apps};
+use super::support::{Client, Running, Scripted, VISITOR, request, soon, wiki_apps, wiki_with};
 
 const V2_SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 
@@ -203,5 +203,35 @@ async fn only_a_trusted_peer_continues_a_trace() {
         assert_eq!(record.client_trace_id.is_none(), continues);
         let state: Vec<_> = asked.all("tracestate").into_iter().filter(|state| !state.is_empty()).collect();
         assert_eq!(state == ["vendor=1"], continues, "{state:?}");
+    }
+}
+
+/// An app that asked for `Forwarded` gets ours alone, whatever the client or a trusted proxy wrote there.
+#[tokio::test]
+async fn atk_21_forwarded_is_made_afresh_for_an_app_that_asks_for_it() {
+    let own = "by=_countersign;for=127.0.0.1;host=\"wiki.localhost:8443\";proto=https";
+    let of_ip6 = "by=_countersign;for=\"[2001:db8:1:2::3]\";host=\"wiki.localhost:8443\";proto=https";
+    let of_hop = "by=_countersign;for=203.0.113.9;host=\"wiki.localhost:8443\";proto=https";
+    let hostile = "Forwarded: for=_hidden, for=unknown;by=\"[::1]\"\r\nFORWARDED: for=10.0.0.1;proto=http\r\n\
+                   X-Forwarded-Proto: http;host=evil.test\r\n";
+    let proxied = format!("{hostile}X-Forwarded-For: 203.0.113.9\r\n");
+    let ip6 = b"PROXY TCP6 2001:db8:1:2::3 ::1 40000 8443\r\n".as_slice();
+    for (trusted, preface, lines, expected) in [
+        ("10.0.0.0/8", b"".as_slice(), hostile, own),
+        ("127.0.0.1", b"", hostile, own),
+        ("127.0.0.1", b"", &proxied, of_hop),
+        ("127.0.0.1", ip6, hostile, of_ip6),
+    ] {
+        let mut app = Scripted::echo().await;
+        let apps = wiki_with(app.address, |app| app.sends_forwarded = true);
+        let peers = Arc::new(TrustedPeers::new(vec![trusted.parse().unwrap()]));
+        let door = Running::start(apps, |settings| settings.trusted_peers = peers).await;
+        let cookie = door.cookie(VISITOR);
+        let mut browser = client_after(&door, preface).await;
+        browser.send(request("GET", "/", &cookie, lines)).await;
+        assert_eq!(browser.answer().await.status, 200);
+        let asked = app.next().await;
+        assert_eq!(asked.all("forwarded"), [expected], "{trusted}");
+        assert_eq!(asked.all("x-forwarded-proto"), ["https"]);
     }
 }
