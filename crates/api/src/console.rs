@@ -17,6 +17,7 @@ mod live;
 mod people;
 mod reach;
 mod record;
+mod recoveries;
 mod rights;
 mod sessions;
 mod text;
@@ -34,6 +35,7 @@ use pages::console::Outcome;
 
 use self::guard::Limiter;
 use self::live::Tails;
+use self::recoveries::Step;
 use self::visit::Visit;
 use crate::http::Portal;
 use crate::http::portal::{see_other, with_cookie};
@@ -59,6 +61,7 @@ enum Screen {
     AskDisable,
     AskEnable,
     AskEnd,
+    AskRecovery(Step),
     Disable,
     Done,
     Enable,
@@ -70,6 +73,7 @@ enum Screen {
     People,
     Person,
     Record,
+    Recovery(Step),
     Sessions,
     Why,
 }
@@ -85,13 +89,14 @@ impl Screen {
             | Screen::AskDisable
             | Screen::AskEnable
             | Screen::AskEnd
+            | Screen::AskRecovery(_)
             | Screen::Done
             | Screen::Home
             | Screen::People
             | Screen::Person
             | Screen::Sessions
             | Screen::Why => Action::AdminRead,
-            Screen::Disable | Screen::Enable | Screen::End | Screen::Invite => Action::AdminWrite,
+            Screen::Disable | Screen::Enable | Screen::End | Screen::Invite | Screen::Recovery(_) => Action::AdminWrite,
         }
     }
 }
@@ -138,6 +143,12 @@ pub const ROUTES: &[ConsoleRoute] = &[
     post("/console/people/{id}/disable", Screen::Disable),
     get("/console/people/{id}/enable", Screen::AskEnable),
     post("/console/people/{id}/enable", Screen::Enable),
+    get("/console/people/{id}/recover", Screen::AskRecovery(Step::Begin)),
+    post("/console/people/{id}/recover", Screen::Recovery(Step::Begin)),
+    get("/console/people/{id}/stop-recovery", Screen::AskRecovery(Step::Stop)),
+    post("/console/people/{id}/stop-recovery", Screen::Recovery(Step::Stop)),
+    get("/console/people/{id}/vouch", Screen::AskRecovery(Step::Vouch)),
+    post("/console/people/{id}/vouch", Screen::Recovery(Step::Vouch)),
     get("/console/sessions", Screen::Sessions),
     get("/console/sessions/end", Screen::AskEnd),
     post("/console/sessions/end", Screen::End),
@@ -196,6 +207,7 @@ impl Console {
             Screen::Apps => apps::list(visit),
             Screen::AskDisable | Screen::AskEnable => people::ask(visit, None),
             Screen::AskEnd => sessions::ask(visit, None).await,
+            Screen::AskRecovery(step) => recoveries::ask(visit, step, None).await,
             Screen::Disable | Screen::Enable => people::change(visit).await,
             Screen::Done => act::done(visit),
             Screen::End => sessions::end(visit).await,
@@ -206,6 +218,7 @@ impl Console {
             Screen::People => people::list(visit, None),
             Screen::Person => people::detail(visit).await,
             Screen::Record => record::show(visit).await,
+            Screen::Recovery(step) => recoveries::act(visit, step).await,
             Screen::Sessions => sessions::list(visit).await,
             Screen::Why => why::show(visit).await,
         }

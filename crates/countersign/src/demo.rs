@@ -55,6 +55,9 @@ pub struct Demo {
     /// Play a visit with software passkeys, check every step, and stop; exit code 1 if one is not as promised
     #[arg(long)]
     tour: bool,
+    /// Let people set a password with one-time codes beside their passkey
+    #[arg(long)]
+    passwords: bool,
     /// Forget an earlier demo in the same folder first
     #[arg(long)]
     fresh: bool,
@@ -78,7 +81,9 @@ impl Demo {
         if self.fresh {
             Stage::remove(&folder)?;
         }
-        let running = Running::start(&folder, self.port.unwrap_or(0)).await.context("the demo does not start")?;
+        let running = Running::start_with(&folder, self.port.unwrap_or(0), self.passwords)
+            .await
+            .context("the demo does not start")?;
         if !global.json {
             say!(
                 "The demo serves on {} after {:.0} ms.\n",
@@ -108,7 +113,7 @@ impl Demo {
         if self.fresh {
             Stage::remove(&folder)?;
         }
-        let running = Running::start(&folder, self.port.unwrap_or(PORT))
+        let running = Running::start_with(&folder, self.port.unwrap_or(PORT), self.passwords)
             .await
             .context("the demo does not start; `--port` and `--data` choose another place")?;
         match global.json {

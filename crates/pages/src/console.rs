@@ -10,7 +10,7 @@ mod why;
 pub use access::{AccessList, AccessRow, Export, FilterField, Record, RecordTable};
 pub use lists::{
     AppDetail, AppRow, Apps, Confirm, Credential, Done, FirstRunStep, Home, NamedCount, Outcome, People, Person,
-    PersonAccess, PersonRow, Reach, RouteRow, SessionLine, Sessions, Withdrawn,
+    PersonAccess, PersonRow, Reach, RecoveryState, RouteRow, SessionLine, Sessions, Withdrawn,
 };
 pub use why::{Change, Part, PartFact, Why, WhyAnswer};
 

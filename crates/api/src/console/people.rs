@@ -14,7 +14,7 @@ use pip_identity::people::{LastAdmin, NewUser};
 use super::reach::{Reaching, by_address, membership};
 use super::text::{badge, count, moment, segment, shell_word, shown, url};
 use super::visit::Visit;
-use super::{Screen, act, sessions};
+use super::{Screen, act, recoveries, sessions};
 use crate::failure::Failure;
 use crate::http::portal::{page, with_cookie};
 
@@ -114,7 +114,7 @@ fn posted(visit: &Visit<'_>) -> Typed {
     }
 }
 
-fn person(visit: &Visit<'_>) -> Result<Arc<UserEntry>, Failure> {
+pub(super) fn person(visit: &Visit<'_>) -> Result<Arc<UserEntry>, Failure> {
     let published = visit.published();
     let found = published.directory.find(visit.captured()).cloned();
     found.ok_or_else(|| Failure::NotFound { message: format!("there is nobody `{}`", visit.captured()) })
@@ -163,6 +163,7 @@ pub(super) async fn detail(visit: &Visit<'_>) -> Response<Bytes> {
         may_write: visit.may_write(),
         is_disabled: user.state == UserState::Disabled,
         is_invited: user.state == UserState::Invited,
+        recovery: recoveries::state_of(visit, &user).await,
         token: visit.token(),
         records_url: url("/console/access", [("who", id.as_str()), ("since", "7d")]),
         id,

@@ -83,6 +83,14 @@ impl Running {
     /// # Errors
     /// Whatever keeps it from serving, with what to mend.
     pub async fn start(folder: &Path, port: u16) -> Result<Self> {
+        Self::start_with(folder, port, false).await
+    }
+
+    /// The same, with or without passwords (ID-11).
+    ///
+    /// # Errors
+    /// Whatever keeps it from serving, with what to mend.
+    pub async fn start_with(folder: &Path, port: u16, has_passwords: bool) -> Result<Self> {
         let stage = Stage::open(folder)?;
         let (wiki_listener, wiki_address) = sample::listen().await?;
         let (payroll_listener, payroll_address) = sample::listen().await?;
@@ -90,7 +98,8 @@ impl Running {
         let ports = Ports { public, wiki: wiki_address.port(), payroll: payroll_address.port() };
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
         let server =
-            Server::start(stage.server_config(ports)?, OPTIONS, Arc::clone(&clock), Arc::new(SystemIds)).await?;
+            Server::start(stage.server_config(ports, has_passwords)?, OPTIONS, Arc::clone(&clock), Arc::new(SystemIds))
+                .await?;
 
         let door = FrontDoor::new(public, &stage.ca_pem)?;
         let apps = CancellationToken::new();

@@ -116,8 +116,8 @@ impl Stage {
     ///
     /// # Errors
     /// The system refuses.
-    pub fn server_config(&self, ports: Ports) -> Result<ServerConfig> {
-        let text = server_toml(ports.public);
+    pub fn server_config(&self, ports: Ports, has_passwords: bool) -> Result<ServerConfig> {
+        let text = server_toml(ports.public, has_passwords);
         let path = self.server_toml();
         fs::write(&path, &text).with_context(|| format!("cannot write `{}`", path.display()))?;
         let mut config =
@@ -163,7 +163,7 @@ fn is_a_demo(folder: &Path) -> bool {
     fs::read_to_string(folder.join(MARKER)).is_ok_and(|text| text == MARKER_TEXT)
 }
 
-fn server_toml(port: u16) -> String {
+fn server_toml(port: u16, has_passwords: bool) -> String {
     format!(
         r#"# Written by `countersign demo` at every start; a real server's file looks the same.
 # It also runs without the demo: countersign serve -c server.toml
@@ -184,6 +184,7 @@ certificates = ["demo"]
 rp_id = "{AUTH_HOST}"
 rp_name = "Countersign demo"
 domains = ["example.org"]
+passwords = {has_passwords}
 
 [audit]
 origin = "countersign.demo"
@@ -204,7 +205,7 @@ mod tests {
         let base = tempfile::tempdir().unwrap();
         let folder = base.path().join("demo");
         let first = Stage::open(&folder).unwrap();
-        first.server_config(Ports { public: 8443, wiki: 1, payroll: 2 }).unwrap();
+        first.server_config(Ports { public: 8443, wiki: 1, payroll: 2 }, false).unwrap();
         let again = Stage::open(&folder).unwrap();
         assert_eq!((&first.ca_pem, &first.spki), (&again.ca_pem, &again.spki));
         for private in ["", "ca.key", "certificate.key"] {
@@ -224,7 +225,7 @@ mod tests {
         assert!(base.path().join("precious").exists());
         let folder = base.path().join("demo");
         let stage = Stage::open(&folder).unwrap();
-        stage.server_config(Ports { public: 8443, wiki: 1, payroll: 2 }).unwrap();
+        stage.server_config(Ports { public: 8443, wiki: 1, payroll: 2 }, false).unwrap();
         Stage::remove(&folder).unwrap();
         assert!(!folder.exists());
     }

@@ -1,83 +1,59 @@
 // Walks the console with a real browser: every screen looked at by axe in light, dark and on a phone; filters, the live
 // tail, why, an act with its record; then the same without JavaScript.
 // Called by tests/it/console_browser.rs with one JSON argument:
-//   {playwright, axe, chromium, spki, auth, wiki, payroll, links: {carol, alice, bob}, shots}
+//   {playwright, axe, chromium, spki, auth, wiki, payroll, links: {carol, alice, bob}, shots, recover: [program, arguments…]}
 // Prints one line a step; any failed promise, script error or policy violation ends it with exit code 1.
-import { readFileSync } from "node:fs";
-import { createRequire } from "node:module";
+import { execFileSync } from "node:child_process";
 import assert from "node:assert/strict";
+import { enrol as enrolled, faults, heading, launch, person, plan, saved, violations, watch } from "./kit.mjs";
 
-const plan = JSON.parse(process.argv[2]);
-const { chromium } = createRequire(plan.playwright)("playwright-core");
-const axe = readFileSync(plan.axe, "utf8");
 const at = (path) => `${plan.auth.replace(/\/$/, "")}${path}`;
 const step = (text) => console.log(`console: ${text}`);
-const faults = [];
 
-const TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"];
 const WIDE = { width: 1280, height: 800 };
 const ZOOMED = { width: 320, height: 800 };
 
-const watch = (page, name) => {
-  page.on("pageerror", (error) => faults.push(`${name}: script error on ${page.url()}: ${error.message}`));
-  page.on("console", (message) => {
-    const text = message.text();
-    // Chromium reports every 4xx as an error of its own; those are expected here.
-    if (message.type() === "error" && !text.startsWith("Failed to load resource")) {
-      faults.push(`${name}: console on ${page.url()}: ${text}`);
-    }
-  });
-};
-
-const person = async (browser, name) => {
-  const context = await browser.newContext({ viewport: WIDE });
-  await context.addInitScript(() => {
-    document.addEventListener("securitypolicyviolation", (event) => {
-      console.error(`content security policy: ${event.violatedDirective} blocked ${event.blockedURI}`);
-    });
-  });
-  const page = await context.newPage();
-  watch(page, name);
-  const session = await context.newCDPSession(page);
-  await session.send("WebAuthn.enable");
-  await session.send("WebAuthn.addVirtualAuthenticator", {
-    options: {
-      protocol: "ctap2",
-      ctap2Version: "ctap2_1",
-      transport: "internal",
-      hasResidentKey: true,
-      hasUserVerification: true,
-      isUserVerified: true,
-      automaticPresenceSimulation: true,
-    },
-  });
-  return { context, page };
-};
-
+const someone = (browser, name) => person(browser, name, { viewport: WIDE });
 const enrol = async (page, link, fields = {}) => {
-  await page.goto(link);
-  for (const [field, value] of Object.entries(fields)) await page.fill(`[data-field=${field}]`, value);
-  await page.click("[data-start]");
-  await page.waitForURL(at("/enrol/codes"));
-  await page.check("#saved");
-  await page.click("text=Go on");
-  await page.waitForURL(plan.auth);
-};
-
-const heading = (page) => page.locator("h1").innerText();
-
-const violations = async (page, how) => {
-  // Given by the debugger, not by the page: the page's policy lets no foreign script in.
-  await page.evaluate(axe);
-  const found = await page.evaluate((tags) => axe.run(document, { runOnly: { type: "tag", values: tags } }), TAGS);
-  assert.ok(found.passes.length > 5, `${how}: axe looked at nothing`);
-  for (const { id, nodes } of found.violations) {
-    for (const node of nodes) faults.push(`axe, ${how}: ${id}: ${node.target} ${node.failureSummary}`);
-  }
+  await enrolled(page, link, fields);
+  await saved(page);
 };
 
 const shoot = async (page, name) => {
   if (plan.shots) await page.screenshot({ path: `${plan.shots}/console-${name}.png` });
+};
+
+// With colours chosen by the reader (forced-colors), backgrounds are gone: what is a button or an answer must still have
+// an outline of its own, the place of the focus too.
+const forced = async (page, name) => {
+  await page.emulateMedia({ forcedColors: "active" });
+  await violations(page, `${name}, forced colours`);
+  const bare = await page.evaluate(() => {
+    const hasBorder = (style) => style.borderTopStyle !== "none" && parseFloat(style.borderTopWidth) > 0;
+    const parts = [...document.querySelectorAll("button, a.button, .badge, input, select")];
+    const seen = parts.filter((part) => part.checkVisibility() && part.type !== "hidden" && part.type !== "checkbox");
+    return seen.filter((part) => !hasBorder(getComputedStyle(part))).map((part) => part.outerHTML.slice(0, 120));
+  });
+  for (const part of bare) faults.push(`${name}, forced colours: no outline around ${part}`);
+  await page.evaluate(() => document.querySelector("a.name").focus());
+  const outline = await page.evaluate(() => getComputedStyle(document.activeElement).outlineStyle);
+  if (outline === "none") faults.push(`${name}, forced colours: the focus is not shown`);
+  await page.evaluate(() => document.activeElement.blur());
+  await page.emulateMedia({ forcedColors: "none" });
+};
+
+// What somebody without JavaScript is shown, looked at by axe, which needs it: the page as it was served to them, its
+// scripts taken out and what stands in `noscript` let in.
+const scriptless = async ({ context, page: reader }, path) => {
+  const url = at(`/console${path}`);
+  const served = await reader.evaluate((url) => fetch(url).then((reply) => reply.text()), url);
+  const body = served.replaceAll(/<script[^]*?<\/script>/g, "").replaceAll("noscript>", "div>");
+  const page = await context.newPage();
+  await page.route(url, (route) => route.fulfill({ contentType: "text/html; charset=utf-8", body }));
+  await page.goto(url);
+  assert.equal(await page.locator("script").count(), 0);
+  await violations(page, `${path || "overview"}, without JavaScript`);
+  await page.close();
 };
 
 // Looks at a screen in light, dark and at 320 pixels, where nothing but tables may be wider than the window.
@@ -88,6 +64,7 @@ const look = async (page, name) => {
   if (name === "access") await shoot(page, "access-dark");
   await violations(page, `${name}, dark`);
   await page.emulateMedia({ colorScheme: "light" });
+  await forced(page, name);
   await page.setViewportSize(ZOOMED);
   await violations(page, `${name}, phone`);
   const over = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
@@ -98,27 +75,14 @@ const look = async (page, name) => {
   await page.setViewportSize(WIDE);
 };
 
-const browser = await chromium.launch({
-  executablePath: plan.chromium,
-  headless: true,
-  args: [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    `--ignore-certificate-errors-spki-list=${plan.spki}`,
-  ],
-});
+const browser = await launch();
 try {
-  const carol = await person(browser, "carol");
+  const carol = await someone(browser, "carol");
   await enrol(carol.page, plan.links.carol, { name: "Carol", email: "carol@example.org" });
-  const alice = await person(browser, "alice");
+  const alice = await someone(browser, "alice");
   await enrol(alice.page, plan.links.alice);
   await alice.page.goto(plan.wiki);
-  const bob = await person(browser, "bob");
+  const bob = await someone(browser, "bob");
   await enrol(bob.page, plan.links.bob);
   assert.equal((await bob.page.goto(plan.wiki)).status(), 403);
   const refused = await bob.page.goto(at("/console"));
@@ -209,11 +173,36 @@ try {
   await look(page, "not-found");
   step("apps, people, and somebody who is not there");
 
+  // bob lost his passkey and has no code: the operator of the host and carol vouch, and carol hands over the link.
+  execFileSync(plan.recover[0], plan.recover.slice(1));
+  await page.goto(at("/console/people"));
+  await page.click("tbody th a >> text=Bob");
+  await look(page, "person-recovery");
+  await page.click("text=Vouch for them");
+  assert.match(await heading(page), /^Vouch for Bob\?$/);
+  await look(page, "vouch");
+  await page.click("button.danger");
+  await page.waitForURL(/\/console\/done\//);
+  const link = await page.locator("pre code").first().innerText();
+  await page.reload();
+  assert.equal(await page.locator("pre code").count(), 0, "the link is shown once");
+  const back = await someone(browser, "bob, without his passkey");
+  await back.page.goto(link);
+  await back.page.click("[data-start]");
+  await back.page.waitForURL(at("/enrol/codes"));
+  await bob.page.goto(plan.wiki);
+  assert.match(bob.page.url(), /\/login\?/, "every earlier sign-in of bob ended");
+  await back.page.goto(link);
+  assert.equal(await heading(back.page), "This link cannot be used");
+  step("two administrators vouched for bob, and the link worked once");
+
   // Keyboard: the first stop is the skip link, and it leads to the content.
   await page.goto(at("/console/access"));
   await page.keyboard.press("Tab");
   await page.keyboard.press("Enter");
   assert.equal(await page.evaluate(() => document.activeElement.id), "main");
+
+  step("by keyboard");
 
   // The same without JavaScript.
   const plain = await browser.newContext({
@@ -223,6 +212,9 @@ try {
   });
   const still = await plain.newPage();
   watch(still, "without JavaScript");
+  for (const path of ["", "/access", "/why", "/apps", "/people", "/sessions", "/sessions/end"]) {
+    await scriptless(carol, path);
+  }
   await still.goto(at("/console/access"));
   assert.match(await still.locator("tbody time").first().innerText(), /UTC$/);
   assert.equal(await still.locator("[data-toggle]").isVisible(), false, "no button that does nothing");

@@ -35,6 +35,11 @@ fn a_browser_walks_from_the_set_up_link_to_the_sign_out() {
         "payroll": member("payroll_url"),
         "links": member("links"),
         "shots": shots,
+        "vouch": [
+            env!("CARGO_BIN_EXE_countersign"),
+            "--socket", member("socket"),
+            "user", "recover", "bob@example.org", "--approve",
+        ],
         "remove": [
             env!("CARGO_BIN_EXE_countersign"),
             "--socket", member("socket"),
@@ -54,9 +59,15 @@ pub(crate) struct Demo {
 
 impl Demo {
     pub(crate) fn start(data: &Path) -> Self {
+        Self::start_with(data, &[])
+    }
+
+    /// The same with more options.
+    pub(crate) fn start_with(data: &Path, more: &[&str]) -> Self {
         let mut process = Command::new(env!("CARGO_BIN_EXE_countersign"))
             .args(["demo", "--json", "--port", "0", "--data"])
             .arg(data.join("demo"))
+            .args(more)
             .stdout(Stdio::piped())
             .spawn()
             .expect("the demo starts");

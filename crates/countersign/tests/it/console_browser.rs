@@ -28,6 +28,11 @@ fn the_console_works_in_a_browser_with_and_without_javascript() {
         "payroll": member("payroll_url"),
         "links": member("links"),
         "shots": shots,
+        "recover": [
+            env!("CARGO_BIN_EXE_countersign"),
+            "--socket", member("socket"),
+            "user", "recover", "bob@example.org",
+        ],
     });
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/browser/console.mjs");
     let mut walk = Command::new("node").arg(script).arg(plan.to_string()).spawn().expect("node starts");

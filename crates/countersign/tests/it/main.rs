@@ -18,4 +18,5 @@ mod harness;
 mod host_recovery;
 mod kill;
 mod newcomer;
+mod password_browser;
 mod record;

@@ -211,6 +211,15 @@ pub struct Credential {
     pub last_used: MaybeMoment,
 }
 
+/// Somebody on the way back in, and what can be done about it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RecoveryState {
+    /// The recovery that is open; empty when there is none.
+    pub facts: Vec<Pair>,
+    /// The questions before each step.
+    pub steps: Vec<Link>,
+}
+
 /// What a person can do, and what can be done about it.
 #[derive(Debug, Clone, askama::Template)]
 #[template(path = "console_person.html")]
@@ -225,6 +234,8 @@ pub struct Person {
     pub access: Vec<PersonAccess>,
     /// Passkeys; `None` when the store did not answer.
     pub credentials: Option<Vec<Credential>>,
+    /// Getting back in; `None` when the store did not answer.
+    pub recovery: Option<RecoveryState>,
     /// Live sessions.
     pub sessions: Vec<SessionLine>,
     /// May change them.

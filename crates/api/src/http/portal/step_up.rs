@@ -93,7 +93,7 @@ impl Portal {
         if is_loop(&rounds, &confirmation.fix, age_secs) {
             return self.what_is_missing(context, &app, &confirmation, ticket.as_ref());
         }
-        let cancel_url = ticket.as_ref().map_or("/".to_owned(), |ticket| format!("https://{}/", ticket.authority));
+        let cancel_url = ticket.as_ref().map_or("/".to_owned(), |ticket| self.way_back(ticket));
         let (browser, cookie) = bind_browser(self, context);
         let advice = confirmation.fix.iter().filter(|fix| fix.remedy.kind() != FixKind::Auth);
         let advice: Vec<String> = advice.map(|fix| fix.remedy.text().to_owned()).collect();
@@ -120,6 +120,14 @@ impl Portal {
         match cookie {
             Some(cookie) => with_cookie(response, &cookie),
             None => response,
+        }
+    }
+
+    /// Where somebody goes who does not confirm: the screen of the console they came from, or the front of the app.
+    fn way_back(&self, ticket: &ReturnTicket) -> String {
+        match &ticket.target {
+            ReturnTarget::Inline(target) if self.leads_to_console(ticket) => target.clone(),
+            ReturnTarget::Inline(_) | ReturnTarget::Parked(_) => format!("https://{}/", ticket.authority),
         }
     }
 
@@ -191,7 +199,7 @@ impl Portal {
             links: vec![
                 pages::Link {
                     text: format!("Back to {}", app.title),
-                    url: ticket.map_or("/".to_owned(), |ticket| format!("https://{}/", ticket.authority)),
+                    url: ticket.map_or("/".to_owned(), |ticket| self.way_back(ticket)),
                 },
                 pages::Link { text: "Your apps".to_owned(), url: "/".to_owned() },
             ],

@@ -152,3 +152,89 @@ async fn why_answers_as_the_engine_does_and_one_fact_changes_it() {
     let apps = carol.get("/console/apps/wiki").await;
     assert!(apps.body.contains("staff › wiki/staff"), "the path that gives it: {}", apps.body);
 }
+
+#[tokio::test]
+async fn an_administrator_vouches_at_the_console_and_the_browser_that_began_goes_on() {
+    let world = World::new().await;
+    let carol = Reader::at(&world, world.session(CAROL, 1)).await;
+    let path = format!("/console/people/{ALICE}/vouch");
+    let early = carol.post(&path, &[("expected", "none")]).await;
+    assert_eq!(early.status, StatusCode::CONFLICT, "{}", early.body);
+    let code = world.accounts.codes.regenerate(ALICE).await.unwrap().remove(0).expose();
+    let opened = world.form(None, "/recover", &[("email", "alice@corp.test"), ("recovery_code", &code)]).await;
+    let case = opened.location.strip_prefix("/recover/case?case=").unwrap().to_owned();
+    let person = carol.get(&format!("/console/people/{ALICE}")).await;
+    assert!(person.body.contains("a recovery code") && person.body.contains("nobody yet"), "{}", person.body);
+    let ask = carol.get(&path).await;
+    let id = world.accounts.recovery.open_case_of(ALICE).await.unwrap().row.id;
+    assert!(ask.body.contains(&format!("it must be {id}")), "the case id is there to compare: {}", ask.body);
+    assert!(ask.body.contains(&format!("user recover alice@corp.test --approve {id}")), "{}", ask.body);
+    let stale = carol.post(&path, &[("expected", "something else")]).await;
+    assert!(stale.body.contains("has changed meanwhile"), "{}", stale.body);
+    let waits = world.form(None, "/recover/case", &[("case", &case)]).await;
+    assert_eq!(waits.status, StatusCode::UNPROCESSABLE_ENTITY, "nothing was done yet: {}", waits.body);
+    let done = carol.post(&path, &[("expected", &*hidden(&ask, "expected"))]).await;
+    assert_eq!(done.status, StatusCode::SEE_OTHER, "{}", done.body);
+    let shown = carol.get(done.header(header::LOCATION)).await;
+    assert!(!shown.body.contains("/invite/"), "the link is for the browser that began: {}", shown.body);
+    let claimed = world.form(None, "/recover/case", &[("case", &case)]).await;
+    assert!(claimed.location.starts_with("/recover/link?code="), "{claimed:?}");
+}
+
+#[tokio::test]
+async fn without_a_code_two_administrators_vouch_nobody_for_themselves_and_the_second_gets_the_link() {
+    let world = World::new().await;
+    let carol = Reader::at(&world, world.session(CAROL, 1)).await;
+    let step = |user: String, verb: &str| format!("/console/people/{user}/{verb}");
+    let path = step(ALICE.to_string(), "recover");
+    let ask = carol.get(&path).await;
+    let done = carol.post(&path, &[("expected", &*hidden(&ask, "expected"))]).await;
+    assert!(!carol.get(done.header(header::LOCATION)).await.body.contains("/invite/"), "one word is not enough");
+    let path = step(ALICE.to_string(), "vouch");
+    let ask = carol.get(&path).await;
+    let twice = carol.post(&path, &[("expected", &*hidden(&ask, "expected"))]).await;
+    assert_eq!(twice.status, StatusCode::CONFLICT, "nobody is two administrators: {}", twice.body);
+    let own = step(CAROL.to_string(), "recover");
+    let ask = carol.get(&own).await;
+    let refused = carol.post(&own, &[("expected", &*hidden(&ask, "expected"))]).await;
+    assert!(refused.status == StatusCode::CONFLICT && refused.body.contains("their own account"), "{}", refused.body);
+    // The operator of the host began this one, so carol is the second.
+    let path = format!("/api/v1/users/{ALICE}/recover");
+    let begun = world.local("POST", &path, &serde_json::json!({ "step": "open" })).await;
+    assert_eq!(begun.status, StatusCode::OK, "{}", begun.body);
+    let path = step(ALICE.to_string(), "vouch");
+    let ask = carol.get(&path).await;
+    let done = carol.post(&path, &[("expected", &*hidden(&ask, "expected"))]).await;
+    let place = done.header(header::LOCATION).to_owned();
+    let shown = carol.get(&place).await;
+    assert!(shown.body.contains("https://auth.test/invite/"), "{}", shown.body);
+    assert!(!carol.get(&place).await.body.contains("/invite/"), "the link is shown once");
+    let url = shown.body.split("<code>https://auth.test").nth(1).unwrap().split('<').next().unwrap().to_owned();
+    assert_eq!(world.page(None, &url).await.status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_stopped_recovery_leads_nowhere() {
+    let world = World::new().await;
+    let carol = Reader::at(&world, world.session(CAROL, 1)).await;
+    let code = world.accounts.codes.regenerate(ALICE).await.unwrap().remove(0).expose();
+    let opened = world.form(None, "/recover", &[("email", "alice@corp.test"), ("recovery_code", &code)]).await;
+    let path = format!("/console/people/{ALICE}/stop-recovery");
+    let ask = carol.get(&path).await;
+    let done = carol.post(&path, &[("expected", &*hidden(&ask, "expected"))]).await;
+    assert_eq!(done.status, StatusCode::SEE_OTHER, "{}", done.body);
+    assert_eq!(world.page(None, &opened.location).await.status, StatusCode::GONE);
+    assert!(carol.get(&format!("/console/people/{ALICE}")).await.body.contains("No recovery is open"));
+}
+
+#[tokio::test]
+async fn whoever_does_not_confirm_goes_back_to_the_console() {
+    let world = World::new().await;
+    let carol = Reader::at(&world, world.session(CAROL, 1)).await;
+    world.clock.advance(Duration::from_secs(301));
+    let path = format!("/console/people/{ALICE}/disable");
+    let ask = carol.get(&path).await;
+    let way = ask.body.split("href=\"/step-up?").nth(1).unwrap().split('"').next().unwrap().replace("&#38;", "&");
+    let page = world.page(Some(&carol.session), &format!("/step-up?{way}")).await;
+    assert!(page.body.contains(&format!("<a href=\"{path}\">Go back without confirming</a>")), "{}", page.body);
+}

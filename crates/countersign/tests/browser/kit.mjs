@@ -1,0 +1,134 @@
+// What every walk has: the browser, people with authenticators of their own, and axe.
+// The plan is the one JSON argument: {playwright, axe, chromium, spki, auth, …, shots}
+import { readFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import assert from "node:assert/strict";
+
+export const plan = JSON.parse(process.argv[2]);
+const { chromium } = createRequire(plan.playwright)("playwright-core");
+const axe = readFileSync(plan.axe, "utf8");
+
+// What is not as promised, of all pages; an empty list at the end is a pass.
+export const faults = [];
+
+export const launch = () =>
+  chromium.launch({
+    executablePath: plan.chromium,
+    headless: true,
+    args: [
+      "--no-sandbox",
+      "--disable-gpu",
+      "--disable-quic",
+      "--no-first-run",
+      "--disable-background-networking",
+      "--disable-component-update",
+      "--disable-sync",
+      `--ignore-certificate-errors-spki-list=${plan.spki}`,
+    ],
+  });
+
+// Any script error or message of the browser about a page is a fault.
+export const watch = (page, name) => {
+  page.on("pageerror", (error) => faults.push(`${name}: script error on ${page.url()}: ${error.message}`));
+  page.on("console", (message) => {
+    const text = message.text();
+    // Chromium reports every 4xx as an error of its own; those are expected here.
+    if (message.type() === "error" && !text.startsWith("Failed to load resource")) {
+      faults.push(`${name}: console on ${page.url()}: ${text}`);
+    }
+  });
+};
+
+// A person: a browser profile of their own with an authenticator of their own.
+export const person = async (browser, name, options = {}) => {
+  const context = await browser.newContext({ viewport: { width: 1100, height: 800 }, ...options });
+  const page = await context.newPage();
+  watch(page, name);
+  await context.addInitScript(() => {
+    document.addEventListener("securitypolicyviolation", (event) => {
+      console.error(`content security policy: ${event.violatedDirective} blocked ${event.blockedURI}`);
+    });
+  });
+  const session = await context.newCDPSession(page);
+  await session.send("WebAuthn.enable");
+  const authenticators = [];
+  const addAuthenticator = async () => {
+    const { authenticatorId } = await session.send("WebAuthn.addVirtualAuthenticator", {
+      options: {
+        protocol: "ctap2",
+        ctap2Version: "ctap2_1",
+        transport: authenticators.length === 0 ? "internal" : "usb",
+        hasResidentKey: true,
+        hasUserVerification: true,
+        isUserVerified: true,
+        automaticPresenceSimulation: true,
+      },
+    });
+    authenticators.push(authenticatorId);
+  };
+  await addAuthenticator();
+  return { context, page, session, authenticators, addAuthenticator };
+};
+
+// One more device; the browser uses the newest.
+export const anotherAuthenticator = async ({ authenticators, addAuthenticator, session }) => {
+  for (const id of authenticators) await session.send("WebAuthn.setAutomaticPresenceSimulation", { authenticatorId: id, enabled: false });
+  await addAuthenticator();
+};
+
+export const shoot = async (page, name) => {
+  if (plan.shots) await page.screenshot({ path: `${plan.shots}/${name}.png` });
+};
+
+// What WCAG 2.2 AA asks of every page, as far as a machine can tell.
+const TAGS = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa"];
+export const WIDE = { width: 1100, height: 800 };
+const PHONE = { width: 390, height: 800 };
+const ZOOMED = { width: 320, height: 800 };
+const looked = new Set();
+
+export const violations = async (page, how) => {
+  // Given by the debugger, not by the page: the page's policy lets no foreign script in.
+  await page.evaluate(axe);
+  const found = await page.evaluate((tags) => axe.run(document, { runOnly: { type: "tag", values: tags } }), TAGS);
+  assert.ok(found.passes.length > 5, `${how}: axe looked at nothing`);
+  for (const { id, nodes } of found.violations) {
+    for (const node of nodes) faults.push(`axe, ${how}: ${id}: ${node.target} ${node.failureSummary}`);
+  }
+};
+
+// Looks at a page of ours in light, dark and on a phone; keeps its picture.
+export const look = async (page, name) => {
+  if (looked.has(name)) return;
+  looked.add(name);
+  await shoot(page, name);
+  await violations(page, `${name}, light`);
+  await page.emulateMedia({ colorScheme: "dark" });
+  await violations(page, `${name}, dark`);
+  await page.emulateMedia({ colorScheme: "light" });
+  await page.setViewportSize(PHONE);
+  await violations(page, `${name}, phone`);
+  await page.setViewportSize(ZOOMED);
+  const over = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
+  if (over > 0) faults.push(`${name}: ${over} px too wide at 400 % zoom`);
+  const heads = await page.locator("h1").count();
+  if (heads !== 1) faults.push(`${name}: ${heads} first headings`);
+  await page.setViewportSize(WIDE);
+};
+
+export const heading = (page) => page.locator("h1").innerText();
+
+export const enrol = async (page, link, fields = {}) => {
+  const reply = await page.goto(link);
+  assert.equal(reply.status(), 200, "the link opens");
+  for (const [field, value] of Object.entries(fields)) await page.fill(`[data-field=${field}]`, value);
+  await page.click("[data-start]");
+  await page.waitForURL(`${plan.auth}enrol/codes`);
+  assert.equal(await page.locator(".codes li").count(), 10, "ten recovery codes are shown");
+};
+
+export const saved = async (page) => {
+  await page.check("#saved");
+  await page.click("text=Go on");
+  await page.waitForURL(plan.auth);
+};
