@@ -38,7 +38,6 @@ fn a_browser_walks_from_the_set_up_link_to_the_sign_out() {
         "vouch": [
             env!("CARGO_BIN_EXE_countersign"),
             "--socket", member("socket"),
-            "user", "recover", "bob@example.org", "--approve",
         ],
         "remove": [
             env!("CARGO_BIN_EXE_countersign"),

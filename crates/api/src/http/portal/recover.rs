@@ -162,9 +162,8 @@ fn case_form(view: &RecoveryView, case: String, problem: Option<String>) -> page
             ..form
         };
     }
-    let account = view.user.as_ref().map_or_else(|| view.row.user.to_string(), |user| user.email.clone());
     let by_administrator = format!(
-        "{} an administrator who knows you to vouch. Read them the case id above, not the code; they approve it on your page of the console, or with `countersign user recover {account} --approve {}`. Then look again here, in this browser.",
+        "{} an administrator who knows you to vouch. Read them the case id above, not the code; they approve it on your page of the console, or with `countersign user recover {} --approve {}`. Then look again here, in this browser.",
         if view.has_authenticator { "Or ask" } else { "Ask" },
         // The id and not the address, in which shells read more than a name.
         view.row.user,
