@@ -15,6 +15,7 @@ mod plan;
 mod policy_ops;
 mod queries;
 mod recovery_ops;
+mod rights;
 mod session_ops;
 mod versions;
 
@@ -42,6 +43,7 @@ pub use people_ops::Carried;
 pub use plan::{Delta, MAX_PAIRS, Plan, Reach};
 pub use policy_ops::WhatIf;
 pub use recovery_ops::{RecoveryFailure, Reopened};
+pub use rights::{AppRights, Rights};
 pub use versions::{Applied, AtStart, GoLive, Kept, MAX_REASON_BYTES, at_start, fits};
 
 /// What the control plane reads of the process configuration.

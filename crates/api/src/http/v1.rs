@@ -70,6 +70,7 @@ pub(crate) fn router(control: Arc<ControlPlane>, portal: Arc<Portal>) -> Router 
         .route("/api/v1/config/rollback", post(versions::rollback))
         .route("/api/v1/policies", get(policy::list))
         .route("/api/v1/policies/explain", get(policy::explain))
+        .route("/api/v1/rights", get(configs::rights))
         .route("/api/v1/status", get(configs::status))
         .route("/api/v1/audit/records", get(audit::query))
         .route("/api/v1/audit/export", get(audit::export))

@@ -55,6 +55,7 @@ no no yes yes  admin.read   GET    /api/v1/policies
 no no yes yes  admin.read   GET    /api/v1/policies/explain
 no no yes yes  admin.read   GET    /api/v1/recoveries
 no no yes yes  admin.read   GET    /api/v1/revocations/{id}
+no no yes yes  admin.read   GET    /api/v1/rights
 no no yes yes  admin.read   GET    /api/v1/sessions
 no no yes yes  admin.write  POST   /api/v1/sessions/revoke
 no no yes yes  admin.write  POST   /api/v1/setup-link

@@ -167,6 +167,19 @@ fn view_facts(facts: &[model::decision::FactRead]) -> Vec<Value> {
     facts.iter().map(view).collect()
 }
 
+/// Who may do what, at best (`countersign doctor`).
+pub(crate) async fn rights(State(control): State<Arc<ControlPlane>>) -> Answer<Value> {
+    let rights = control.rights();
+    let apps: Vec<Value> = rights
+        .apps
+        .iter()
+        .map(|app| json!({ "app": app.app, "readers": app.readers, "writers": app.writers, "named": app.named }))
+        .collect();
+    Answer(json!({
+        "administrators": rights.administrators, "apps": apps, "people": rights.people, "left_out": rights.left_out,
+    }))
+}
+
 pub(crate) async fn status(State(control): State<Arc<ControlPlane>>) -> Answer<Value> {
     let published = control.published();
     let now = control.now();

@@ -34,31 +34,42 @@ pub(super) async fn look(global: &Global, is_expected: bool) -> Vec<Finding> {
         "server",
         format!("version {}, configuration {}", text(&status, "version"), text(&status, "config_version")),
     )];
-    findings.push(administrators(&client, &status).await);
+    findings.extend(rights(&client, &status).await);
     findings.extend(apps(&client).await);
     findings.extend(members(&status, "alerts").iter().map(alert));
     findings
 }
 
-async fn administrators(client: &Client, status: &Value) -> Finding {
+/// Who may do what, as the engine answers under the best facts a person could bring.
+async fn rights(client: &Client, status: &Value) -> Vec<Finding> {
     let subject = "administrators";
     if status.get("needs_set_up").and_then(Value::as_bool) == Some(true) {
-        return Finding::broken(subject, "there is none yet", "countersign admin setup-link");
+        return vec![Finding::broken(subject, "there is none yet", "countersign admin setup-link")];
     }
-    let group = match client.get("/api/v1/groups/admins").await {
-        Ok(group) => group,
-        Err(error) => {
-            return Finding::warning(subject, format!("not known: {error:#}"), "look with `group show admins`");
-        }
+    let rights = match client.get("/api/v1/rights").await {
+        Ok(rights) => rights,
+        Err(error) => return vec![Finding::warning(subject, format!("not known: {error:#}"), "ask again")],
     };
-    let names: Vec<String> =
-        members(&group, "members").iter().filter_map(|member| member.as_str().map(str::to_owned)).collect();
-    let seen = format!("{}: {}", names.len(), names.join(", "));
-    match names.len() {
-        0 => Finding::broken(subject, "nobody is in the group `admins`", "countersign group add admins ADDRESS"),
+    let names = members(&rights, "administrators").len();
+    let seen = format!("{names}: {}", text(&rights, "administrators"));
+    let mut findings = vec![match names {
+        0 => Finding::broken(subject, "no enrolled person could administer", "countersign admin recover ADDRESS"),
         1 => Finding::warning(subject, seen, "add a second one: who loses the only passkey loses the product"),
         _ => Finding::fine(subject, seen),
+    }];
+    let people = text(&rights, "people");
+    for app in members(&rights, "apps") {
+        let subject = format!("app {}", text(&app, "app"));
+        let [readers, writers] = ["readers", "writers"].map(|member| text(&app, member));
+        let seen = format!("{readers} of {people} people may read, {writers} may change: {}", text(&app, "named"));
+        findings.push(match readers.as_str() {
+            "0" => {
+                Finding::warning(subject, "nobody gets in", "look with `countersign app explain`, then write a rule")
+            }
+            _ => Finding::fine(subject, seen),
+        });
     }
+    findings
 }
 
 /// Whether the upstreams of each app answer.
@@ -94,7 +105,7 @@ async fn answers(app: &str, target: &str) -> Finding {
     let remedy = "start the app, or mend `upstreams` of its file";
     match connect.await {
         Ok(Ok(_)) => Finding::fine(subject, format!("`{target}` accepts connections")),
-        Ok(Err(error)) => Finding::broken(subject, format!("`{target}` accepts no connections: {error}"), remedy),
+        Ok(Err(error)) => Finding::broken(subject, format!("`{target}` does not: {error}"), remedy),
         Err(_) => Finding::broken(subject, format!("`{target}` does not answer within 2 s"), remedy),
     }
 }
