@@ -100,6 +100,10 @@ pub fn revocations(value: &Value) {
     for revocation in members(value, "revocations") {
         for gateway in members(revocation, "gateways") {
             let sessions = members(revocation, "sessions").len();
+            let is_idle = text(gateway, "streams") == "0" && members(gateway, "unproven").is_empty();
+            if is_idle && sessions == 0 {
+                continue;
+            }
             say!(
                 "{}: {} of {} streams cut at gateway `{}` in {} ms, {sessions} sessions ended ({})",
                 text(revocation, "cause"),

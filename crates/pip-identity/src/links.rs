@@ -107,6 +107,8 @@ impl LinkRefusal {
 
 fn fresh_link(kind: LinkKind, ask: &str) -> String {
     match kind {
+        // The command line on the host has no name that the person would know.
+        LinkKind::Invitation if ask == model::decision::LOCAL_OPERATOR => "ask an administrator for a new one".into(),
         LinkKind::Invitation => format!("ask `{ask}` for a new one"),
         LinkKind::Recovery => "begin the recovery again".into(),
         LinkKind::SetUp => "run `countersign admin setup-link` on the server for a new one".into(),

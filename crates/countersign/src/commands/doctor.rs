@@ -97,8 +97,10 @@ fn print(findings: &[Finding]) {
             State::Warning => "WARNING",
             State::Broken => "BROKEN ",
         };
-        let [subject, seen] = [&finding.subject, &finding.seen].map(|text| audit::render::escape(text));
-        say!("{mark}  {subject:<24} {seen}");
+        let subject = audit::render::escape(&finding.subject);
+        let mut seen = finding.seen.lines().map(audit::render::escape);
+        say!("{mark}  {subject:<24} {}", seen.next().unwrap_or_default());
+        seen.for_each(|line| say!("{:<34}{line}", ""));
         if !finding.remedy.is_empty() {
             say!("{:<9}{:<24} -> {}", "", "", audit::render::escape(&finding.remedy));
         }

@@ -177,6 +177,10 @@ rp_id = "{rp_id}"
 
 [audit]
 origin = "{}/log"
+
+# Health and metrics, never public; port 0 takes a free one, which the process log names.
+[admin]
+listen = "127.0.0.1:0"
 "#,
             plan.auth_url, plan.auth_host
         )

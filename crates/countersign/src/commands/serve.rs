@@ -26,7 +26,7 @@ const MAX_DRAIN_DELAY_SECS: u64 = 3600;
 )]
 pub struct Serve {
     /// The TOML file of this process
-    #[arg(short, long, value_name = "FILE")]
+    #[arg(short, long, value_name = "FILE", default_value = "server.toml")]
     config: PathBuf,
     /// How the process log is written
     #[arg(long, value_enum, default_value = "json")]

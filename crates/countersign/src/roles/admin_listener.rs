@@ -27,9 +27,12 @@ pub type Readiness = Arc<AtomicBool>;
 /// # Errors
 /// The address is taken.
 pub async fn open(address: SocketAddr) -> Result<TcpListener> {
-    TcpListener::bind(address)
-        .await
-        .with_context(|| format!("cannot listen on the admin address {address}; change `[admin] listen`"))
+    TcpListener::bind(address).await.with_context(|| {
+        format!(
+            "cannot listen on the admin address {address}; another server may have it: write `[admin]` and, below it, \
+                 `listen = \"127.0.0.1:0\"` (any free port) into the process configuration"
+        )
+    })
 }
 
 /// Serves `/livez`, `/readyz` and `/metrics` until `shutdown`.

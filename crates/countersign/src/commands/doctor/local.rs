@@ -91,7 +91,9 @@ fn space(path: &Path) -> Finding {
         Ok(usage) => usage,
         Err(error) => return Finding::warning(subject, format!("its space is not known: {error}"), "look with `df`"),
     };
-    let free_percent = (usage.f_bavail.saturating_mul(100)).checked_div(usage.f_blocks).unwrap_or(0);
+    // What only root may use is no room for us.
+    let usable = usage.f_blocks.saturating_sub(usage.f_bfree.saturating_sub(usage.f_bavail));
+    let free_percent = (usage.f_bavail.saturating_mul(100)).checked_div(usable).unwrap_or(0);
     let free_mib = usage.f_bavail.saturating_mul(usage.f_frsize) >> 20;
     let seen = format!("{free_mib} MiB free, {free_percent} % of the file system of `{}`", path.display());
     let remedy = "make room: without room for the record the doors close";
