@@ -72,6 +72,7 @@ pub fn control_app(auth_host: &str) -> App {
         clears_site_data: false,
         access: None,
         sends_hsts: true,
+        max_staleness: model::app::MAX_STALENESS_DEFAULT,
         declared_at: "built in".to_owned(),
     }
 }

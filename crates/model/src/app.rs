@@ -8,6 +8,11 @@ use std::time::Duration;
 use crate::access::AccessRules;
 use crate::action::Action;
 
+/// How long an app is served on facts that nobody has confirmed, unless it says otherwise (GW-47).
+pub const MAX_STALENESS_DEFAULT: Duration = Duration::from_secs(300);
+/// The same for `max_staleness: strict`.
+pub const MAX_STALENESS_STRICT: Duration = Duration::from_secs(1);
+
 macro_rules! name_type {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
@@ -353,6 +358,8 @@ pub struct App {
     pub clears_site_data: bool,
     /// HSTS on its hosts (GW-76).
     pub sends_hsts: bool,
+    /// How long it is served on facts that nobody has confirmed (GW-47).
+    pub max_staleness: Duration,
     /// Where it was declared: `apps.yaml:3`.
     pub declared_at: String,
 }

@@ -152,6 +152,10 @@ pub trait LiveStreams: Send + Sync {
     /// Judges every stream in `scope` afresh against what the door now knows, cuts those no longer allowed, leaves
     /// the others alone, and answers after the last byte of the last cut stream.
     fn reevaluate(&self, scope: Scope, cause: Cause) -> BoxFuture<'_, CutReport>;
+
+    /// The control loop lives, so what the door knows is current (GW-47). Without it the door closes app by app, each
+    /// after its `max_staleness`.
+    fn heartbeat(&self) {}
 }
 
 /// How sure a record must be before the caller goes on (AUD-17).

@@ -241,6 +241,7 @@ fn app(n: usize) -> App {
         clears_site_data: false,
         access: None,
         sends_hsts: false,
+        max_staleness: model::app::MAX_STALENESS_DEFAULT,
         declared_at: String::new(),
     }
 }

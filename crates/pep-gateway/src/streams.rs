@@ -29,6 +29,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::connection::Protocol;
 use crate::fact_builder;
+use crate::freshness::Freshness;
 use crate::metrics::Metrics;
 use crate::routing;
 use crate::snapshot::GatewaySnapshot;
@@ -47,6 +48,7 @@ pub struct StreamTable {
     streams: papaya::HashMap<StreamId, Arc<Stream>>,
     next_id: AtomicU64,
     generation: AtomicU64,
+    freshness: Freshness,
     snapshot: Arc<ArcSwap<GatewaySnapshot>>,
     sessions: Arc<dyn SessionView>,
     clock: Arc<dyn Clock>,
@@ -66,6 +68,8 @@ pub(crate) struct Opening {
     /// The path that routes matched on, before any rewrite.
     pub(crate) routed_path: String,
     pub(crate) question: AccessRequest,
+    /// Of its app (GW-47).
+    pub(crate) max_staleness: Duration,
     pub(crate) hold_until: Timestamp,
     pub(crate) opened: Timestamp,
 }
@@ -107,6 +111,7 @@ impl StreamTable {
             streams: papaya::HashMap::new(),
             next_id: AtomicU64::new(1),
             generation: AtomicU64::new(0),
+            freshness: Freshness::new(),
             snapshot,
             sessions,
             clock,
@@ -155,10 +160,17 @@ impl StreamTable {
         StreamGuard { table: Arc::clone(self), stream }
     }
 
-    /// Judges every stream whose `hold_until` has passed.
+    /// Whether nobody has confirmed for `limit` what this door knows.
+    pub(crate) fn is_stale(&self, limit: Duration) -> bool {
+        self.freshness.is_past(limit)
+    }
+
+    /// Judges every stream whose `hold_until` or staleness limit has passed.
     pub(crate) async fn judge_expired(&self) {
         let now = self.clock.now();
-        let due = self.select(|stream| stream.hold_until.load(Ordering::Relaxed) <= now.0);
+        let due = self.select(|stream| {
+            stream.hold_until.load(Ordering::Relaxed) <= now.0 || self.is_stale(stream.opening.max_staleness)
+        });
         for (index, stream) in due.iter().enumerate() {
             self.judge(stream);
             if index % JUDGED_PER_TURN == JUDGED_PER_TURN - 1 {
@@ -216,6 +228,9 @@ impl StreamTable {
         let mut question = opening.question.clone();
         let method = question.facts.request.method.as_str();
         let routed = snapshot.routing.host(&opening.host)?.route(&opening.routed_path, method)?;
+        if self.is_stale(routed.app.max_staleness) {
+            return None;
+        }
         question.is_public_path = routing::is_public(&routed.app, method, &opening.routed_path);
         question.resource = ResourceRef { app: routed.app.name.clone(), route: Some(routed.route.name.clone()) };
         question.action = routed.route.action.unwrap_or_else(|| Action::of_http_method(method));
@@ -278,6 +293,10 @@ impl StreamTable {
 impl LiveStreams for StreamTable {
     fn reevaluate(&self, scope: Scope, cause: Cause) -> BoxFuture<'_, CutReport> {
         Box::pin(self.reevaluate_scope(scope, cause))
+    }
+
+    fn heartbeat(&self) {
+        self.freshness.stamp();
     }
 }
 

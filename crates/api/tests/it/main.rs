@@ -16,6 +16,7 @@ mod failures;
 mod flaky;
 mod import;
 mod journeys;
+mod outbox;
 mod own_decisions;
 mod passwords;
 mod records;

@@ -3,10 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use model::app::{
-    App, AppName, AssertionBinding, AssertionSettings, Explain, PathOpening, PathProfile, PathSettings, Rewrite, Route,
-    RouteName, Sensitivity, Upstream, UpstreamName, UpstreamScheme, UpstreamTimeouts, UpstreamTls,
+    App, AppName, AssertionBinding, AssertionSettings, Explain, MAX_STALENESS_DEFAULT, MAX_STALENESS_STRICT,
+    PathOpening, PathProfile, PathSettings, Rewrite, Route, RouteName, Sensitivity, Upstream, UpstreamName,
+    UpstreamScheme, UpstreamTimeouts, UpstreamTls,
 };
 use serde::Deserialize;
 use serde::de::{MapAccess, Visitor};
@@ -55,6 +57,7 @@ pub(crate) struct AppSpec {
     #[serde(default)]
     logout: LogoutSpec,
     hsts: Option<bool>,
+    max_staleness: Option<Spanned<String>>,
     access: Option<Spanned<AccessSpec>>,
 }
 
@@ -237,6 +240,7 @@ pub(crate) fn build(
         clears_site_data: spec.logout.clear_site_data,
         access: access::build(document, spec.access.as_ref(), Owner::App),
         sends_hsts: spec.hsts.unwrap_or(true),
+        max_staleness: max_staleness(document, spec.max_staleness.as_ref()),
         declared_at: format!("{}:{}", document.file, name.referenced.line()),
     })
 }
@@ -562,6 +566,21 @@ fn label(document: &mut Document<'_>, value: Option<&Spanned<String>>) -> String
         ("restricted", "restricted"),
     ];
     value.and_then(|value| document.word(value, &words)).unwrap_or("internal").to_owned()
+}
+
+/// The least and the most that may be said; below a second every pause of the process would close the app.
+const STALENESS: std::ops::RangeInclusive<Duration> = MAX_STALENESS_STRICT..=Duration::from_secs(3600);
+
+fn max_staleness(document: &mut Document<'_>, value: Option<&Spanned<String>>) -> Duration {
+    let Some(value) = value else { return MAX_STALENESS_DEFAULT };
+    if value.value == "strict" {
+        return MAX_STALENESS_STRICT;
+    }
+    let staleness = document.parsed(value, text::duration).unwrap_or(MAX_STALENESS_DEFAULT);
+    if !STALENESS.contains(&staleness) {
+        document.refuse(value, format!("`{}` is outside 1s to 1h; `strict` means 1s", value.value));
+    }
+    staleness
 }
 
 fn explain(document: &mut Document<'_>, value: Option<&Spanned<String>>) -> Explain {

@@ -27,6 +27,8 @@ use tokio::task::JoinHandle;
 const QUEUE: usize = 1_024;
 /// How often time passes for the machine.
 const TICK: Duration = Duration::from_secs(1);
+/// How often the doors are told that the loop lives (GW-47). From the loop itself: one that hangs says nothing.
+const HEARTBEAT: Duration = Duration::from_millis(250);
 
 type Reply<T> = oneshot::Sender<Result<T, ControlError>>;
 
@@ -170,8 +172,12 @@ impl ControlLoop {
         self.carry_out(restored).await.ok();
         let mut ticks = tokio::time::interval(TICK);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut beats = tokio::time::interval(HEARTBEAT);
+        beats.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
+                biased;
+                _ = beats.tick() => self.parts.doors.iter().for_each(|(_, door)| door.heartbeat()),
                 command = inbox.recv() => match command {
                     Some(Command::Stop(done)) => {
                         self.pass_time().await;

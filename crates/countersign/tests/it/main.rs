@@ -13,6 +13,7 @@
 mod attacks;
 mod browser;
 mod console_browser;
+mod control_loop;
 mod drain;
 mod harness;
 mod host_recovery;

@@ -107,6 +107,7 @@ pub(crate) fn app(name: &str, sensitivity: Option<Sensitivity>, routes: &[&str])
         clears_site_data: false,
         access: None,
         sends_hsts: false,
+        max_staleness: model::app::MAX_STALENESS_DEFAULT,
         declared_at: format!("{name}.yaml:1"),
     })
 }

@@ -88,6 +88,7 @@ impl Case<'_> {
             host: request.host().name().to_owned(),
             routed_path: goal.routed_path.clone(),
             question,
+            max_staleness: goal.app.max_staleness,
             hold_until: decision.hold_until,
             opened: self.now,
         });

@@ -143,6 +143,10 @@ impl<'a> Case<'a> {
         if let (Some(routed), Reserved::No) = (routed, reserved) {
             self.visit.app = Some(Arc::clone(&routed.app));
         }
+        if reserved == Reserved::No && self.is_stale() {
+            let refusal = self.visit.denied(Reason::FactsStale, &Detail::default());
+            return self.refused(Effect::Deny, Reason::FactsStale, refusal);
+        }
         let found = match (reserved, routed) {
             (Reserved::Known, _) => Some(reserved_goal(entry.first_app(), &request)),
             (Reserved::No, Some(routed)) => app_goal(routed, &request),
@@ -170,6 +174,13 @@ impl<'a> Case<'a> {
             return self.refused(Effect::Deny, Reason::OriginRefused, refusal);
         }
         self.ask(request, goal, server, standing)
+    }
+
+    /// Whether nobody has confirmed for too long who may still be let in (GW-47). Our own pages go on: they are how
+    /// people sign out, and every change behind them waits for the control loop itself.
+    fn is_stale(&self) -> bool {
+        let limit = self.visit.app.as_ref().filter(|app| !app.is_control_plane()).map(|app| app.max_staleness);
+        limit.is_some_and(|limit| self.gateway.streams.is_stale(limit))
     }
 
     fn is_foreign(&self, request: &CanonicalRequest, goal: &Goal, server: &Server<'_>) -> bool {

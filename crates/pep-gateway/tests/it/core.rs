@@ -8,5 +8,6 @@ mod record;
 mod refusals;
 mod routing;
 mod sign_in;
+mod staleness;
 mod step_up;
 pub(crate) mod world;

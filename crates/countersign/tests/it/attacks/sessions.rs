@@ -181,7 +181,12 @@ async fn atk_50_a_step_up_is_good_for_its_action_session_and_window_only() {
     world.payroll.take();
 
     assert_eq!(write(&mut alice, "DELETE").await, 401, "without confirming");
+    let cookies = |browser: &Browser| [AUTH, PAYROLL].map(|host| browser.cookie(host, SESSION).unwrap());
+    let before = cookies(&alice);
     confirm(&mut alice, "http.delete").await;
+    let after = cookies(&alice);
+    assert!(before[0] != after[0], "the cookie of the auth host rotates");
+    assert!(before[1] != after[1], "and that of the app's host, by the hand-off (GW-45)");
     assert_eq!(write(&mut alice, "DELETE").await, 200, "confirmed");
     assert_eq!(write(&mut alice, "DELETE").await, 200, "and for a while");
     for method in ["POST", "PUT", "PATCH", "FROB"] {

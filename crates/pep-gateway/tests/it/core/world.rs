@@ -307,6 +307,7 @@ pub(crate) fn app(name: &str, hosts: &[&str]) -> App {
         clears_site_data: false,
         access: None,
         sends_hsts: true,
+        max_staleness: model::app::MAX_STALENESS_DEFAULT,
         declared_at: "apps.yaml:1".to_owned(),
     }
 }
