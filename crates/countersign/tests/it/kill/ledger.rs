@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
+use audit::floods::PER_SECOND;
 use http::StatusCode;
 use serde_json::Value;
 
@@ -191,9 +192,18 @@ impl Ledger {
 
     /// Looks every access up in what the record has: effects by access.
     pub(super) fn prove(&mut self, recorded: &BTreeMap<String, String>) {
+        let denied =
+            recorded.iter().filter(|(_, effect)| *effect == "DENY").filter_map(|(access, _)| second_of(access));
+        let mut denied_in: BTreeMap<u128, u32> = BTreeMap::new();
+        denied.for_each(|second| *denied_in.entry(second).or_default() += 1);
+        // Strangers refused beyond so many in a second are counted first, and a kill takes at most ten seconds of counts.
+        let is_flood = |access: &str| {
+            second_of(access).and_then(|second| denied_in.get(&second)).is_some_and(|denied| *denied >= PER_SECOND)
+        };
         for (access, status) in std::mem::take(&mut self.unproven) {
             let effect = recorded.get(&access).map(String::as_str);
             let is_proven = match (status, effect) {
+                (Some(StatusCode::UNAUTHORIZED), None) => is_flood(&access),
                 (_, None) => false,
                 (Some(StatusCode::OK) | None, effect) => effect == Some("ALLOW"),
                 (Some(WITHDRAWN), Some(_)) => true,
@@ -205,4 +215,10 @@ impl Ledger {
             }
         }
     }
+}
+
+/// The second in which the access began: its id begins with the milliseconds (RFC 9562 §5.7).
+fn second_of(access: &str) -> Option<u128> {
+    let id = access.parse::<model::AccessId>().ok()?;
+    Some((id.0.as_u128() >> 80) / 1000)
 }
