@@ -8,7 +8,7 @@ use serde_json::json;
 
 use crate::harness::browser::{Browser, attribute};
 use crate::harness::stream::{Stream, open_four, upgrade};
-use crate::harness::{AUTH, ISSUER, POLICIES, WIKI, World, email};
+use crate::harness::{AUTH, ISSUER, POLICIES, WIKI, World, email, request};
 use model::Clock;
 
 /// From acceptance to the last byte of the last stream (GW-56).
@@ -100,6 +100,39 @@ async fn atk_46_a_policy_edit_cuts_every_stream_it_no_longer_permits() {
     };
     scene.withdraw("ATK-46 policy edited", "config_applied", edit).await;
     scene.alice_is(403).await;
+}
+
+/// Somebody asks at the door all the while: what is applied holds there within a second, and at the latest when the
+/// operator is told (GW-1).
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_applied_is_live_at_the_door_within_a_second() {
+    let world = World::open().await;
+    let mut visitor = world.wire().await;
+    let mut is_open = async || {
+        visitor.send(request("GET", WIKI, "/open", "", "")).await;
+        visitor.answer().await.status == 200
+    };
+    assert!(!is_open().await);
+    for (wiki, opens) in [("  public_paths: [\"/open\"]\n", true), ("", false), ("  public_paths: [\"/open\"]\n", true)]
+    {
+        let began = Instant::now();
+        let applying = async {
+            world.apply(wiki, POLICIES).await;
+            Instant::now()
+        };
+        let watching = async {
+            while is_open().await != opens {}
+            Instant::now()
+        };
+        let (told, live) = tokio::join!(applying, watching);
+        let took = live - began;
+        println!("GW-1 applied: live after {took:?}, told after {:?}", told - began);
+        // A build without optimisation checks and compiles policies slowly.
+        let most = if cfg!(debug_assertions) { 5 * SLO } else { SLO };
+        assert!(took <= most, "{took:?}");
+        assert!(live <= told + Duration::from_millis(50), "told {:?} before it was live", live - told);
+        assert_eq!(is_open().await, opens);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
