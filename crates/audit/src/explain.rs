@@ -1,13 +1,18 @@
 //! One access told as a story (AUD-2): what was decided and why, from which facts, what would have changed it, and
 //! how it ended.
 
+use std::time::Duration;
+
 use model::record::RecordType;
-use model::{AccessId, Effect, Reason, Remedy};
+use model::{AccessId, DecisionId, Effect, Reason, Remedy};
 
 use crate::entry::{Column, SealedAccess, StoredRecord, Value};
 use crate::log::AuditLog;
-use crate::query::{Coverage, MAX_LIMIT, Query, QueryError};
+use crate::query::{Coverage, MAX_LIMIT, Query, QueryError, time_of};
 use crate::render::{escape, json, plain, quoted, who};
+
+/// A decision is recorded this soon after it got its id, clocks that disagree included.
+const MAX_DECIDING: Duration = Duration::from_secs(300);
 
 /// Why there is no story.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -15,6 +20,20 @@ pub enum ExplainError {
     /// The log cannot be asked.
     #[error(transparent)]
     Query(#[from] QueryError),
+    /// Nothing was decided under this id.
+    #[error("no decision has id `{id}`, neither of the access nor its own; searched {scanned} records, {first_seq} to {last_seq}, coverage {coverage}; {}", meaning(.first_seq, .coverage))]
+    NoDecision {
+        /// What was asked for.
+        id: DecisionId,
+        /// The oldest record there is.
+        first_seq: u64,
+        /// The newest record there is.
+        last_seq: u64,
+        /// How many were looked at.
+        scanned: u64,
+        /// What could not be looked at.
+        coverage: Coverage,
+    },
     /// Nothing has this id.
     #[error("no record has access id `{id}`; searched {} records, {first_seq} to {last_seq}, coverage {coverage}; {}", .scanned, meaning(.first_seq, .coverage))]
     Unknown {
@@ -61,6 +80,31 @@ impl AuditLog {
         }
         answer.rows.reverse();
         Ok(Story { access_id: id, records: answer.rows, coverage: answer.coverage })
+    }
+
+    /// The record of a decision, by its own id or by the id of its access. Reads files: call it off the runtime.
+    ///
+    /// # Errors
+    /// When nothing was decided under it, saying what was searched, or the disk fails.
+    pub fn decision(&self, id: DecisionId, access: SealedAccess) -> Result<StoredRecord, ExplainError> {
+        let of_access = Query { access_id: Some(AccessId(id.0)), limit: MAX_LIMIT, ..Query::default() };
+        // Ids begin with their time, so that a decision need not be looked for in the whole log.
+        let since = time_of(id.0).map(|time| time - MAX_DECIDING);
+        let until = time_of(id.0).map(|time| time + MAX_DECIDING);
+        let of_itself = Query { decision_id: Some(id), since, until, limit: MAX_LIMIT, ..Query::default() };
+        let (mut scanned, mut coverage) = (0, Coverage::default());
+        for query in [of_access, of_itself] {
+            let answer = self.query(&query, access)?;
+            let is_decision = |record: &StoredRecord| record.text(Column::Effect).is_some();
+            // Newest first: the decision itself is older than what became of it.
+            if let Some(record) = answer.rows.into_iter().rev().find(is_decision) {
+                return Ok(record);
+            }
+            scanned += answer.scanned;
+            coverage = answer.coverage;
+        }
+        let (first_seq, last_seq) = (self.first_seq(), self.next_seq().saturating_sub(1));
+        Err(ExplainError::NoDecision { id, first_seq, last_seq, scanned, coverage })
     }
 }
 

@@ -13,6 +13,7 @@ use crate::entry::StoredRecord;
 use crate::log::Hole;
 pub use filter::{FILTERS, Query, Who};
 pub use range::IpRange;
+pub(crate) use scan::time_of;
 
 /// How many rows an answer has unless asked otherwise.
 pub const DEFAULT_LIMIT: usize = 100;

@@ -281,4 +281,25 @@ mod tests {
             assert_eq!(reason.audit_code().parse(), Ok(*reason));
         }
     }
+
+    /// `## deny.policy`, then its problem code and sentence, then when and what to do, each in words.
+    #[test]
+    fn every_reason_is_documented_as_it_is_and_nothing_else_is() {
+        let page = include_str!("../../../docs/reasons.md");
+        let sections: Vec<(&str, &str)> =
+            page.split("\n## ").skip(1).map(|section| section.split_once('\n').unwrap()).collect();
+        let mut codes: Vec<&str> = Reason::ALL.iter().map(|reason| reason.audit_code()).collect();
+        codes.sort_unstable();
+        assert_eq!(sections.iter().map(|(code, _)| *code).collect::<Vec<_>>(), codes);
+        for (code, text) in sections {
+            let reason: Reason = code.parse().unwrap();
+            let lines: Vec<&str> = text.lines().filter(|line| !line.is_empty()).collect();
+            let told = format!("Problem code `{}`. The person reads: \"{}\"", reason.problem_code(), reason.sentence());
+            assert_eq!(lines[0], told, "{code}");
+            for (line, mark) in lines[1..].iter().zip(["- **When:** ", "- **What to do:** "]) {
+                assert!(line.strip_prefix(mark).is_some_and(|words| words.len() > 8), "{code}: {line}");
+            }
+            assert_eq!(lines.len(), 3, "{code}");
+        }
+    }
 }

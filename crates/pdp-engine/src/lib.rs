@@ -17,6 +17,7 @@ mod canonical;
 mod compilation;
 mod compile;
 mod context;
+mod decode;
 mod engine;
 mod entities;
 mod evaluate;
@@ -39,7 +40,10 @@ mod source;
 mod validation;
 
 pub use compile::{CompiledPolicies, PolicyListing};
+pub use decode::{ContextError, decode_context};
 pub use engine::{ENGINE_VERSION, Engine, EngineError};
-pub use policy_test::{Coverage, FactError, RowResult, TestReport, clean_facts, fact_names, run_tests, set_fact};
+pub use policy_test::{
+    Coverage, FactError, RowResult, TestReport, clean_facts, fact_names, fact_values, run_tests, set_fact,
+};
 pub use problem::{Finding, FindingKind, PolicyProblem};
 pub use source::{MAX_NESTING, MAX_POLICIES, MAX_POLICY_BYTES, MAX_SOURCE_BYTES, PolicySource};

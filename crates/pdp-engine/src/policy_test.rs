@@ -18,7 +18,7 @@ use model::{
     UserEntry, UserId, UserState,
 };
 
-pub use facts::{FactError, fact_names, set_fact};
+pub use facts::{FactError, fact_names, fact_values, set_fact};
 
 use crate::compile::CompiledPolicies;
 use crate::engine::Engine;

@@ -2,32 +2,39 @@
 //! the answer. Asking opens nothing and changes nothing.
 
 mod question;
+mod save;
 
-use audit::{Column, StoredRecord, render};
+use audit::{Column, render};
 use bytes::Bytes;
 use http::{Response, StatusCode};
 use model::decision::{FactRead, PolicyPart, PolicySet};
-use model::{AccessId, Effect, Explanation, Fix};
+use model::{Effect, Explanation, Fix};
 use pages::console::{Change, Choice, FieldError, Pair, Part, PartFact, Why, WhyAnswer};
 
-use self::question::{Asked, Field};
+use self::question::{Asked, Base, Field};
 use super::text::{age, badge, effect, moment, shell_word, shown, url};
 use super::visit::Visit;
+use crate::control::{Past, mask};
 use crate::http::portal::page;
 
 /// People offered to choose from; anybody else is typed.
 const MAX_OFFERED: usize = 200;
 
 pub(super) async fn show(visit: &Visit<'_>) -> Response<Bytes> {
-    let request = visit.asked("request").trim().to_owned();
+    // A request to start from brings its own values; a changed question keeps what nobody touched.
+    let started = visit.asked("request").trim();
+    let request = if started.is_empty() { visit.asked("base").trim() } else { started }.to_owned();
     let mut errors = Vec::new();
-    let mut recorded = Vec::new();
+    let mut base = None;
     let mut values = question::typed(visit);
     if !request.is_empty() {
-        match decision_of(visit, &request).await {
-            Ok(record) => {
-                recorded = facts_of(&record);
-                values = question::of_record(&record, values);
+        match past_of(visit, &request).await {
+            Ok(past) => {
+                let found = Base::new(past, question::starts());
+                if !started.is_empty() {
+                    values.clone_from(&found.values);
+                }
+                base = Some(found);
             }
             Err(error) => errors.push(error),
         }
@@ -35,11 +42,12 @@ pub(super) async fn show(visit: &Visit<'_>) -> Response<Bytes> {
     let is_asked = errors.is_empty() && (!visit.asked("ask").is_empty() || !request.is_empty());
     let mut answer = None;
     if is_asked {
-        match Asked::read(visit, &values) {
+        match Asked::read(visit, &values, base.as_ref()) {
             Ok(asked) => answer = Some(answered(visit, &asked)),
             Err(found) => errors.extend(found),
         }
     }
+    let recorded = base.map(|base| recorded(visit, &base.past)).unwrap_or_default();
     let code = if errors.is_empty() { StatusCode::OK } else { StatusCode::UNPROCESSABLE_ENTITY };
     page(code, screen(visit, request, recorded, &values, errors, answer).render())
 }
@@ -86,22 +94,19 @@ fn people(visit: &Visit<'_>) -> Vec<Choice> {
     all.iter().take(MAX_OFFERED).map(person).collect()
 }
 
-/// The decision recorded of an access.
-async fn decision_of(visit: &Visit<'_>, request: &str) -> Result<StoredRecord, FieldError> {
+/// The decision recorded under an id.
+async fn past_of(visit: &Visit<'_>, id: &str) -> Result<Past, FieldError> {
     let wrong = |message: String| FieldError { field: "request".to_owned(), message: shown(&message) };
     if !visit.may_read_record() {
         return Err(wrong(
             "to start from a request you need the right audit.read; fill in the question instead".to_owned(),
         ));
     }
-    let id: AccessId = request.parse().map_err(|error| wrong(format!("{error}")))?;
-    let story =
-        visit.control().explain_access(&visit.actor(), id).await.map_err(|failure| wrong(failure.to_string()))?;
-    let decision = story.decision().filter(|record| record.text(Column::Effect).is_some()).cloned();
-    decision.ok_or_else(|| wrong("nothing was decided in this request".to_owned()))
+    visit.control().past_decision(&visit.actor(), id).await.map_err(|failure| wrong(failure.to_string()))
 }
 
-fn facts_of(record: &StoredRecord) -> Vec<Pair> {
+fn recorded(visit: &Visit<'_>, past: &Past) -> Vec<Pair> {
+    let record = &past.record;
     let id = render::plain(record, Column::AccessId);
     let answer = badge(effect(record.text(Column::Effect))).text;
     let mut facts = vec![
@@ -115,12 +120,24 @@ fn facts_of(record: &StoredRecord) -> Vec<Pair> {
             facts.push(Pair::plain(name, shown(&value)));
         }
     }
+    let judged = past.judge(visit.control());
+    let since = |is_other: Option<bool>| match is_other {
+        Some(true) => "changed",
+        Some(false) => "the same",
+        None => "not known",
+    };
+    facts.push(Pair::plain("Policies since", since(Some(judged.has_other_policies))));
+    facts.push(Pair::plain("Person, groups and app since", since(judged.has_other_entities)));
+    facts.push(Pair::plain("The answer now", if judged.is_other_answer { "another" } else { "the same" }));
     facts
 }
 
 fn answered(visit: &Visit<'_>, asked: &Asked) -> WhyAnswer {
     let pdp = &visit.published().pdp;
-    let explanation = pdp.explain(&asked.request, asked.at);
+    let mut explanation = pdp.explain(&asked.request, asked.at);
+    if asked.is_masked {
+        mask(&mut explanation);
+    }
     let decision = &explanation.decision;
     let ways = if decision.effect == Effect::Allow { Vec::new() } else { pdp.ways_in(&asked.request, asked.at) };
     WhyAnswer {
@@ -131,7 +148,7 @@ fn answered(visit: &Visit<'_>, asked: &Asked) -> WhyAnswer {
         parts: explanation.policies.iter().map(part).collect(),
         ways_in: ways.iter().map(|fixes| Change { text: way(fixes) }).collect(),
         pins: pins(&explanation),
-        test: question::policy_test(visit, asked, &explanation),
+        test: save::policy_test(visit, asked, decision),
     }
 }
 

@@ -114,33 +114,35 @@ impl ControlPlane {
         self.followers.put(follower, (), self.now());
     }
 
-    /// Names and addresses are opened only with the right `audit.read_sealed`, asked of the engine like any other.
-    fn sealed_access(&self, actor: &Actor) -> SealedAccess {
+    /// Names and addresses are opened only with the right `audit.read_sealed`.
+    pub(super) fn sealed_access(&self, actor: &Actor) -> SealedAccess {
+        if self.may(actor, Action::AuditReadSealed) { SealedAccess::Open } else { SealedAccess::Closed }
+    }
+
+    /// Whether the actor has a right beside the one the door asked for; asked of the engine like any other.
+    pub(super) fn may(&self, actor: &Actor, right: Action) -> bool {
         let now = self.now();
         let mut facts = Facts::unknown();
         facts.auth.authenticated = true;
         facts.request.door = actor.door.to_owned();
         let app = model::AppName::new(model::app::CONTROL_APP);
         if let Some(session) = &actor.session {
-            facts.auth = session.auth_facts(&app, Action::AuditReadSealed, now);
+            facts.auth = session.auth_facts(&app, right, now);
             facts.session = session.session_facts(now);
         }
         let question = AccessRequest {
             principal: actor.principal.clone(),
-            action: Action::AuditReadSealed,
+            action: right,
             resource: ResourceRef { app, route: None },
             facts,
             is_public_path: false,
             session_ends: None,
             step_up: model::decision::StepUpContext::default(),
         };
-        match self.published().pdp.decide(&question, now).effect {
-            Effect::Allow => SealedAccess::Open,
-            Effect::Deny | Effect::StepUp => SealedAccess::Closed,
-        }
+        self.published().pdp.decide(&question, now).effect == Effect::Allow
     }
 
-    async fn record_query(&self, actor: &Actor, text: &str) -> Result<(), Failure> {
+    pub(super) async fn record_query(&self, actor: &Actor, text: &str) -> Result<(), Failure> {
         let mut record = self.actor_record(actor, RecordType::AuditQuery);
         record.change.object_kind = Some("audit");
         record.change.change = Some(Arc::from(text));

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use model::record::RecordType;
-use model::{AccessId, Action, Effect, Reason, SessionId, Timestamp, UserId};
+use model::{AccessId, Action, DecisionId, Effect, Reason, SessionId, Timestamp, UserId};
 
 use super::range::IpRange;
 use super::{DEFAULT_LIMIT, MAX_LIMIT, PAGE_LIMIT, QueryError};
@@ -83,6 +83,8 @@ pub struct Query {
     pub label: Option<String>,
     /// Access id.
     pub access_id: Option<AccessId>,
+    /// Decision id. [`AuditLog::decision`](crate::AuditLog::decision) asks by it.
+    pub decision_id: Option<DecisionId>,
     /// Trace id, ours or the client's.
     pub trace_id: Option<String>,
     /// Type.
@@ -247,6 +249,7 @@ impl Query {
             && is_policy
             && is_trace
             && self.action.is_none_or(|action| record.text(Column::Action) == Some(action.as_str()))
+            && self.decision_id.is_none_or(|id| record.id(Column::DecisionId) == Some(id.0))
             && is(Column::Door, &self.door)
             && is(Column::CredentialId, &self.credential)
             && is(Column::Label, &self.label)

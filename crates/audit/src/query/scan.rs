@@ -6,8 +6,9 @@ use std::ops::ControlFlow;
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+use model::Timestamp;
 use model::ids::Digest32;
-use model::{AccessId, Timestamp};
+use uuid::Uuid;
 
 use super::{Answer, Coverage, MAX_SCANNED, Query, QueryError};
 use crate::entry::{Column, EntryError, SealedAccess, StoredRecord, Value, decode_context, decode_payload};
@@ -103,7 +104,7 @@ struct Search<'a> {
 
 impl<'a> Search<'a> {
     fn new(shared: &'a Shared, query: &'a Query, access: SealedAccess) -> Self {
-        let since = query.since.or_else(|| query.access_id.and_then(time_of));
+        let since = query.since.or_else(|| query.access_id.and_then(|id| time_of(id.0)));
         let answer = Answer { rows: Vec::new(), scanned: 0, has_more: false, coverage: Coverage::default() };
         Self { shared, query, access, not_before: since.map(|since| since - TIME_SLACK), answer }
     }
@@ -253,12 +254,12 @@ impl<'a> Search<'a> {
     }
 }
 
-/// The moment in a UUIDv7: nothing of an access is older than its id.
-fn time_of(id: AccessId) -> Option<Timestamp> {
-    if id.0.get_version_num() != 7 {
+/// The moment in a UUIDv7: nothing of an access or decision is older than its id.
+pub(crate) fn time_of(id: Uuid) -> Option<Timestamp> {
+    if id.get_version_num() != 7 {
         return None;
     }
-    let millis = id.0.as_u128() >> 80;
+    let millis = id.as_u128() >> 80;
     i64::try_from(millis).ok()?.checked_mul(1_000_000).map(Timestamp)
 }
 

@@ -60,9 +60,9 @@ pub enum Policy {
     /// Policies as they run, simple rules among them
     #[command(after_help = "Example:\n  countersign policy show --cedar app/payroll")]
     Show(Show),
-    /// What somebody would get, with facts of your choice, and why
+    /// What somebody would get, or why a recorded decision went as it did
     #[command(
-        after_help = "Facts not named are those of somebody signed in with a passkey on a device in order.\n\nExample:\n  countersign policy explain --principal alice@example.org --action http.delete --resource payroll/records \\\n    --fact auth.mfa=false --ways-in"
+        after_help = "Facts not named are those of somebody signed in with a passkey on a device in order.\nA recorded decision is asked again with its own facts, of the policies of now.\n\nExample:\n  countersign policy explain --principal alice@example.org --action http.delete --resource payroll/records \\\n    --fact auth.mfa=false --ways-in\n  countersign policy explain --decision agrahlmpnzzhvmtibjhd646mgm"
     )]
     Explain(Explain),
     /// Make an earlier version of the configuration live again
@@ -104,16 +104,20 @@ pub struct Show {
 
 /// Options of `policy explain`.
 #[derive(Args)]
+#[command(group = clap::ArgGroup::new("question").required(true).args(["decision", "principal"]))]
 pub struct Explain {
+    /// A recorded decision: its id, or that of the request
+    #[arg(long, value_name = "ID", conflicts_with_all = ["principal", "action", "resource", "facts"])]
+    decision: Option<String>,
     /// E-mail address or id of a person, a SPIFFE ID, or `anonymous`
+    #[arg(long, requires = "resource")]
+    principal: Option<String>,
+    /// e.g. http.delete; without it http.get
     #[arg(long)]
-    principal: String,
-    /// e.g. http.get, http.delete
-    #[arg(long, default_value = "http.get")]
-    action: String,
+    action: Option<String>,
     /// `APP` or `APP/ROUTE`
     #[arg(long)]
-    resource: String,
+    resource: Option<String>,
     /// A fact by name, e.g. auth.mfa=false; may be repeated
     #[arg(long = "fact", value_name = "NAME=VALUE")]
     facts: Vec<String>,
@@ -308,16 +312,22 @@ impl Show {
 
 impl Explain {
     async fn run(&self, global: &Global) -> Result<ExitCode> {
-        let mut query = vec![
-            ("principal", self.principal.clone()),
-            ("action", self.action.clone()),
-            ("resource", self.resource.clone()),
+        let named = [
+            ("decision", &self.decision),
+            ("principal", &self.principal),
+            ("action", &self.action),
+            ("resource", &self.resource),
         ];
+        let mut query: Vec<(&str, String)> =
+            named.into_iter().filter_map(|(name, value)| Some((name, value.clone()?))).collect();
         query.extend(self.facts.iter().map(|fact| ("fact", fact.clone())));
         let answer = Client::find(global)?.get_with("/api/v1/policies/explain", &query).await?;
         if global.json {
             output::json(&answer);
             return Ok(ExitCode::SUCCESS);
+        }
+        if let Some(recorded) = answer.get("recorded") {
+            past(recorded, answer.get("since").unwrap_or(&Value::Null));
         }
         if self.as_user {
             say!("{}", output::text(&answer, "sentence"));
@@ -329,6 +339,32 @@ impl Explain {
         }
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// What was recorded, and what is different now.
+fn past(recorded: &Value, since: &Value) {
+    let word = |name: &str| audit::render::escape(&output::text(recorded, name));
+    say!(
+        "{} {} on {} at {}: {} ({})",
+        word("principal"),
+        word("action"),
+        word("resource"),
+        word("time"),
+        word("verdict"),
+        word("reason"),
+    );
+    let policies = word("policies");
+    say!("decided by {policies}, policies {}", word("policy_hash"));
+    let is = |name: &str| since.get(name).and_then(Value::as_bool);
+    say!("policies since: {}", if is("policies_changed") == Some(true) { "changed" } else { "the same" });
+    let entities = match is("entities_changed") {
+        Some(true) => "changed",
+        Some(false) => "the same",
+        None => "not known, the record does not say what they were",
+    };
+    say!("person, groups and app since: {entities}");
+    let is_other = is("answer_changed") == Some(true);
+    say!("asked again now, the answer {}\n", if is_other { "is another:" } else { "is the same:" });
 }
 
 fn ways_in(answer: &Value) {

@@ -20,4 +20,5 @@ mod host_recovery;
 mod kill;
 mod newcomer;
 mod password_browser;
+mod policy;
 mod record;

@@ -84,6 +84,35 @@ pub fn fact_names() -> Vec<String> {
     names
 }
 
+/// Every fact as it would be set by name, sorted by it: setting them all over unknown facts gives the same facts.
+pub fn fact_values(facts: &Facts) -> Vec<(String, FactInput)> {
+    let mut values = Vec::new();
+    walk(facts, |record, attributes| {
+        for (name, value) in attributes {
+            let mut add = |name: String, value: &FactValue<'_>| values.extend(input(value).map(|value| (name, value)));
+            match value {
+                FactValue::Posture(fact) => {
+                    posture(fact).iter().for_each(|(member, value)| add(format!("{record}.{name}.{member}"), value));
+                }
+                value => add(format!("{record}.{name}"), value),
+            }
+        }
+    });
+    values.sort_by(|(one, _), (other, _)| one.cmp(other));
+    values
+}
+
+/// A single value; a posture fact has three.
+fn input(value: &FactValue<'_>) -> Option<FactInput> {
+    match value {
+        FactValue::Bool(value) => Some(FactInput::Bool(*value)),
+        FactValue::Long(value) => Some(FactInput::Long(*value)),
+        FactValue::Posture(_) => None,
+        FactValue::Text(text) => Some(FactInput::Text((*text).to_owned())),
+        FactValue::Texts(texts) => Some(FactInput::Texts((*texts).clone())),
+    }
+}
+
 /// Names a slip of the pen away, or with the same last word.
 fn near(name: &str) -> Vec<String> {
     let names = fact_names();
@@ -193,6 +222,19 @@ fn posture_of<'a>(device: &'a mut DeviceFacts, fact: &str) -> Option<&'a mut Pos
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_values_of_facts_make_the_same_facts() {
+        let facts =
+            crate::policy_test::clean_facts(model::Action::HttpGet, model::Timestamp::from_unix_secs(1_700_000_000));
+        let values = fact_values(&facts);
+        assert_eq!(values.iter().map(|(name, _)| name.clone()).collect::<Vec<_>>(), fact_names());
+        let mut made = Facts::unknown();
+        for (name, value) in &values {
+            set_fact(&mut made, name, value).unwrap();
+        }
+        assert_eq!(made, facts);
+    }
 
     #[test]
     fn every_fact_can_be_set_by_the_name_policies_use() {

@@ -1,16 +1,20 @@
 //! The form of a question: its fields, what a record fills into them, and the question they make.
 //!
-//! Invariant: what is left open is unknown, and unknown helps least.
+//! Invariant: what is left open is unknown, and unknown helps least; where a recorded decision is the base, what nobody
+//! touched is what was recorded.
 
-use audit::{Column, StoredRecord, Value, render};
+use std::sync::Arc;
+
+use audit::Column;
 use model::decision::{LOCAL_OPERATOR, StepUpContext};
-use model::facts::{NEVER_SECS, PostureFact};
-use model::{AccessRequest, Action, App, Explanation, Facts, Principal, ResourceRef, Timestamp, UserEntry};
+use model::facts::{AuthFacts, DeviceFacts, NEVER_SECS, PostureFact};
+use model::{AccessRequest, Action, App, Facts, Principal, ResourceRef, Timestamp, UserEntry};
 use pages::console::{Choice, FieldError, FilterField};
 
 use super::super::reach::fresh_facts;
 use super::super::text::shown;
 use super::super::visit::Visit;
+use crate::control::Past;
 
 /// The most of a value that is looked at.
 const MAX_VALUE_BYTES: usize = 2_048;
@@ -84,7 +88,7 @@ fn all() -> impl Iterator<Item = &'static Field> {
 }
 
 /// Values by the name of their field.
-type Values = Vec<(&'static str, String)>;
+pub(super) type Values = Vec<(&'static str, String)>;
 
 /// What was typed, with the start of every field nobody touched.
 pub(super) fn typed(visit: &Visit<'_>) -> Values {
@@ -100,37 +104,79 @@ pub(super) fn typed(visit: &Visit<'_>) -> Values {
         .collect()
 }
 
-/// The same with what a record knows.
-pub(super) fn of_record(record: &StoredRecord, mut values: Values) -> Values {
-    let mut set = |name: &str, value: String| {
-        if let Some((_, slot)) = values.iter_mut().find(|(key, _)| *key == name) {
-            *slot = value;
+/// Before anything is typed.
+pub(super) fn starts() -> Values {
+    all().map(|field| (field.name, field.start.to_owned())).collect()
+}
+
+/// A recorded decision that a question starts from.
+pub(super) struct Base {
+    pub(super) past: Past,
+    /// The form as it is filled in from it.
+    pub(super) values: Values,
+}
+
+impl Base {
+    /// Fills in the form from the facts of the decision.
+    pub(super) fn new(past: Past, mut values: Values) -> Self {
+        let mut set = |name: &str, value: String| {
+            if let Some((_, slot)) = values.iter_mut().find(|(key, _)| *key == name) {
+                *slot = value;
+            }
+        };
+        let (request, record) = (&past.request, &past.record);
+        set("who", request.principal.to_string());
+        set("app", request.resource.app.to_string());
+        set("route", request.resource.route.as_ref().map(ToString::to_string).unwrap_or_default());
+        set("action", request.action.as_str().to_owned());
+        set("path", record.text(Column::UrlPath).unwrap_or("/").to_owned());
+        set("ip", record.text(Column::SrcIp).unwrap_or_default().to_owned());
+        set("time", record.time().to_string());
+        let Facts { auth, device, net, risk, .. } = &request.facts;
+        let age = |secs: i64| if secs >= NEVER_SECS { String::new() } else { secs.to_string() };
+        set("auth", way_in(auth).to_owned());
+        set("auth_age", age(auth.auth_age_secs));
+        set("step_up_age", age(auth.step_up_age_secs));
+        set("country", net.country.clone());
+        set("risk", if risk.known { risk.points.to_string() } else { String::new() });
+        set("device", if device.known { "yes" } else { "" }.to_owned());
+        for (name, fact) in postures(device) {
+            let word = match fact {
+                fact if *fact == PostureFact::UNKNOWN => "",
+                fact if fact.ok => "yes",
+                _ => "no",
+            };
+            set(name, word.to_owned());
         }
-    };
-    let column = |column| render::plain(record, column);
-    let who = match record.subject_id() {
-        Some(id) => id.to_string(),
-        None => record.text(Column::Subject).unwrap_or("anonymous").to_owned(),
-    };
-    set("who", who);
-    set("app", column(Column::App));
-    set("route", column(Column::Route));
-    set("action", column(Column::Action));
-    set("path", record.text(Column::UrlPath).unwrap_or("/").to_owned());
-    set("ip", record.text(Column::SrcIp).unwrap_or_default().to_owned());
-    let acr = record.text(Column::Acr).unwrap_or_default();
-    let auth = match acr {
-        "" if record.get(Column::SessionId).is_none() => "none",
-        "phr" | "phrh" => "passkey",
-        acr if acr.ends_with("mfa") => "mfa",
-        _ => "password",
-    };
-    set("auth", auth.to_owned());
-    if let Some(Value::Time(proven)) = record.get(Column::AuthTime) {
-        set("auth_age", record.time().age_secs(*proven).to_string());
+        if let Some((_, seen)) = postures(device).into_iter().find(|(_, fact)| **fact != PostureFact::UNKNOWN) {
+            set("device_age", age(seen.age_secs));
+            set("device_level", seen.level.to_string());
+        }
+        Self { past, values }
     }
-    set("time", record.time().to_string());
-    values
+}
+
+fn way_in(auth: &AuthFacts) -> &'static str {
+    match auth {
+        auth if !auth.authenticated => "none",
+        auth if auth.phishing_resistant && auth.passkey_synced => "synced",
+        auth if auth.phishing_resistant => "passkey",
+        auth if auth.mfa => "mfa",
+        _ => "password",
+    }
+}
+
+/// What is known of a device, by the name of its field.
+fn postures(device: &DeviceFacts) -> [(&'static str, &PostureFact); 7] {
+    [
+        ("managed", &device.managed),
+        ("encrypted", &device.encrypted),
+        ("compliant", &device.compliant),
+        ("os_patched", &device.os_patched),
+        ("firewall", &device.firewall),
+        ("screen_lock", &device.screen_lock),
+        ("edr", &device.edr),
+    ]
 }
 
 /// The fields of a group with their values and problems.
@@ -182,17 +228,26 @@ fn value_of<'a>(values: &'a [(&'static str, String)], name: &str) -> &'a str {
 pub(super) struct Asked {
     pub(super) request: AccessRequest,
     pub(super) at: Timestamp,
-    user: Option<std::sync::Arc<UserEntry>>,
-    app: std::sync::Arc<App>,
+    /// Part of the path is masked in the record it came from.
+    pub(super) is_masked: bool,
+    pub(super) user: Option<Arc<UserEntry>>,
+    pub(super) app: Arc<App>,
 }
 
 /// Collects problems instead of stopping at the first, so that all are shown at once.
 struct Reader<'a> {
     values: &'a [(&'static str, String)],
+    base: Option<&'a Base>,
     errors: Vec<FieldError>,
 }
 
 impl Reader<'_> {
+    /// Whether one of the fields says something else than the recorded decision; without one, each counts.
+    fn is_touched(&self, fields: &[&str]) -> bool {
+        let base = self.base.map(|base| base.values.as_slice());
+        base.is_none_or(|base| fields.iter().any(|field| value_of(self.values, field) != value_of(base, field)))
+    }
+
     fn wrong(&mut self, field: &str, message: impl ToString) {
         self.errors.push(FieldError { field: field.to_owned(), message: shown(&message.to_string()) });
     }
@@ -211,10 +266,12 @@ impl Reader<'_> {
         }
     }
 
-    fn posture(&mut self, field: &str, (age_secs, level): (i64, i64)) -> PostureFact {
-        match self.yes(field) {
-            Some(ok) => PostureFact { ok, age_secs, level },
-            None => PostureFact::UNKNOWN,
+    fn posture(&mut self, field: &str, (age_secs, level): (i64, i64), fact: &mut PostureFact) {
+        if self.is_touched(&[field, "device_age", "device_level"]) {
+            *fact = match self.yes(field) {
+                Some(ok) => PostureFact { ok, age_secs, level },
+                None => PostureFact::UNKNOWN,
+            };
         }
     }
 
@@ -237,58 +294,80 @@ impl Asked {
     ///
     /// # Errors
     /// Everything that was not understood, at its field.
-    pub(super) fn read(visit: &Visit<'_>, values: &[(&'static str, String)]) -> Result<Self, Vec<FieldError>> {
-        let mut reader = Reader { values, errors: Vec::new() };
+    pub(super) fn read(
+        visit: &Visit<'_>,
+        values: &[(&'static str, String)],
+        base: Option<&Base>,
+    ) -> Result<Self, Vec<FieldError>> {
+        let mut reader = Reader { values, base, errors: Vec::new() };
         let value = |name| value_of(values, name);
-        let published = visit.published();
-        let at = match value("time") {
-            "" => visit.now(),
-            time => Timestamp::parse_rfc3339(time).unwrap_or_else(|| {
-                reader.wrong("time", format!("`{time}` is not a time; give one like 2026-01-31T08:00:00Z"));
-                visit.now()
-            }),
-        };
-        let user = published.directory.find(value("who")).cloned();
-        let principal = match (value("who"), &user) {
-            ("anonymous", _) => Principal::Anonymous,
-            (LOCAL_OPERATOR, _) => Principal::Workload(std::sync::Arc::from(LOCAL_OPERATOR)),
-            (_, Some(user)) => Principal::User(user.id),
-            (who, None) => {
-                reader.wrong(
-                    "who",
-                    format!("`{who}` is nobody known; give an address, an id, anonymous or local-operator"),
-                );
-                Principal::Anonymous
-            }
-        };
-        let app = published.apps.iter().find(|app| app.name.as_str() == value("app")).cloned();
+        let at = reader.time(visit.now());
+        let (principal, user) = reader.who(visit);
+        let app = visit.published().apps.iter().find(|app| app.name.as_str() == value("app")).cloned();
         if app.is_none() {
             reader.wrong("app", format!("there is no app `{}`", value("app")));
         }
         let action = value("action").parse::<Action>().map_err(|error| reader.wrong("action", error)).ok();
-        let route = app.as_ref().and_then(|app| route(app, value("route"), value("path")));
+        let route = match base.filter(|_| !reader.is_touched(&["app", "route", "path"])) {
+            Some(base) => base.past.request.resource.route.clone(),
+            None => app.as_ref().and_then(|app| route(app, value("route"), value("path"))),
+        };
         if route.is_none() && !value("route").is_empty() {
             reader.wrong("route", format!("the app has no route `{}`", value("route")));
         }
         let facts = facts(&mut reader, visit, app.as_deref(), at, action);
+        let is_masked = base.is_some_and(|base| base.past.is_masked()) && !reader.is_touched(&["path"]);
         match (app, action, reader.errors.is_empty()) {
             (Some(app), Some(action), true) => {
                 let resource = ResourceRef { app: app.name.clone(), route: route.clone() };
                 let mut facts = facts;
                 facts.request.route = route.map(|route| route.to_string()).unwrap_or_default();
+                let is_read = matches!(action, Action::HttpGet | Action::HttpHead);
                 let request = AccessRequest {
-                    is_public_path: action == Action::HttpGet && app.public_paths.contains(value("path")),
+                    is_public_path: is_read && app.public_paths.contains(&facts.request.path),
                     principal,
                     action,
                     resource,
                     facts,
                     session_ends: None,
-                    step_up: StepUpContext::browser(),
+                    step_up: base.map_or_else(StepUpContext::browser, |base| base.past.request.step_up.clone()),
                 };
-                Ok(Self { request, at, user, app })
+                Ok(Self { request, at, is_masked, user, app })
             }
             _ => Err(reader.errors),
         }
+    }
+}
+
+impl Reader<'_> {
+    /// When it is asked for.
+    fn time(&mut self, now: Timestamp) -> Timestamp {
+        match (self.base.filter(|_| !self.is_touched(&["time"])), value_of(self.values, "time")) {
+            (Some(base), _) => base.past.time(),
+            (None, "") => now,
+            (None, time) => Timestamp::parse_rfc3339(time).unwrap_or_else(|| {
+                self.wrong("time", format!("`{time}` is not a time; give one like 2026-01-31T08:00:00Z"));
+                now
+            }),
+        }
+    }
+
+    /// Who asks, and the person behind it.
+    fn who(&mut self, visit: &Visit<'_>) -> (Principal, Option<Arc<UserEntry>>) {
+        let who = value_of(self.values, "who");
+        let user = visit.published().directory.find(who).cloned();
+        let principal = match (self.base.filter(|_| !self.is_touched(&["who"])), who, &user) {
+            (Some(base), ..) => base.past.request.principal.clone(),
+            (None, "anonymous", _) => Principal::Anonymous,
+            (None, LOCAL_OPERATOR, _) => Principal::Workload(Arc::from(LOCAL_OPERATOR)),
+            (None, _, Some(user)) => Principal::User(user.id),
+            (None, who, None) => {
+                let message = format!("`{who}` is nobody known; give an address, an id, anonymous or local-operator");
+                self.wrong("who", message);
+                Principal::Anonymous
+            }
+        };
+        (principal, user)
     }
 }
 
@@ -312,58 +391,83 @@ fn facts(
     action: Option<Action>,
 ) -> Facts {
     let values = reader.values;
-    let mut facts = fresh_facts(at);
-    let auth_age = reader.number("auth_age", NEVER_SECS, 0);
-    let step_up_age = reader.number("step_up_age", NEVER_SECS, NEVER_SECS);
-    facts.auth.auth_age_secs = auth_age.min(step_up_age);
-    facts.auth.step_up_age_secs = step_up_age;
-    let (acr, mfa, phishing_resistant) = match value_of(values, "auth") {
-        "passkey" | "synced" => ("phr", true, true),
-        "mfa" => ("urn:countersign:acr:mfa", true, false),
-        "password" => ("", false, false),
-        "none" => {
-            facts.auth = Facts::unknown().auth;
-            facts.session = Facts::unknown().session;
-            ("", false, false)
-        }
-        other => {
-            reader.wrong("auth", format!("`{other}` is not a way to sign in"));
-            ("", false, false)
-        }
-    };
-    facts.auth.acr = acr.to_owned();
-    facts.auth.mfa = mfa;
-    facts.auth.phishing_resistant = phishing_resistant;
-    facts.auth.passkey_synced = value_of(values, "auth") == "synced";
+    let mut facts = reader.base.map_or_else(|| fresh_facts(at), |base| base.past.request.facts.clone());
+    if reader.is_touched(&["time"]) {
+        facts.request.epoch_secs = at.unix_secs();
+        (facts.request.minute_of_day, facts.request.weekday) = at.minute_and_weekday();
+    }
+    if reader.is_touched(&["auth", "auth_age", "step_up_age"]) {
+        auth(reader, at, &mut facts);
+    }
     device(reader, &mut facts);
     surroundings(reader, visit, &mut facts);
-    let path = value_of(values, "path");
-    path.clone_into(&mut facts.request.path);
-    path.clone_into(&mut facts.request.original_path);
-    facts.request.segments = path.split('/').filter(|segment| !segment.is_empty()).map(str::to_owned).collect();
-    facts.request.method = method(action).to_owned();
-    facts.request.host = app.and_then(|app| app.hosts.first()).map(ToString::to_string).unwrap_or_default();
+    if reader.is_touched(&["path"]) {
+        let path = value_of(values, "path");
+        path.clone_into(&mut facts.request.path);
+        path.clone_into(&mut facts.request.original_path);
+        facts.request.segments = path.split('/').filter(|segment| !segment.is_empty()).map(str::to_owned).collect();
+    }
+    if reader.is_touched(&["action"]) {
+        facts.request.method = method(action).to_owned();
+    }
+    if reader.is_touched(&["app"]) {
+        facts.request.host = app.and_then(|app| app.hosts.first()).map(ToString::to_string).unwrap_or_default();
+    }
     facts
+}
+
+/// How they signed in.
+fn auth(reader: &mut Reader<'_>, at: Timestamp, facts: &mut Facts) {
+    let auth_age = reader.number("auth_age", NEVER_SECS, 0);
+    let step_up_age = reader.number("step_up_age", NEVER_SECS, NEVER_SECS);
+    let way = value_of(reader.values, "auth");
+    if reader.is_touched(&["auth"]) {
+        let fresh = fresh_facts(at);
+        (facts.auth, facts.session) = (fresh.auth, fresh.session);
+        let (acr, mfa, phishing_resistant) = match way {
+            "passkey" | "synced" => ("phr", true, true),
+            "mfa" => ("urn:countersign:acr:mfa", true, false),
+            "password" | "none" => ("", false, false),
+            other => {
+                reader.wrong("auth", format!("`{other}` is not a way to sign in"));
+                ("", false, false)
+            }
+        };
+        facts.auth.acr = acr.to_owned();
+        facts.auth.mfa = mfa;
+        facts.auth.phishing_resistant = phishing_resistant;
+        facts.auth.passkey_synced = way == "synced";
+    }
+    if way == "none" {
+        let unknown = Facts::unknown();
+        (facts.auth, facts.session) = (unknown.auth, unknown.session);
+        return;
+    }
+    facts.auth.auth_age_secs = auth_age.min(step_up_age);
+    facts.auth.step_up_age_secs = step_up_age;
 }
 
 fn device(reader: &mut Reader<'_>, facts: &mut Facts) {
     let seen = (reader.number("device_age", NEVER_SECS, NEVER_SECS), reader.number("device_level", 3, 0));
     let device = &mut facts.device;
-    device.known = reader.yes("device").unwrap_or(false);
-    device.owner_is_principal = device.known;
-    device.managed = reader.posture("managed", seen);
-    device.encrypted = reader.posture("encrypted", seen);
-    device.compliant = reader.posture("compliant", seen);
-    device.os_patched = reader.posture("os_patched", seen);
-    device.firewall = reader.posture("firewall", seen);
-    device.screen_lock = reader.posture("screen_lock", seen);
-    device.edr = reader.posture("edr", seen);
+    if reader.is_touched(&["device"]) {
+        device.known = reader.yes("device").unwrap_or(false);
+        device.owner_is_principal = device.known;
+    }
+    reader.posture("managed", seen, &mut device.managed);
+    reader.posture("encrypted", seen, &mut device.encrypted);
+    reader.posture("compliant", seen, &mut device.compliant);
+    reader.posture("os_patched", seen, &mut device.os_patched);
+    reader.posture("firewall", seen, &mut device.firewall);
+    reader.posture("screen_lock", seen, &mut device.screen_lock);
+    reader.posture("edr", seen, &mut device.edr);
 }
 
 /// Network, country and risk.
 fn surroundings(reader: &mut Reader<'_>, visit: &Visit<'_>, facts: &mut Facts) {
     match value_of(reader.values, "ip") {
-        "" => {}
+        _ if !reader.is_touched(&["ip"]) => {}
+        "" => facts.net.zones.clear(),
         text => match text.parse::<std::net::IpAddr>() {
             Ok(address) => {
                 let apps = visit.published().apps.iter();
@@ -380,14 +484,19 @@ fn surroundings(reader: &mut Reader<'_>, visit: &Visit<'_>, facts: &mut Facts) {
         },
     }
     let country = value_of(reader.values, "country").to_ascii_uppercase();
-    if !country.is_empty() {
+    if reader.is_touched(&["country"]) && country.is_empty() {
+        let unknown = Facts::unknown().net;
+        (facts.net.country_known, facts.net.country) = (unknown.country_known, unknown.country);
+    } else if reader.is_touched(&["country"]) {
         if country.len() != 2 || !country.bytes().all(|byte| byte.is_ascii_uppercase()) {
             reader.wrong("country", format!("`{country}` is not a code of two letters"));
         }
         facts.net.country_known = true;
         facts.net.country = country;
     }
-    if !value_of(reader.values, "risk").is_empty() {
+    if reader.is_touched(&["risk"]) && value_of(reader.values, "risk").is_empty() {
+        facts.risk = Facts::unknown().risk;
+    } else if reader.is_touched(&["risk"]) {
         facts.risk.points = reader.number("risk", 100, 100);
         facts.risk.known = true;
         facts.risk.age_secs = 0;
@@ -404,44 +513,4 @@ fn method(action: Option<Action>) -> &'static str {
         Some(Action::HttpPost | Action::AdminWrite | Action::PolicyPublish | Action::AuditErase) => "POST",
         _ => "GET",
     }
-}
-
-/// The answer as a policy test, ready to be put into a file.
-pub(super) fn policy_test(visit: &Visit<'_>, asked: &Asked, explanation: &Explanation) -> String {
-    let decision = &explanation.decision;
-    let quoted = render::quoted;
-    let list = |items: Vec<String>| format!("[{}]", items.join(", "));
-    let groups = asked
-        .user
-        .as_ref()
-        .map(|user| user.groups.iter().map(|group| quoted(group.as_str())).collect())
-        .unwrap_or_default();
-    let user = asked.user.as_ref().map_or_else(|| asked.request.principal.to_string(), |user| user.email.clone());
-    let app = asked.app.name.as_str();
-    let route = asked.request.resource.route.as_ref().map_or_else(|| app.to_owned(), |route| format!("{app}/{route}"));
-    let mut facts: Vec<(String, String)> = Vec::new();
-    for fact in explanation.policies.iter().flat_map(|part| &part.facts) {
-        if let Some(path) = fact.path.strip_prefix("context.") {
-            facts.push((path.to_owned(), fact.value.clone()));
-        }
-    }
-    facts.sort();
-    facts.dedup();
-    let facts: Vec<String> = facts.iter().map(|(path, value)| format!("{path}: {value}")).collect();
-    let by = decision.policies.iter().map(|policy| quoted(&policy.id)).collect();
-    let fix = decision.fix.iter().map(|fix| fix.remedy.as_str().to_owned()).collect();
-    let name = format!("{user} {} {route} at {}", asked.request.action, visit.now());
-    format!(
-        "apiVersion: countersign/v1\nkind: PolicyTest\nmetadata: {{ name: {app} }}\nspec:\n  given: {{ principal: {{ user: {}, groups: {} }}, action: {}, resource: {{ route: {}, in: [{app}], sensitivity: {} }}, facts: clean }}\n  table:\n    - {{ name: {}, facts: {{ {} }}, want: {}, by: {}, fix: {} }}\n",
-        quoted(&user),
-        list(groups),
-        asked.request.action,
-        quoted(&route),
-        asked.app.effective_sensitivity().as_str(),
-        quoted(&name),
-        facts.join(", "),
-        decision.effect,
-        list(by),
-        list(fix),
-    )
 }

@@ -2,12 +2,15 @@
 
 use std::sync::Arc;
 
-use axum::Json as Answer;
+use audit::{Column, render};
 use axum::extract::{RawQuery, State};
+use axum::{Extension, Json as Answer};
+use model::{DecisionId, Explanation, Fix};
 use serde_json::{Value, json};
 
 use super::configs::view_explanation;
-use crate::control::{ControlPlane, WhatIf};
+use crate::actor::Actor;
+use crate::control::{ControlPlane, Judged, Past, WhatIf};
 use crate::failure::Failure;
 
 /// The most facts one question may set.
@@ -31,14 +34,17 @@ fn view(policy: &pdp_engine::PolicyListing) -> Value {
     })
 }
 
-/// `?principal=&action=&resource=&fact=auth.mfa%3Dfalse…`
+/// `?principal=&action=&resource=&fact=auth.mfa%3Dfalse…`, or `?decision=ID`, which also takes the right `audit.read`.
 pub(crate) async fn explain(
     State(control): State<Arc<ControlPlane>>,
+    Extension(actor): Extension<Actor>,
     RawQuery(raw): RawQuery,
 ) -> Result<Answer<Value>, Failure> {
     let mut asked = WhatIf::default();
+    let mut recorded = None;
     for (name, value) in form_urlencoded::parse(raw.unwrap_or_default().as_bytes()).into_owned() {
         match name.as_str() {
+            "decision" => recorded = Some(value),
             "principal" => asked.principal = value,
             "action" => asked.action = Some(value),
             "resource" => asked.resource = value,
@@ -52,14 +58,61 @@ pub(crate) async fn explain(
             other => return Err(Failure::invalid("query", format!("`{other}` is not known here"))),
         }
     }
-    let (explanation, ways_in) = control.what_if(&asked)?;
-    let mut view = view_explanation(&explanation);
+    match recorded {
+        Some(_) if asked != WhatIf::default() => {
+            Err(Failure::invalid("decision", "a recorded decision brings its own question; name nothing beside it"))
+        }
+        Some(id) => {
+            let past = control.past_decision(&actor, &id).await?;
+            Ok(Answer(view_past(&past, &past.judge(&control))))
+        }
+        None => {
+            let (explanation, ways_in) = control.what_if(&asked)?;
+            Ok(Answer(with_ways_in(&explanation, &ways_in)))
+        }
+    }
+}
+
+fn with_ways_in(explanation: &Explanation, ways_in: &[Vec<Fix>]) -> Value {
+    let mut view = view_explanation(explanation);
     let ways: Vec<Vec<Value>> = ways_in
         .iter()
         .map(|way| way.iter().map(|fix| json!({ "remedy": fix.remedy.as_str(), "text": fix.remedy.text() })).collect())
         .collect();
+    add(&mut view, "ways_in", json!(ways));
+    view
+}
+
+fn view_past(past: &Past, judged: &Judged) -> Value {
+    let mut view = with_ways_in(&judged.explanation, &judged.ways_in);
+    let record = &past.record;
+    let list = |column| record.list(column).iter().map(|item| item.to_string()).collect::<Vec<_>>();
+    let recorded = json!({
+        "access_id": record.access_id(),
+        "decision_id": record.id(Column::DecisionId).map(DecisionId),
+        "time": past.time(),
+        "principal": past.request.principal.to_string(),
+        "action": past.request.action.as_str(),
+        "resource": past.request.resource.to_string(),
+        "verdict": record.text(Column::Effect),
+        "reason": record.text(Column::Reason),
+        "policies": list(Column::Policies),
+        "fix": list(Column::StepUp),
+        "policy_hash": render::plain(record, Column::PolicySetHash),
+        "facts_version": record.uint(Column::EntitiesVersion),
+    });
+    add(&mut view, "recorded", recorded);
+    let since = json!({
+        "policies_changed": judged.has_other_policies,
+        "entities_changed": judged.has_other_entities,
+        "answer_changed": judged.is_other_answer,
+    });
+    add(&mut view, "since", since);
+    view
+}
+
+fn add(view: &mut Value, name: &str, value: Value) {
     if let Some(members) = view.as_object_mut() {
-        members.insert("ways_in".to_owned(), json!(ways));
+        members.insert(name.to_owned(), value);
     }
-    Ok(Answer(view))
 }
