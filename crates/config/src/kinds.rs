@@ -79,21 +79,40 @@ pub struct Declared {
 /// One document before its kind is known.
 #[derive(Deserialize)]
 struct Envelope<S> {
+    /// `countersign/v1`.
+    ///
+    /// Type: text; default: required.
     #[serde(rename = "apiVersion")]
     api_version: Spanned<String>,
+    /// `App`, `Group`, `PolicyTest` or `User`.
+    ///
+    /// Type: text; default: required.
     kind: Spanned<String>,
+    /// What it is called.
+    ///
+    /// Type: table; default: required.
     metadata: Metadata,
+    /// What the kind says.
+    ///
+    /// Type: table; default: required.
     spec: S,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Metadata {
+    /// App and Group: a name, which is the Cedar id `App::"payroll"`, `Group::"engineering"`. User: the e-mail
+    /// address.
+    ///
+    /// Type: text; default: required.
     pub(crate) name: Spanned<String>,
 }
 
 #[derive(Deserialize)]
 struct Peek {
+    /// `App`, `Group`, `PolicyTest` or `User`.
+    ///
+    /// Type: text; default: required.
     kind: Option<Spanned<String>>,
 }
 

@@ -133,20 +133,50 @@ const KEY_AGES: std::ops::RangeInclusive<Duration> = Duration::from_secs(3_600).
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct File {
+    /// Where store, record and keys live; made with mode 0700.
+    ///
+    /// Type: path; default: `data`.
     data_dir: Option<PathBuf>,
+    /// Public address of sign-in pages and API, `https://host[:port]`; app hosts are served on the same port.
+    ///
+    /// Type: URL; default: required.
     auth_url: Spanned<String>,
+    /// Unix socket of the command line; only the server's user and root may connect.
+    ///
+    /// Type: path; default: `<data_dir>/control.sock`.
     control_socket: Option<PathBuf>,
+    /// PEM file with the roots `https://` upstreams are verified against when they name no `ca`.
+    ///
+    /// Type: path; default: the system's.
     upstream_roots: Option<PathBuf>,
+    /// Doors to the network.
+    ///
+    /// Type: list of tables; default: at least one.
     #[serde(default)]
     listener: Vec<Spanned<Listener>>,
+    /// Certificates that listeners and upstreams name.
+    ///
+    /// Type: list of tables; default: none.
     #[serde(default)]
     certificate: Vec<Spanned<Certificate>>,
+    /// People and passkeys.
+    ///
+    /// Type: table.
     #[serde(default)]
     identity: Identity,
+    /// The record.
+    ///
+    /// Type: table.
     #[serde(default)]
     audit: Audit,
+    /// Signing keys.
+    ///
+    /// Type: table.
     #[serde(default)]
     keys: Keys,
+    /// Health and counters for machines.
+    ///
+    /// Type: table.
     #[serde(default)]
     admin: Admin,
 }
@@ -154,10 +184,22 @@ struct File {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Listener {
+    /// Where to listen, e.g. `0.0.0.0:443` or `[::]:443`.
+    ///
+    /// Type: socket address; default: required.
     address: Spanned<String>,
+    /// Certificates by name; the one that fits the asked server name is used, exact before wildcard.
+    ///
+    /// Type: list of names; default: required.
     certificates: Vec<Spanned<String>>,
+    /// Versions and key exchange.
+    ///
+    /// Type: table.
     #[serde(default)]
     tls: Tls,
+    /// Who may say by `X-Forwarded-For` or PROXY protocol where a request came from, e.g. `10.0.0.0/8`.
+    ///
+    /// Type: list of address blocks; default: nobody.
     #[serde(default)]
     trusted_peers: Vec<Spanned<String>>,
 }
@@ -165,29 +207,69 @@ struct Listener {
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields)]
 struct Tls {
+    /// Oldest version of TLS; 1.2 means ECDHE with AEAD only.
+    ///
+    /// Type: `1.2` or `1.3`; default: `1.2`.
     min: Option<Spanned<String>>,
+    /// Hybrid post-quantum key exchange (X25519MLKEM768); `require` implies `min = "1.3"`.
+    ///
+    /// Type: `prefer` or `require`; default: `prefer`.
     pq: Option<Spanned<String>>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Certificate {
+    /// What listeners call it.
+    ///
+    /// Type: name; default: required.
     name: Spanned<String>,
+    /// PEM chain, leaf first.
+    ///
+    /// Type: path; default: required.
     cert: PathBuf,
+    /// PEM private key.
+    ///
+    /// Type: path; default: required.
     key: PathBuf,
 }
 
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields)]
 struct Identity {
+    /// What passkeys belong to: the auth host or a suffix of it. **Fixed at the first start**; a later change is
+    /// refused, because every passkey would stop working.
+    ///
+    /// Type: host; default: host of `auth_url`.
     rp_id: Option<Spanned<String>>,
+    /// Shown by browsers beside the passkey.
+    ///
+    /// Type: text; default: `Countersign`.
     rp_name: Option<String>,
+    /// The organisation's own mail domains: addresses there, exactly there, count as verified; no password may be made
+    /// of them.
+    ///
+    /// Type: list of hosts; default: none.
     #[serde(default)]
     domains: Vec<Spanned<String>>,
+    /// Whether people may set a password; always together with one-time codes from an authenticator app, and never
+    /// enough alone. A security key that asks for no PIN or fingerprint is accepted nowhere, not beside a password
+    /// either.
+    ///
+    /// Type: true or false; default: `false`.
     #[serde(default)]
     passwords: bool,
+    /// The fewest characters of a password; `8` to `64`.
+    ///
+    /// Type: number; default: `15`.
     password_min: Option<Spanned<usize>>,
+    /// What administrators sign in with: a passkey, or also password and one-time code.
+    ///
+    /// Type: `phr` or `mfa`; default: `phr`.
     admins_require: Option<Spanned<String>>,
+    /// How long a sign-in lasts.
+    ///
+    /// Type: table.
     #[serde(default)]
     session: Session,
 }
@@ -195,31 +277,64 @@ struct Identity {
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields)]
 struct Session {
+    /// A session ends when it was not used for so long; `2m` to `1h`.
+    ///
+    /// Type: duration; default: `1h`.
     idle: Option<Spanned<String>>,
+    /// A session ends so long after sign-in whatever happens; `2m` to `24h`.
+    ///
+    /// Type: duration; default: `12h`.
     absolute: Option<Spanned<String>>,
 }
 
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields)]
 struct Keys {
+    /// Age at which a signing key gets a successor, `1h` to `400d`; the new key is published ten minutes before it signs
+    /// and the old one ten minutes after.
+    ///
+    /// Type: duration; default: `30d`.
     rotate_every: Option<Spanned<String>>,
 }
 
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields)]
 struct Audit {
+    /// Name of the log, 1 to 128 visible ASCII characters without `+`; another name begins a new epoch.
+    ///
+    /// Type: text; default: `countersign`.
     origin: Option<Spanned<String>>,
+    /// Size of a log file, 1 MiB to 1 GiB; files are preallocated.
+    ///
+    /// Type: size; default: `64MiB`.
     segment: Option<Spanned<String>>,
+    /// `/reset/{token}`: the segment in braces is recorded as `***`; `*` stands for any segment, `**` at the end for
+    /// any rest.
+    ///
+    /// Type: list of path patterns; default: none.
     #[serde(default)]
     mask: Vec<String>,
+    /// While the log cannot write: refuse with 503, or let requests of standard policies through and count them;
+    /// strict policies and administration are always refused ([record.md](record.md)).
+    ///
+    /// Type: `deny` or `allow_marked`; default: `deny`.
     on_failure: Option<Spanned<String>>,
+    /// Percent of free space on the disk of the log below which there is an alert; 0 to 90, 0 for none.
+    ///
+    /// Type: number; default: `20`.
     low_space: Option<Spanned<u8>>,
+    /// The same for the second alert; not above `low_space`.
+    ///
+    /// Type: number; default: `10`.
     critical_space: Option<Spanned<u8>>,
 }
 
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields)]
 struct Admin {
+    /// Plain HTTP `/livez`, `/readyz` and [`/metrics`](metrics.md) for machines; never make it public.
+    ///
+    /// Type: socket address; default: `127.0.0.1:9464`.
     listen: Option<Spanned<String>>,
 }
 

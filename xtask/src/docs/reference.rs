@@ -1,11 +1,14 @@
-//! The configuration reference against the code: every key that a `Deserialize` struct of the room `config` reads has a
-//! row in the section that stands for the struct, and every row stands for a key.
+//! The tables of the configuration reference, made from the code: a row is a field that a `Deserialize` struct of the room
+//! `config` reads, and its words are the field's own documentation.
+//!
+//! A field's documentation is what it means, then a paragraph `Type: …; default: ….`. What stands between the tables is
+//! written by hand, and so is the order of rows; a new key goes to the end.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
-const PAGE: &str = "docs/config-reference.md";
+pub(super) const PAGE: &str = "docs/config-reference.md";
 
 /// Struct, and the heading of its section.
 type Section = (&'static str, &'static str);
@@ -72,77 +75,142 @@ const SOURCES: &[(&str, &[Section])] = &[
     ("crates/config/src/kinds/people.rs", &[("GroupSpec", "Group"), ("UserSpec", "User")]),
 ];
 
+/// A key with the cells of its row.
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Row {
+    key: String,
+    kind: String,
+    /// The default, or whatever the third column of the section holds.
+    third: String,
+    meaning: String,
+}
+
+impl Row {
+    fn line(&self) -> String {
+        let cell = |text: &str| if text.is_empty() { " ".to_owned() } else { format!(" {text} ") };
+        format!("| `{}` |{}|{}|{}|", self.key, cell(&self.kind), cell(&self.third), cell(&self.meaning))
+    }
+}
+
 /// What does not agree, one sentence each.
 pub(super) fn check(read: &dyn Fn(&str) -> Result<String>) -> Result<Vec<String>> {
     let page = read(PAGE)?;
-    let mut problems = Vec::new();
-    for (file, sections) in SOURCES {
-        problems.extend(compare(file, &read(file)?, sections, &page)?);
-    }
-    Ok(problems)
+    let made = completed(read)?;
+    let differs = made.lines().zip(page.lines()).position(|(made, there)| made != there);
+    let line = differs.or_else(|| (made != page).then(|| made.lines().count().min(page.lines().count())));
+    Ok(line.map(|line| format!("{PAGE}:{}: not what the code says of it", line + 1)).into_iter().collect())
 }
 
-fn compare(file: &str, source: &str, sections: &[Section], page: &str) -> Result<Vec<String>> {
-    let structs = structs(source);
-    if structs.is_empty() {
-        bail!("`{file}` has no struct that is read from text; this check has to learn where they went");
+/// The page with its tables as the code has them.
+pub(super) fn completed(read: &dyn Fn(&str) -> Result<String>) -> Result<String> {
+    let mut sections: BTreeMap<&str, Vec<Row>> = BTreeMap::new();
+    for (file, known) in SOURCES {
+        for (name, rows) in structs(&read(file)?).with_context(|| format!("`{file}`"))? {
+            let Some((_, heading)) = known.iter().find(|(known, _)| *known == name) else {
+                bail!("{file}: `{name}` is read from text; name its section in xtask/src/docs/reference.rs");
+            };
+            let section = sections.entry(heading).or_default();
+            for row in rows {
+                match section.iter().find(|other| other.key == row.key) {
+                    Some(other) if *other != row => bail!("{file}: `{name}.{}` is documented in two ways", row.key),
+                    Some(_) => {}
+                    None => section.push(row),
+                }
+            }
+        }
+        if let Some((name, _)) = known.iter().find(|(_, heading)| !sections.contains_key(heading)) {
+            bail!("`{file}` has no struct `{name}` that is read from text");
+        }
     }
-    let mut problems = Vec::new();
-    for (name, keys) in &structs {
-        let Some((_, heading)) = sections.iter().find(|(known, _)| known == name) else {
-            problems
-                .push(format!("{file}: `{name}` is read from text; name its section in xtask/src/docs/reference.rs"));
-            continue;
-        };
-        let Some(rows) = rows(page, heading) else {
-            problems.push(format!("{PAGE} has no section `{heading}` for `{name}` of {file}"));
-            continue;
-        };
-        problems.extend(keys.difference(&rows).map(|key| format!("{PAGE}, `{heading}`: the key `{key}` is missing")));
-        let all_keys: BTreeSet<&String> = structs
-            .iter()
-            .filter(|(other, _)| sections.iter().any(|(known, section)| known == other && section == heading))
-            .flat_map(|(_, keys)| keys)
-            .collect();
-        let strangers = rows.iter().filter(|row| !all_keys.contains(row));
-        problems.extend(strangers.map(|key| format!("{PAGE}, `{heading}`: `{key}` is not a key that is read")));
-    }
-    problems.sort();
-    problems.dedup();
-    Ok(problems)
+    with_tables(&read(PAGE)?, sections)
 }
 
-/// Structs read by serde with the names of their keys: derived ones by their fields, hand-written ones by the list they
-/// give to `unknown_field`.
-fn structs(source: &str) -> Vec<(String, BTreeSet<String>)> {
+/// Puts rows in place of those that stand under each heading.
+fn with_tables(page: &str, mut sections: BTreeMap<&str, Vec<Row>>) -> Result<String> {
+    let mut lines: Vec<String> = Vec::new();
+    let mut open: Option<Vec<Row>> = None;
+    let mut there: Vec<&str> = Vec::new();
+    // A line more than the page has, so that a table at its end ends too.
+    for line in page.lines().chain([""]) {
+        if let Some(key) = line.strip_prefix("| `").and_then(|rest| rest.split('`').next())
+            && open.is_some()
+        {
+            there.push(key);
+            continue;
+        }
+        let is_in_table = lines.last().is_some_and(|last| last.starts_with("|---")) || !there.is_empty();
+        if let Some(mut rows) = open.take_if(|_| is_in_table) {
+            rows.sort_by_key(|row| there.iter().position(|key| *key == row.key).unwrap_or(usize::MAX));
+            lines.extend(rows.iter().map(Row::line));
+            there.clear();
+        }
+        if line.starts_with('#') {
+            if open.is_some() {
+                bail!("{PAGE}: the section before `{line}` has no table");
+            }
+            open = sections.remove(line.trim_start_matches('#').trim().replace('`', "").as_str());
+        }
+        lines.push(line.to_owned());
+    }
+    if let Some(heading) = sections.keys().next() {
+        bail!("{PAGE} has no section `{heading}`");
+    }
+    Ok(lines.join("\n"))
+}
+
+/// Structs read by serde with the rows of their keys: derived ones by their fields, hand-written ones by the fields in
+/// the list they give to `unknown_field`.
+fn structs(source: &str) -> Result<Vec<(String, Vec<Row>)>> {
+    let by_hand = by_hand(source);
     let mut found = Vec::new();
-    let mut is_derived = false;
-    let mut rename = None;
-    let mut open: Option<(String, BTreeSet<String>)> = None;
+    let (mut is_derived, mut rename, mut docs) = (false, None, Vec::new());
+    let mut open: Option<(String, Vec<Row>, bool)> = None;
     for line in source.lines() {
         let line = line.trim();
-        if let Some((name, mut keys)) = open.take() {
+        if let Some((name, rows, is_derived)) = &mut open {
             if line.starts_with('}') {
-                found.push((name, keys));
-                continue;
-            }
-            if let Some(given) = line.strip_prefix("#[serde(rename = \"") {
+                found.push((std::mem::take(name), std::mem::take(rows)));
+                open = None;
+            } else if let Some(words) = line.strip_prefix("///") {
+                docs.push(words.trim());
+            } else if let Some(given) = line.strip_prefix("#[serde(rename = \"") {
                 rename = given.split('"').next().map(str::to_owned);
             } else if let Some(field) = field(line) {
-                keys.insert(rename.take().unwrap_or_else(|| field.to_owned()));
+                let key = rename.take().unwrap_or_else(|| field.to_owned());
+                let keys = by_hand.as_ref().map(|(_, keys)| keys);
+                if *is_derived || keys.is_some_and(|keys| keys.contains(&key)) {
+                    rows.push(row(key, &docs).with_context(|| format!("struct `{name}`"))?);
+                }
+                docs.clear();
             }
-            open = Some((name, keys));
         } else if line.starts_with("#[derive(") {
             is_derived = line.contains("Deserialize");
         } else if let Some(name) = struct_name(line) {
-            if is_derived && line.ends_with('{') {
-                open = Some((name.to_owned(), BTreeSet::new()));
+            let is_read = is_derived || by_hand.as_ref().is_some_and(|(by_hand, _)| by_hand == name);
+            if is_read && line.ends_with('{') {
+                open = Some((name.to_owned(), Vec::new(), is_derived));
             }
             is_derived = false;
+            docs.clear();
         }
     }
-    found.extend(by_hand(source));
-    found
+    Ok(found)
+}
+
+/// Reads the documentation of a field.
+fn row(key: String, docs: &[&str]) -> Result<Row> {
+    let text = docs.join("\n");
+    let parts = text.split_once("\n\nType: ");
+    let Some((meaning, rest)) = parts else {
+        bail!("the key `{key}` needs documentation: what it means, then a paragraph `Type: …; default: ….`");
+    };
+    let rest = rest.replace('\n', " ");
+    let rest = rest.strip_suffix('.').unwrap_or(&rest);
+    let split = ["; default: ", "; decides today: "].iter().find_map(|mark| rest.split_once(mark));
+    let (kind, third) = split.unwrap_or((rest, ""));
+    let meaning = meaning.replace("\n\n", " ").replace('\n', " ");
+    let meaning = meaning.strip_suffix('.').unwrap_or(&meaning).to_owned();
+    Ok(Row { key, kind: kind.to_owned(), third: third.to_owned(), meaning })
 }
 
 fn unexported(line: &str) -> &str {
@@ -161,22 +229,12 @@ fn field(line: &str) -> Option<&str> {
 }
 
 /// `impl<'de> Deserialize<'de> for X` and its `unknown_field(…, &["a", "b"])`.
-fn by_hand(source: &str) -> Option<(String, BTreeSet<String>)> {
-    let (_, body) = source.split_once("Deserialize<'de> for ")?;
+fn by_hand(source: &str) -> Option<(String, Vec<String>)> {
+    let (before, list) = source.split_once("unknown_field(")?;
+    let (_, body) = before.rsplit_once("Deserialize<'de> for ")?;
     let name = body.split(|c: char| !c.is_alphanumeric()).next()?;
-    let (_, list) = body.split_once("unknown_field(")?;
     let list = list.split_once("&[")?.1.split(']').next()?;
     Some((name.to_owned(), list.split('"').skip(1).step_by(2).map(str::to_owned).collect()))
-}
-
-/// The first cells of the table under `heading`: ``| `key` | …``.
-fn rows(page: &str, heading: &str) -> Option<BTreeSet<String>> {
-    let is_ours =
-        |line: &&str| line.starts_with('#') && line.trim_start_matches('#').trim().replace('`', "") == heading;
-    let mut lines = page.lines();
-    lines.find(is_ours)?;
-    let section = lines.take_while(|line| !line.starts_with('#'));
-    Some(section.filter_map(|line| line.strip_prefix("| `")?.split('`').next()).map(str::to_owned).collect())
 }
 
 #[cfg(test)]
@@ -192,46 +250,57 @@ pub struct Other {
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Spec {
+    /// For people,
+    /// in one line.
+    ///
+    /// Type: text.
     title: Option<String>,
+    /// Larger is refused.
+    ///
+    /// Type: `small` or `large`; default: none, streamed.
     #[serde(rename = "maxBody")]
     pub(crate) max_body: u64,
 }
 "#;
-    const SECTIONS: &[Section] = &[("Spec", "Thing")];
 
-    fn problems(page: &str) -> Vec<String> {
-        compare("a.rs", SOURCE, SECTIONS, page).unwrap()
+    fn made(page: &str) -> String {
+        let rows = structs(SOURCE).unwrap().remove(0).1;
+        with_tables(page, BTreeMap::from([("Thing", rows)])).unwrap()
+    }
+
+    const HEAD: &str = "| key | type | default | meaning |\n|---|---|---|---|\n";
+    const TITLE: &str = "| `title` | text | | For people, in one line |\n";
+    const BODY: &str = "| `maxBody` | `small` or `large` | none, streamed | Larger is refused |\n";
+
+    #[test]
+    fn an_empty_table_is_filled_with_what_the_fields_say() {
+        let page = format!("# Top\n| `other` | |\n## Thing\nBy hand.\n\n{HEAD}\nMore by hand.\n## Next\n| `x` | |\n");
+        assert_eq!(made(&page), page.replace(HEAD, &format!("{HEAD}{TITLE}{BODY}")));
+        let at_the_end = format!("## Thing\n{HEAD}");
+        assert_eq!(made(&at_the_end), format!("{at_the_end}{TITLE}{BODY}"));
     }
 
     #[test]
-    fn a_page_that_agrees_passes() {
-        assert_eq!(
-            problems("## Thing\n| `title` | text |\n| `maxBody` | size |\n## Next\n| `x` | |"),
-            Vec::<String>::new()
+    fn what_the_code_does_not_say_is_replaced_and_the_order_of_rows_stays() {
+        let page = format!(
+            "## `Thing`\n{HEAD}{BODY}| `gone` | text | | by hand |\n| `title` | number | 3 | other |\n\nEnd.\n"
         );
+        assert_eq!(made(&page), format!("## `Thing`\n{HEAD}{BODY}{TITLE}\nEnd.\n"));
     }
 
     #[test]
-    fn a_key_that_is_not_documented_and_a_row_that_is_not_read_are_found() {
-        assert_eq!(
-            problems("## `Thing`\n| `title` | text |\n| `max_body` | size |\n"),
-            [
-                "docs/config-reference.md, `Thing`: `max_body` is not a key that is read",
-                "docs/config-reference.md, `Thing`: the key `maxBody` is missing",
-            ]
-        );
-    }
-
-    #[test]
-    fn a_struct_without_a_section_is_found() {
-        assert!(problems("# Nothing")[0].contains("no section `Thing`"));
-        let unmapped = compare("a.rs", SOURCE, &[], "").unwrap();
-        assert!(unmapped[0].contains("name its section"), "{unmapped:?}");
+    fn a_field_without_documentation_and_a_section_without_a_place_are_refused() {
+        let bare = SOURCE.replace("    ///\n    /// Type: text.\n", "");
+        assert!(format!("{:#}", structs(&bare).unwrap_err()).contains("the key `title` needs documentation"));
+        let rows = || BTreeMap::from([("Thing", Vec::new())]);
+        assert!(with_tables("# Nothing\n", rows()).unwrap_err().to_string().contains("no section `Thing`"));
+        assert!(with_tables("# Thing\n# Next\n", rows()).unwrap_err().to_string().contains("has no table"));
     }
 
     #[test]
     fn a_hand_written_reader_counts_too() {
-        let source = "impl<'de> Deserialize<'de> for Mapped {\n unknown_field(other, &[\"bind\", \"groups\"])\n}";
-        assert_eq!(by_hand(source).unwrap(), ("Mapped".to_owned(), ["bind".to_owned(), "groups".to_owned()].into()));
+        let source = "struct Mapped {\n    is_on: bool,\n    /// Which.\n    ///\n    /// Type: list.\n    groups: Vec<String>,\n}\nimpl<'de> Deserialize<'de> for Mapped {\n unknown_field(other, &[\"bind\", \"groups\"])\n}";
+        let found = structs(source).unwrap();
+        assert_eq!((found[0].0.as_str(), found[0].1[0].key.as_str(), found[0].1.len()), ("Mapped", "groups", 1));
     }
 }

@@ -27,73 +27,190 @@ const MAX_PUBLIC_PATHS: usize = 32;
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct AppSpec {
+    /// For people.
+    ///
+    /// Type: text; default: the name.
     title: Option<String>,
+    /// 1 to 64; `*.example.org` covers one label. A certificate of a listener must cover each.
+    ///
+    /// Type: list of hosts; default: required.
     hosts: Spanned<Vec<Spanned<String>>>,
+    /// Required when there are several upstreams; at most 256.
+    ///
+    /// Type: list; default: one named `all` for `/`.
     routes: Option<Spanned<Vec<RouteSpec>>>,
+    /// Exact paths anybody may GET and HEAD without signing in; at most 32, no patterns.
+    ///
+    /// Type: list of paths; default: none.
     #[serde(default)]
     public_paths: Vec<Spanned<String>>,
+    /// Where the app really is.
+    ///
+    /// Type: map by name; default: required.
     upstreams: Spanned<BTreeMap<String, Spanned<UpstreamSpec>>>,
+    /// Read by policies as `resource.sensitivity`.
+    ///
+    /// Type: `low` `medium` `high` `critical`; default: counts as `critical`, with a warning.
     sensitivity: Option<Spanned<String>>,
+    /// Class of the data, read by policies as `resource.label`.
+    ///
+    /// Type: `public` `internal` `confidential` `restricted`; default: `internal`.
     label: Option<Spanned<String>>,
+    /// Whether people may ask for access; read by policies. There is no way to ask yet.
+    ///
+    /// Type: true or false; default: `false`.
     #[serde(default)]
     requestable: bool,
+    /// Your own key and value pairs; policies read them as tags.
+    ///
+    /// Type: map of text; default: none.
     #[serde(default)]
     labels: BTreeMap<String, String>,
+    /// What a refused person reads. `none`: the app is not admitted to exist. `full`: administrators also read policy
+    /// names.
+    ///
+    /// Type: `none` `reason` `full`; default: `reason`.
     explain: Option<Spanned<String>>,
+    /// The signed header the app receives.
+    ///
+    /// Type: `off` or table; default: on.
     #[serde(default)]
     assertion: AssertionSpec,
+    /// How paths are brought into one form.
+    ///
+    /// Type: table; default: strict.
     #[serde(default)]
     path: PathSpec,
+    /// Other origins that may open WebSockets.
+    ///
+    /// Type: table; default: none.
     #[serde(default)]
     websocket: OriginsSpec,
+    /// Other origins whose scripts may read a 401.
+    ///
+    /// Type: table; default: none.
     #[serde(default)]
     cors: OriginsSpec,
+    /// Header names with `_` or `.`.
+    ///
+    /// Type: `drop` or `pass`; default: `drop`.
     header_names: Option<Spanned<String>>,
+    /// `X-HTTP-Method-Override` and its kin: removed, or taken as the method that is judged and sent.
+    ///
+    /// Type: `remove` or `judge`; default: `remove`.
     method_override: Option<Spanned<String>>,
+    /// What the app is told of the client: `X-Forwarded-For`, `-Proto` and `-Host`, or `Forwarded` (RFC 7239) beside
+    /// them. Each is made afresh; what a client sends under these names never arrives.
+    ///
+    /// Type: `x_forwarded` or `rfc7239`; default: `x_forwarded`.
     forwarded: Option<Spanned<String>>,
+    /// Request headers that policies may read; never credentials.
+    ///
+    /// Type: list of header names; default: none.
     #[serde(default)]
     context_headers: Vec<Spanned<String>>,
+    /// Unsafe requests that a page of another site makes in a person's name.
+    ///
+    /// Type: `allow` or `refuse`; default: `allow`.
     csrf: Option<Spanned<String>>,
+    /// What a sign-out does to browsers.
+    ///
+    /// Type: table.
     #[serde(default)]
     logout: LogoutSpec,
+    /// `Strict-Transport-Security` on the app's hosts; never sent for `localhost` names.
+    ///
+    /// Type: true or false; default: `true`.
     hsts: Option<bool>,
+    /// How long the app is served when the process can no longer confirm who is still allowed (its control loop
+    /// hangs); then 503 `facts_stale`, and open streams are cut. `strict` is `1s`; `1s` to `1h`.
+    ///
+    /// Type: `strict` or duration; default: `5m`.
     max_staleness: Option<Spanned<String>>,
+    /// Simple rules.
+    ///
+    /// Type: table; default: only policies decide.
     access: Option<Spanned<AccessSpec>>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RouteSpec {
+    /// Unique within the app.
+    ///
+    /// Type: name; default: from the path: `/api/v1` is `api-v1`.
     name: Option<Spanned<String>>,
+    /// Covers itself and everything below it by whole segments.
+    ///
+    /// Type: path; default: required.
     path: Spanned<String>,
+    /// A key of `upstreams`.
+    ///
+    /// Type: name; default: required.
     upstream: Spanned<String>,
+    /// Upper case.
+    ///
+    /// Type: list of methods; default: every method.
     methods: Option<Spanned<Vec<Spanned<String>>>>,
+    /// Changes the path **before** it is judged.
+    ///
+    /// Type: table; default: none.
     rewrite: Option<RewriteSpec>,
+    /// Larger request bodies are 413.
+    ///
+    /// Type: size; default: unlimited, streamed.
     max_body: Option<Spanned<String>>,
+    /// Simple rules that narrow those of the app.
+    ///
+    /// Type: table; default: none.
     access: Option<Spanned<AccessSpec>>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RewriteSpec {
+    /// Removes this prefix of the route's path.
+    ///
+    /// Type: path; default: none.
     strip_prefix: Option<Spanned<String>>,
+    /// Puts another prefix in place of one.
+    ///
+    /// Type: table; default: none.
     replace_prefix: Option<ReplaceSpec>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ReplaceSpec {
+    /// A prefix of the route's path.
+    ///
+    /// Type: path; default: required.
     from: Spanned<String>,
+    /// What stands there instead.
+    ///
+    /// Type: path; default: required.
     to: Spanned<String>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct UpstreamSpec {
+    /// `http://host:port`, `https://host[:port]`, `h2c://host:port`, no path; tried in turn.
+    ///
+    /// Type: list of URLs; default: required.
     targets: Vec<Spanned<String>>,
+    /// How `https://` targets are verified.
+    ///
+    /// Type: table.
     #[serde(default)]
     tls: TlsSpec,
+    /// The `Host` the app receives.
+    ///
+    /// Type: host; default: the host the client asked for.
     host: Option<Spanned<String>>,
+    /// How long each step may take.
+    ///
+    /// Type: table.
     #[serde(default)]
     timeouts: TimeoutsSpec,
 }
@@ -101,36 +218,82 @@ struct UpstreamSpec {
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields)]
 struct TlsSpec {
+    /// A `.pem` file of the applied folder with the roots to trust.
+    ///
+    /// Type: file name; default: `upstream_roots`.
     ca: Option<Spanned<String>>,
+    /// The server name to send and verify.
+    ///
+    /// Type: host; default: the target's host.
     sni: Option<Spanned<String>>,
+    /// The name the certificate must carry, when it is not the server name sent.
+    ///
+    /// Type: host; default: `sni`.
     san: Option<Spanned<String>>,
+    /// The `[[certificate]]` this side shows when the app asks for one.
+    ///
+    /// Type: name; default: none.
     client: Option<Spanned<String>>,
+    /// `false` needs a `reason` and stays a warning.
+    ///
+    /// Type: true or false; default: `true`.
     verify: Option<Spanned<bool>>,
+    /// Why the certificate is not verified.
+    ///
+    /// Type: text; default: none.
     reason: Option<String>,
 }
 
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields)]
 struct TimeoutsSpec {
+    /// TCP connect.
+    ///
+    /// Type: duration; default: `5s`.
     connect: Option<Spanned<String>>,
+    /// TLS handshake.
+    ///
+    /// Type: duration; default: `5s`.
     tls: Option<Spanned<String>>,
+    /// Until the head of the response.
+    ///
+    /// Type: duration; default: `60s`.
     response_head: Option<Spanned<String>>,
+    /// Between two parts of a body.
+    ///
+    /// Type: duration; default: `5m`.
     body_idle: Option<Spanned<String>>,
+    /// Between two parts of a WebSocket or event stream.
+    ///
+    /// Type: duration; default: `1h`.
     stream_idle: Option<Spanned<String>>,
 }
 
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields)]
 struct PathSpec {
+    /// `strict` refuses whatever two servers could read differently; the others rewrite it into one form, which is
+    /// judged and sent.
+    ///
+    /// Type: `strict` `base` `merge_slashes` `decode_and_merge_slashes`; default: `strict`.
     profile: Option<Spanned<String>>,
+    /// Single openings of `strict`, each a warning.
+    ///
+    /// Type: list of `encoded_slash` `semicolon` `empty_segment` `encoded_percent`; default: none.
     #[serde(default)]
     allow: Vec<Spanned<String>>,
+    /// For apps that fold case: rules match the lower-case path.
+    ///
+    /// Type: `sensitive` or `insensitive`; default: `sensitive`.
     case: Option<Spanned<String>>,
 }
 
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields)]
 struct OriginsSpec {
+    /// `https://other.example.org`; the app's own origin is always allowed.
+    ///
+    /// Type: list of origins; default: none.
     #[serde(default)]
     origins: Vec<Spanned<String>>,
 }
@@ -138,6 +301,9 @@ struct OriginsSpec {
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields)]
 struct LogoutSpec {
+    /// Sends `Clear-Site-Data` when a person signs out.
+    ///
+    /// Type: true or false; default: `false`.
     #[serde(default)]
     clear_site_data: bool,
 }
@@ -145,7 +311,13 @@ struct LogoutSpec {
 /// `assertion: off` or a mapping.
 struct AssertionSpec {
     is_enabled: bool,
+    /// Which of a person's groups are named; one `*` may stand at the end.
+    ///
+    /// Type: list of group names; default: all.
     groups: Vec<String>,
+    /// `[method, authority]` for apps whose framework hides the raw target; a warning says what is lost.
+    ///
+    /// Type: list; default: `[method, authority, target]`.
     bind: Option<Vec<String>>,
 }
 

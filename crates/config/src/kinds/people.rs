@@ -53,20 +53,41 @@ pub struct DeclaredUser {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct GroupSpec {
+    /// For people.
+    ///
+    /// Type: text; default: the name.
     title: Option<String>,
+    /// Members of this group are members of these too.
+    ///
+    /// Type: list of groups; default: none.
     #[serde(default)]
     parents: Vec<Spanned<String>>,
+    /// Who says who is in it: the files (`spec.groups` of users), or the command line and the API.
+    ///
+    /// Type: `applied` or `external`; default: `applied`.
     membership: Option<Spanned<String>>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct UserSpec {
+    /// Display name, 1 to 128 characters.
+    ///
+    /// Type: text; default: required.
     name: Spanned<String>,
+    /// Groups with `membership: applied`.
+    ///
+    /// Type: list of groups; default: none.
     #[serde(default)]
     groups: Vec<Spanned<String>>,
+    /// From outside the organisation; policies read `principal.external`.
+    ///
+    /// Type: true or false; default: `false`.
     #[serde(default)]
     external: bool,
+    /// Ends all sessions and refuses new ones.
+    ///
+    /// Type: true or false; default: `false`.
     #[serde(default)]
     disabled: bool,
 }

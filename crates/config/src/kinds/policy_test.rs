@@ -24,41 +24,99 @@ const MAX_ROWS: usize = 2_000;
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct PolicyTestSpec {
+    /// What the rows have in common.
+    ///
+    /// Type: table; default: none.
     given: Option<GivenSpec>,
+    /// 1 to 2,000.
+    ///
+    /// Type: list of rows; default: required.
     table: Spanned<Vec<Spanned<RowSpec>>>,
 }
 
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields)]
 struct GivenSpec {
+    /// Who asks.
+    ///
+    /// Type: table; default: the row says it.
     principal: Option<Spanned<PrincipalSpec>>,
+    /// Doing what.
+    ///
+    /// Type: action; default: `http.get`.
     action: Option<Spanned<String>>,
+    /// To what.
+    ///
+    /// Type: table; default: the row says it.
     resource: Option<Spanned<ResourceSpec>>,
+    /// `clean`: signed in with a passkey just now, never stepped up, on a managed device in order, without risk.
+    /// `unknown`: nothing. By name: over `clean`.
+    ///
+    /// Type: `clean`, `unknown` or facts by name; default: `clean`.
     facts: Option<Spanned<FactsSpec>>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RowSpec {
+    /// Unique within the table.
+    ///
+    /// Type: text; default: required.
     name: Spanned<String>,
+    /// Who asks.
+    ///
+    /// Type: table; default: that of `given`.
     principal: Option<Spanned<PrincipalSpec>>,
+    /// Doing what.
+    ///
+    /// Type: action; default: that of `given`.
     action: Option<Spanned<String>>,
+    /// To what.
+    ///
+    /// Type: table; default: that of `given`.
     resource: Option<Spanned<ResourceSpec>>,
+    /// Set over those of `given`, e.g. `{ risk.points: 50, net.tor: true }`.
+    ///
+    /// Type: as in `given`; default: none.
     facts: Option<Spanned<FactsSpec>>,
+    /// The verdict.
+    ///
+    /// Type: `ALLOW` `DENY` `STEP_UP`; default: required.
     want: Spanned<String>,
+    /// Exactly these decide; `[]`: none does.
+    ///
+    /// Type: list of policy ids; default: any.
     by: Option<Vec<String>>,
+    /// Exactly these are offered.
+    ///
+    /// Type: list of remedies; default: any.
     fix: Option<Vec<Spanned<String>>>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct PrincipalSpec {
+    /// A made-up person; an address counts as verified.
+    ///
+    /// Type: text.
     user: Option<String>,
+    /// Direct groups of `user`; parents are added.
+    ///
+    /// Type: list of groups; default: none.
     #[serde(default)]
     groups: Vec<Spanned<String>>,
+    /// From outside the organisation.
+    ///
+    /// Type: true or false; default: `false`.
     #[serde(default)]
     external: bool,
+    /// A SPIFFE ID.
+    ///
+    /// Type: text.
     workload: Option<String>,
+    /// Nobody.
+    ///
+    /// Type: `true`.
     #[serde(default)]
     anonymous: bool,
 }
@@ -66,9 +124,21 @@ struct PrincipalSpec {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct ResourceSpec {
+    /// A declared app.
+    ///
+    /// Type: name.
     app: Option<String>,
+    /// A declared route, instead of `app`.
+    ///
+    /// Type: `APP/ROUTE`.
     route: Option<String>,
+    /// As if the app declared it.
+    ///
+    /// Type: `low` `medium` `high` `critical`; default: the app's.
     sensitivity: Option<Spanned<String>>,
+    /// As if the app declared it.
+    ///
+    /// Type: true or false; default: the app's.
     requestable: Option<bool>,
 }
 

@@ -11,9 +11,21 @@ use serde_saphyr::{Location, Spanned};
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct AccessSpec {
+    /// At least one must hold. A route's `include` narrows the app's; left out, it narrows nothing.
+    ///
+    /// Type: list of entries; default: required for an app.
     pub(super) include: Option<Spanned<Entries>>,
+    /// Every one must hold, whoever lets in.
+    ///
+    /// Type: list of entries; default: none.
     pub(super) require: Option<Spanned<Entries>>,
+    /// None may hold.
+    ///
+    /// Type: list of entries; default: none.
     pub(super) exclude: Option<Spanned<Entries>>,
+    /// Says that `everyone` in `include` is meant.
+    ///
+    /// Type: true or false; default: `false`.
     pub(super) accept_public: Option<bool>,
 }
 
@@ -34,71 +46,179 @@ pub(super) enum EntrySpec {
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields)]
 pub(super) struct FieldsSpec {
+    /// Any service token.
+    ///
+    /// Type: `true`; decides today: not yet.
     pub(super) any_service_token: Option<Spanned<bool>>,
+    /// Whoever signed in.
+    ///
+    /// Type: `true`; decides today: yes.
     pub(super) authenticated: Option<Spanned<bool>>,
+    /// A claim of an identity provider.
+    ///
+    /// Type: table; decides today: not yet.
     pub(super) claim: Option<Spanned<ClaimSpec>>,
+    /// A client certificate.
+    ///
+    /// Type: table; decides today: not yet.
     pub(super) client_cert: Option<Spanned<CertSpec>>,
+    /// The country of the client's address.
+    ///
+    /// Type: ISO 3166 codes; decides today: not yet.
     pub(super) country: Option<Spanned<Texts>>,
+    /// The state of the device.
+    ///
+    /// Type: table; decides today: not yet.
     pub(super) device: Option<Spanned<DeviceSpec>>,
+    /// Whether the device is managed, seen within a day.
+    ///
+    /// Type: true or false; decides today: not yet.
     pub(super) device_managed: Option<Spanned<bool>>,
+    /// A person whose verified address is one of these, compared without case.
+    ///
+    /// Type: addresses; decides today: yes.
     pub(super) email: Option<Spanned<Texts>>,
+    /// A person whose verified address has exactly this domain, in lower-case A-labels; subdomains are not covered.
+    ///
+    /// Type: domains; decides today: yes.
     pub(super) email_domain: Option<Spanned<Texts>>,
+    /// Any principal; `include` of an app only. Requests must still be signed in.
+    ///
+    /// Type: `true`; decides today: yes.
     pub(super) everyone: Option<Spanned<bool>>,
+    /// Members, also over parent groups.
+    ///
+    /// Type: groups; decides today: yes.
     pub(super) group: Option<Spanned<Texts>>,
+    /// A client address in one of these.
+    ///
+    /// Type: address blocks; decides today: yes.
     pub(super) ip_range: Option<Spanned<Texts>>,
+    /// A sign-in by this identity provider, or with this method of RFC 8176 (`hwk`, `otp` …).
+    ///
+    /// Type: words; decides today: yes.
     pub(super) login_method: Option<Spanned<Texts>>,
+    /// A sign-in with a second factor.
+    ///
+    /// Type: table; decides today: yes.
     pub(super) mfa: Option<Spanned<MfaSpec>>,
+    /// Risk points up to this.
+    ///
+    /// Type: 0 to 100; decides today: not yet.
     pub(super) risk_at_most: Option<Spanned<u64>>,
+    /// These service tokens.
+    ///
+    /// Type: names; decides today: not yet.
     pub(super) service_token: Option<Spanned<Texts>>,
+    /// A session bound to a key of the device.
+    ///
+    /// Type: `true`; decides today: not yet.
     pub(super) session_bound: Option<Spanned<bool>>,
+    /// Certain hours.
+    ///
+    /// Type: table; decides today: yes.
     pub(super) time: Option<Spanned<TimeSpec>>,
+    /// The connection's key exchange.
+    ///
+    /// Type: table; decides today: yes.
     pub(super) tls: Option<Spanned<TlsSpec>>,
+    /// These workloads.
+    ///
+    /// Type: SPIFFE IDs; decides today: not yet.
     pub(super) workload: Option<Spanned<Texts>>,
 }
 
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields)]
 pub(super) struct MfaSpec {
+    /// The level: `phr` is a passkey; nothing gives `phrh` yet.
+    ///
+    /// Type: `phr` `phrh` `urn:countersign:acr:mfa`; default: any second factor.
     pub(super) acr: Option<Spanned<String>>,
+    /// How long ago it was proven at most.
+    ///
+    /// Type: duration; default: any.
     pub(super) max_age: Option<Spanned<String>>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct DeviceSpec {
+    /// The disk is encrypted.
+    ///
+    /// Type: true or false; default: any.
     pub(super) encrypted: Option<bool>,
+    /// In line with its own policy.
+    ///
+    /// Type: true or false; default: any.
     pub(super) compliant: Option<bool>,
+    /// Evidence at least this good; alone, that of the device's key.
+    ///
+    /// Type: 1 to 3; default: any.
     pub(super) level: Option<Spanned<i64>>,
+    /// How old the facts may be.
+    ///
+    /// Type: duration; default: `1d`.
     pub(super) max_age: Option<Spanned<String>>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ClaimSpec {
+    /// The identity provider.
+    ///
+    /// Type: text; default: required.
     pub(super) idp: Spanned<String>,
+    /// The claim.
+    ///
+    /// Type: text; default: required.
     pub(super) name: Spanned<String>,
+    /// One of these values.
+    ///
+    /// Type: text or list; default: required.
     pub(super) value: Spanned<Texts>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct CertSpec {
+    /// SHA-256 of the public key.
+    ///
+    /// Type: hex digests; default: none.
     pub(super) spki: Option<Spanned<Texts>>,
+    /// A subject alternative name.
+    ///
+    /// Type: texts; default: none.
     pub(super) san: Option<Spanned<Texts>>,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct TlsSpec {
+    /// A hybrid post-quantum key exchange.
+    ///
+    /// Type: `true`; default: required.
     pub(super) pq: bool,
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct TimeSpec {
+    /// No other zone is known.
+    ///
+    /// Type: `UTC`; default: `UTC`.
     pub(super) zone: Option<Spanned<String>>,
+    /// With hours over midnight, the day they begin on.
+    ///
+    /// Type: `mon` … `sun`, stretches such as `mon-fri`; default: every day.
     pub(super) days: Option<Spanned<Texts>>,
+    /// First minute.
+    ///
+    /// Type: `00:00` to `23:59`; default: `00:00`.
     pub(super) from: Option<Spanned<String>>,
+    /// The minute it ends before; less than `from` goes over midnight.
+    ///
+    /// Type: `00:01` to `24:00`; default: `24:00`.
     pub(super) to: Option<Spanned<String>>,
 }
 
