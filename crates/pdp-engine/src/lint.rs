@@ -152,10 +152,8 @@ impl Lint<'_> {
                 self.expr(right);
             }
             Expr::UnaryOp { expr, .. } | Expr::GetAttr { expr, .. } => self.expr(expr),
-            Expr::Like { expr, pattern } => {
-                if path_of(expr).is_some_and(|path| PATHS.contains(&path.as_str())) {
-                    self.pattern(pattern);
-                }
+            Expr::Like { expr, pattern } if path_of(expr).is_some_and(|path| PATHS.contains(&path.as_str())) => {
+                self.pattern(pattern);
             }
             Expr::IfThenElse { cond, then_expr, else_expr } => {
                 [cond, then_expr, else_expr].into_iter().for_each(|expr| self.expr(expr));

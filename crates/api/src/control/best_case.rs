@@ -24,8 +24,11 @@ const MAX_VARIANTS: usize = 128;
 const MAX_THOROUGH: usize = 1_000;
 const PERFECT: PostureFact = PostureFact { ok: true, age_secs: 0, level: 3 };
 
+/// Puts a word into the facts.
+type Put = fn(&mut Facts, &str);
+
 /// Facts of which policies name single values, and how a value is put.
-const SINGLE: &[(&str, fn(&mut Facts, &str))] = &[
+const SINGLE: &[(&str, Put)] = &[
     ("auth.acr", |facts, value| facts.auth.acr = value.to_owned()),
     ("auth.idp", |facts, value| facts.auth.idp = value.to_owned()),
     ("device.ownership", |facts, value| facts.device.ownership = value.to_owned()),

@@ -106,7 +106,9 @@ fn end(records: &mut Vec<(usize, Vec<String>)>, begins: usize, record: Vec<Strin
 mod tests {
     use super::*;
 
-    fn people(text: &str) -> Vec<(Place, Result<(String, String), String>)> {
+    type Told = Result<(String, String), String>;
+
+    fn people(text: &str) -> Vec<(Place, Told)> {
         let rows = read(text).unwrap();
         rows.into_iter().map(|(at, person)| (at, person.map(|p| (p.email, p.name)))).collect()
     }

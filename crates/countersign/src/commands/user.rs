@@ -159,15 +159,15 @@ impl User {
             User::Enable { user } => say!("{user} may sign in again"),
             User::Recover { user, .. } => {
                 say!("recovery of {user}: {}", output::text(&answer, "state"));
-                if answer["url"].is_string() {
+                if !output::text(&answer, "url").is_empty() {
                     say!("{}", output::text(&answer, "url"));
                     say!(
                         "Until {}, once. It was not mailed: hand it over yourself.",
                         output::text(&answer, "url_expires")
                     );
-                } else if answer["is_proven"] == true {
+                } else if output::text(&answer, "is_proven") == "true" {
                     say!("It is proven: their browser goes on by itself.");
-                } else if answer["state"] == "open" {
+                } else if output::text(&answer, "state") == "open" {
                     say!(
                         "One more proof is needed: another administrator runs `countersign user recover {user} --approve {}`",
                         output::text(&answer, "id")

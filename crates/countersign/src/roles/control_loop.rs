@@ -34,7 +34,7 @@ type Reply<T> = oneshot::Sender<Result<T, ControlError>>;
 
 enum Command {
     Acked { revocation: RevocationId, door: String, report: CutReport },
-    Do { input: Input, reply: Reply<()> },
+    Do { input: Box<Input>, reply: Reply<()> },
     Open { session: Box<Session>, reply: Reply<()> },
     Stop(oneshot::Sender<()>),
     Withdraw { withdrawal: Withdrawal, reply: Reply<Revocation> },
@@ -102,7 +102,7 @@ impl Controller {
     }
 
     async fn input(&self, input: Input) -> Result<(), ControlError> {
-        self.ask(|reply| Command::Do { input, reply }).await
+        self.ask(|reply| Command::Do { input: Box::new(input), reply }).await
     }
 
     async fn withdraw(&self, withdrawal: Withdrawal) -> Result<Revocation, ControlError> {
@@ -199,7 +199,7 @@ impl ControlLoop {
                 self.carry_out(outputs).await.ok();
             }
             Command::Do { input, reply } => {
-                reply.send(self.perform(input).await).ok();
+                reply.send(self.perform(*input).await).ok();
             }
             Command::Open { mut session, reply } => {
                 session.epochs.global = self.parts.administrator.global_epoch();

@@ -37,7 +37,7 @@ pub(crate) async fn plan(
     let (plan, warnings) = control.plan(&files).await?;
     let mut answer = view_plan(&plan);
     if let Some(members) = answer.as_object_mut() {
-        members.insert("warnings".to_owned(), problem_lines(&warnings).into());
+        members.insert("warnings".to_owned(), problem_lines(&warnings));
     }
     Ok(Answer(answer))
 }

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use audit::floods::PER_SECOND;
+use audit::floods::{COALESCE_FOR, PER_SECOND};
 use http::StatusCode;
 use serde_json::Value;
 
@@ -196,9 +196,13 @@ impl Ledger {
             recorded.iter().filter(|(_, effect)| *effect == "DENY").filter_map(|(access, _)| second_of(access));
         let mut denied_in: BTreeMap<u128, u32> = BTreeMap::new();
         denied.for_each(|second| *denied_in.entry(second).or_default() += 1);
-        // Strangers refused beyond so many in a second are counted first, and a kill takes at most ten seconds of counts.
+        // Strangers refused beyond so many in a second are counted for ten seconds before the count is written, and a kill
+        // takes that count. The second of the gate begins with a refusal, so it lies in two of the clock.
+        let at = |second: u128| denied_in.get(&second).copied().unwrap_or_default();
         let is_flood = |access: &str| {
-            second_of(access).and_then(|second| denied_in.get(&second)).is_some_and(|denied| *denied >= PER_SECOND)
+            let begun = second_of(access).unwrap_or_default();
+            let window = begun.saturating_sub(COALESCE_FOR.as_secs().into())..=begun;
+            window.into_iter().any(|second| at(second) + at(second.saturating_sub(1)) >= PER_SECOND)
         };
         for (access, status) in std::mem::take(&mut self.unproven) {
             let effect = recorded.get(&access).map(String::as_str);
