@@ -60,6 +60,8 @@ pub struct ApiSettings {
     pub public_port: u16,
     /// Idle limit of new sessions.
     pub session_idle: std::time::Duration,
+    /// Origins that may use passkeys of this relying party (ID-24).
+    pub related_origins: Vec<String>,
     /// Absolute limit of new sessions.
     pub session_absolute: std::time::Duration,
 }

@@ -13,6 +13,7 @@ use model::app::{
 const ROUTES: &[(&str, &str, &[&str], Action)] = &[
     ("/.well-known/countersign", "well-known", &["GET", "HEAD"], Action::PortalSignin),
     ("/console/access/export", "console-export", &["GET", "HEAD"], Action::AuditExport),
+    ("/.well-known/webauthn", "related-origins", &["GET", "HEAD"], Action::PortalSignin),
     ("/.countersign/assets", "assets", &["GET", "HEAD"], Action::PortalSignin),
     ("/api/v1/audit/export", "api-audit-export", &["GET", "HEAD"], Action::AuditExport),
     ("/console/access", "console-access", &["GET", "HEAD"], Action::AuditRead),

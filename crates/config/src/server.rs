@@ -89,6 +89,8 @@ pub struct IdentityConfig {
     pub rp_name: String,
     /// Domains whose local addresses count as verified.
     pub domains: Vec<String>,
+    /// Origins that may use passkeys of this relying party, `https://host[:port]` (WebAuthn L3 §5.11).
+    pub related_origins: Vec<String>,
     /// Whether there are passwords, always together with one-time codes (ID-15).
     pub passwords: bool,
     /// The fewest code points of a password.
@@ -238,7 +240,7 @@ struct Certificate {
 #[serde(deny_unknown_fields)]
 struct Identity {
     /// What passkeys belong to: the auth host or a suffix of it. **Fixed at the first start**; a later change is
-    /// refused, because every passkey would stop working.
+    /// refused with the number of passkeys it would cost, unless `serve --lose-passkeys` says that they may go.
     ///
     /// Type: host; default: host of `auth_url`.
     rp_id: Option<Spanned<String>>,
@@ -252,6 +254,12 @@ struct Identity {
     /// Type: list of hosts; default: none.
     #[serde(default)]
     domains: Vec<Spanned<String>>,
+    /// Other addresses whose pages may use passkeys of `rp_id`, as `https://host[:port]`: told to browsers at
+    /// `/.well-known/webauthn` of the auth host, for moving to another name. At most 5.
+    ///
+    /// Type: list of origins; default: none.
+    #[serde(default)]
+    related_origins: Vec<Spanned<String>>,
     /// Whether people may set a password; always together with one-time codes from an authenticator app, and never
     /// enough alone. A security key that asks for no PIN or fingerprint is accepted nowhere, not beside a password
     /// either.
@@ -346,6 +354,8 @@ const MAX_SPACE_PERCENT: u8 = 90;
 /// Smallest and largest segment.
 const SEGMENT_BYTES: std::ops::RangeInclusive<u64> = (1 << 20)..=(1 << 30);
 /// Activity is known only to the minute (GW-45); a shorter limit would end sessions that are in use.
+/// What browsers at least take of a list of related origins (WebAuthn L3 §5.11.1).
+const MAX_RELATED_ORIGINS: usize = 5;
 const SESSION_LIMIT_MIN: Duration = Duration::from_secs(120);
 /// The fewest code points of a password when nothing is said, and what may be said (ID-15).
 const PASSWORD_MIN_DEFAULT: usize = 15;
@@ -544,12 +554,20 @@ impl Reader<'_> {
             rp_id,
             rp_name: identity.rp_name.clone().unwrap_or_else(|| "Countersign".to_owned()),
             domains,
+            related_origins: self.origins(&identity.related_origins),
             passwords: identity.passwords,
             password_min_chars,
             admins_need_passkey,
             session_idle: idle,
             session_absolute: absolute,
         })
+    }
+
+    fn origins(&mut self, origins: &[Spanned<String>]) -> Vec<String> {
+        if let Some(surplus) = origins.get(MAX_RELATED_ORIGINS) {
+            self.refuse(surplus, format!("browsers look at {MAX_RELATED_ORIGINS} related origins and no more"));
+        }
+        origins.iter().filter_map(|origin| self.parsed(origin, text::origin)).collect()
     }
 
     fn password_min(&mut self, value: Option<&Spanned<usize>>) -> usize {

@@ -1,4 +1,5 @@
-//! Facts about this installation that are fixed once and then stand (ID-24).
+//! Facts about this installation that are fixed once and then stand; the relying party moves only with the loss of every
+//! passkey (ID-24).
 
 use model::{BoxFuture, Timestamp};
 
@@ -11,7 +12,7 @@ pub const LINEAGE: &str = "lineage";
 /// The longest name or value.
 pub const MAX_FACT_BYTES: usize = 4096;
 
-/// Keeps facts that never change.
+/// Keeps facts that stand.
 pub trait MetaStore: Send + Sync {
     /// A fact, if it was fixed.
     fn fact<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Option<String>, StoreError>>;
@@ -26,4 +27,10 @@ pub trait MetaStore: Send + Sync {
         value: &'a str,
         now: Timestamp,
     ) -> BoxFuture<'a, Result<String, StoreError>>;
+
+    /// How many passkeys there are, and of how many people: what a new relying party would cost.
+    fn passkeys_at_stake(&self) -> BoxFuture<'_, Result<(u64, u64), StoreError>>;
+
+    /// Makes `rp_id` the relying party and removes every passkey, in one step. Gives how many went.
+    fn move_relying_party<'a>(&'a self, rp_id: &'a str, now: Timestamp) -> BoxFuture<'a, Result<u64, StoreError>>;
 }

@@ -34,6 +34,8 @@ const MORE: &[(&str, &str, &str)] = &[
     ("credential", "Credential", "its public handle"),
     ("policy", "Policy", "file or file/id"),
     ("label", "Label", "data label of the app"),
+    ("country", "Country", "nothing brings it yet, so it matches nothing"),
+    ("grant", "Grant", "nothing brings it yet, so it matches nothing"),
     ("access", "Request id", "from a page or a response"),
     ("trace", "Trace id", "32 hex digits"),
     ("limit", "Rows", "25 to 200"),

@@ -226,6 +226,7 @@ impl Portal {
             "/recover/link" => self.enrol_page(request).await,
             "/logout" => self.logout_page(context, "/logout"),
             "/.well-known/countersign" => self.metadata(),
+            "/.well-known/webauthn" if !self.control.settings.related_origins.is_empty() => self.related_origins(),
             "/.well-known/countersign/jwks.json" => jwks(&self.assertion_keys, context.now),
             "/.well-known/countersign/receipts/jwks.json" => jwks(&self.receipt_keys, context.now),
             _ => self.nothing_here(context),
@@ -255,6 +256,11 @@ impl Portal {
             path if is_account(path) => self.account(context, request).await,
             _ => self.nothing_here(context),
         }
+    }
+
+    /// Which other origins may use passkeys of this relying party (WebAuthn L3 §5.11).
+    fn related_origins(&self) -> Response<Bytes> {
+        json(StatusCode::OK, &serde_json::json!({ "origins": self.control.settings.related_origins }))
     }
 
     /// `{issuer, jwks_uri, header, alg, typ, max_ttl}`.

@@ -281,3 +281,11 @@ async fn decisions_are_not_looked_up_without_end() {
     world.clock.advance(std::time::Duration::from_secs(60));
     assert_eq!(ask(&session).await.status, StatusCode::NOT_FOUND);
 }
+
+#[tokio::test]
+async fn browsers_are_told_which_other_origins_may_use_these_passkeys() {
+    let world = World::new().await;
+    let answer = world.get(world.context(AUTH, None, None), "/.well-known/webauthn").await;
+    assert_eq!(answer.status, StatusCode::OK);
+    assert_eq!(answer.json(), serde_json::json!({ "origins": ["https://auth.new.example"] }));
+}

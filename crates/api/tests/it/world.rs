@@ -195,6 +195,7 @@ impl World {
                 public_port: 443,
                 session_idle: model::session::IDLE_DEFAULT,
                 session_absolute: model::session::ABSOLUTE_DEFAULT,
+                related_origins: vec!["https://auth.new.example".to_owned()],
             },
             people: Arc::clone(&people),
             accounts: Arc::clone(&accounts),

@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 use config::ServerConfig;
+use model::{Clock, Ids};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -34,6 +35,9 @@ pub struct Serve {
     /// Seconds to go on serving after SIGTERM while `/readyz` says 503, so that balancers look elsewhere first
     #[arg(long, value_name = "SECONDS", default_value_t = ServeOptions::STANDARD.drain_delay.as_secs())]
     drain_delay: u64,
+    /// Give up every passkey, because `[identity] rp_id` was changed; everybody has to enrol again
+    #[arg(long)]
+    lose_passkeys: bool,
 }
 
 /// The process log; not the record.
@@ -63,7 +67,13 @@ impl Serve {
         let auth_url = config.auth_url.origin();
         let drain_delay = Duration::from_secs(self.drain_delay.min(MAX_DRAIN_DELAY_SECS));
         let options = ServeOptions { drain_delay, ..ServeOptions::STANDARD };
-        let server = Server::start(config, options, Arc::new(SystemClock::default()), Arc::new(SystemIds)).await?;
+        let (clock, ids): (Arc<dyn Clock>, Arc<dyn Ids>) = (Arc::new(SystemClock::default()), Arc::new(SystemIds));
+        if self.lose_passkeys {
+            let gone = startup::lose_passkeys(&config, &clock, &ids).await?;
+            tracing::warn!(gone, rp_id = config.identity.rp_id, "passkeys were given up for a new relying party");
+            say!("{gone} passkeys are gone. Administrators get back in by `countersign admin recover ADDRESS`.");
+        }
+        let server = Server::start(config, options, clock, ids).await?;
         announce(&server, &auth_url).await?;
         wait_for_stop().await?;
         tracing::info!("draining; a second signal ends at once");

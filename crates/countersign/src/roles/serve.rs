@@ -338,6 +338,7 @@ impl Opened {
                 public_port: self.config.auth_url.port,
                 session_idle: self.config.identity.session_idle,
                 session_absolute: self.config.identity.session_absolute,
+                related_origins: self.config.identity.related_origins.clone(),
             },
             people: Arc::clone(&self.people),
             accounts,

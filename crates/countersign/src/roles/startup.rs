@@ -4,12 +4,17 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
+use api::Actor;
 use config::ServerConfig;
 use config::server::CertificateFiles;
-use model::{Clock, Ids};
+use model::record::RecordType;
+use model::seams::Durability;
+use model::{AccessId, Clock, Ids, Recorder};
 use pki::tls::{Certificate, PostQuantum, TlsSettings, TlsVersion};
 use pki::{Kek, NamedCertificate, SecretText};
 use store::{MetaStore, Store};
+
+use super::ground::{DataLock, Ground};
 
 /// The folder everything lives in, made private to its owner; one that others may enter is closed to them.
 ///
@@ -56,12 +61,43 @@ pub async fn store(data: &Path, rp_id: &str, clock: &dyn Clock) -> Result<Arc<St
     let store = Store::open(&data.join("state.db"), clock.now()).await.context("the store does not open")?;
     let fixed = store.fix_fact(store::RP_ID, rp_id, clock.now()).await?;
     if fixed != rp_id {
+        let (passkeys, people) = store.passkeys_at_stake().await?;
         bail!(
-            "`[identity] rp_id` is `{rp_id}`, but passkeys of this installation belong to `{fixed}` and would all stop working; \
-             set it back to `{fixed}`"
+            "`[identity] rp_id` is `{rp_id}`, but the passkeys of this installation belong to `{fixed}`: {passkeys} passkeys of \
+             {people} people would stop working; set it back to `{fixed}`, or start once with --lose-passkeys and have \
+             everybody enrol again"
         );
     }
     Ok(Arc::new(store))
+}
+
+/// Makes the configured `rp_id` the relying party at the price of every passkey (ID-24), and records it. Gives how many
+/// went.
+///
+/// # Errors
+/// A server runs, the relying party did not change, or store or record fail.
+pub async fn lose_passkeys(config: &ServerConfig, clock: &Arc<dyn Clock>, ids: &Arc<dyn Ids>) -> Result<u64> {
+    let rp_id = &config.identity.rp_id;
+    let lock = DataLock::take(&config.data_dir)?;
+    let store = Store::open(&config.data_dir.join("state.db"), clock.now()).await.context("the store does not open")?;
+    match store.fact(store::RP_ID).await? {
+        Some(fixed) if fixed != *rp_id => {}
+        _ => bail!("`[identity] rp_id` did not change, so no passkey has to go; start without --lose-passkeys"),
+    }
+    let gone = store.move_relying_party(rp_id, clock.now()).await?;
+    store.close().await;
+    drop(lock);
+    let ground = Ground::open(config, 0, clock, ids).await?;
+    let now = clock.now();
+    let actor = Actor::local_operator(AccessId(ids.uuid_v7(now)));
+    let mut record = actor.record(RecordType::AuthMfaRemoved, now, &ground.people.directory());
+    record.change.object_kind = Some("relying_party");
+    record.change.object_id = Some(Arc::from(rp_id.as_str()));
+    record.change.change = Some(Arc::from(format!("{gone} passkeys given up for a new relying party")));
+    let recorded = ground.log.append(record, Durability::Strict).await;
+    ground.close().await;
+    recorded?;
+    Ok(gone)
 }
 
 /// The certificates of the configuration, read and parsed.

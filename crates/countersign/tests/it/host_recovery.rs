@@ -5,8 +5,13 @@ use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use config::ServerConfig;
+use countersign::roles::startup;
+use countersign::system::{SystemClock, SystemIds};
+use model::{Clock, Ids};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -194,4 +199,35 @@ async fn the_way_back_from_the_host_is_not_for_others_on_it_and_not_for_two_at_o
 
 fn set_mode(path: &Path, mode: u32) {
     std::fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_changed_relying_party_is_refused_with_what_it_costs_and_costs_it_only_when_told() {
+    let mut host = Host::new().await;
+    host.start().await;
+    let mut carol = host.enrolled(&["admin", "setup-link"], json!({ "name": "Carol", "email": CAROL })).await;
+    assert!(is_signed_in(&mut carol).await);
+    host.stop().await;
+
+    // On `localhost` the file can name no other relying party, so the change is made where it is read.
+    let text = std::fs::read_to_string(host.folder.join("server.toml")).unwrap();
+    let mut config = ServerConfig::parse("server.toml", &text).unwrap_or_else(|problems| panic!("{problems}"));
+    startup::resolve_paths(&mut config, &host.folder);
+    config.identity.rp_id = "other.example".to_owned();
+    let (clock, ids): (Arc<dyn Clock>, Arc<dyn Ids>) = (Arc::new(SystemClock::default()), Arc::new(SystemIds));
+    let refused = startup::store(&config.data_dir, &config.identity.rp_id, clock.as_ref()).await.err().unwrap();
+    let refused = refused.to_string();
+    assert!(refused.contains("1 passkeys of 1 people") && refused.contains("--lose-passkeys"), "{refused}");
+
+    assert_eq!(startup::lose_passkeys(&config, &clock, &ids).await.unwrap(), 1);
+    let again = startup::lose_passkeys(&config, &clock, &ids).await.err().unwrap().to_string();
+    assert!(again.contains("did not change"), "{again}");
+
+    // And back: nothing is left to lose, and both changes are in the record.
+    config.identity.rp_id = AUTH.to_owned();
+    assert_eq!(startup::lose_passkeys(&config, &clock, &ids).await.unwrap(), 0);
+    host.start().await;
+    let query = ["audit", "query", "--type", "auth.mfa_removed", "--json"];
+    let answer: Value = serde_json::from_str(&done(&host.folder, &query).await).unwrap();
+    assert_eq!(answer["records"].as_array().unwrap().len(), 2, "{answer:#}");
 }

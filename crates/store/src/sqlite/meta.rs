@@ -5,7 +5,7 @@ use model::{BoxFuture, Timestamp};
 use super::Store;
 use super::rows::Columns;
 use crate::error::{StoreError, check_size};
-use crate::meta::{MAX_FACT_BYTES, MetaStore};
+use crate::meta::{MAX_FACT_BYTES, MetaStore, RP_ID};
 
 impl MetaStore for Store {
     fn fact<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Option<String>, StoreError>> {
@@ -23,6 +23,14 @@ impl MetaStore for Store {
         now: Timestamp,
     ) -> BoxFuture<'a, Result<String, StoreError>> {
         Box::pin(async move { self.write_fact(name, value, now).await.map_err(|error| error.at(self.path())) })
+    }
+
+    fn passkeys_at_stake(&self) -> BoxFuture<'_, Result<(u64, u64), StoreError>> {
+        Box::pin(async move { self.count_passkeys().await.map_err(|error| error.at(self.path())) })
+    }
+
+    fn move_relying_party<'a>(&'a self, rp_id: &'a str, now: Timestamp) -> BoxFuture<'a, Result<u64, StoreError>> {
+        Box::pin(async move { self.move_to(rp_id, now).await.map_err(|error| error.at(self.path())) })
     }
 }
 
@@ -58,5 +66,23 @@ impl Store {
             .await?;
         transaction.commit().await?;
         Ok(standing)
+    }
+
+    async fn count_passkeys(&self) -> Result<(u64, u64), StoreError> {
+        let mut view = self.read().await?;
+        let sql = "SELECT count(*) AS passkeys, count(DISTINCT user) AS people FROM passkeys";
+        let row = sqlx::query(sql).fetch_one(&mut *view).await?;
+        Ok((row.count("passkeys")?, row.count("people")?))
+    }
+
+    async fn move_to(&self, rp_id: &str, now: Timestamp) -> Result<u64, StoreError> {
+        check_size("a fact", rp_id.len(), MAX_FACT_BYTES)?;
+        let mut transaction = self.write().await?;
+        let gone = sqlx::query("DELETE FROM passkeys").execute(&mut *transaction).await?.rows_affected();
+        let sql = "INSERT INTO facts (name, value, fixed_at) VALUES (?, ?, ?)
+                   ON CONFLICT (name) DO UPDATE SET value = excluded.value, fixed_at = excluded.fixed_at";
+        sqlx::query(sql).bind(RP_ID.to_owned()).bind(rp_id.to_owned()).bind(now.0).execute(&mut *transaction).await?;
+        transaction.commit().await?;
+        Ok(gone)
     }
 }
