@@ -25,6 +25,7 @@ const STAGES: &[(&str, Stage)] = &[
     ("lints", |repo| done(execute(repo.cargo().args(LINTS)))),
     ("licences", licences),
     ("tests", |repo| done(suite::run_strictly(repo))),
+    ("rules", rules),
     ("tour", tour),
     ("package", packed),
 ];
@@ -79,6 +80,14 @@ fn licences(repo: &Repo) -> Result<Outcome> {
         }
         false => bail!("`cargo deny check advisories` found something\n{told}"),
     }
+}
+
+/// The properties of the engine over many more cases than a build without optimisation has time for: a hundred thousand
+/// simple rules against a direct reading of them, and sets of policies against changes that must change nothing.
+fn rules(repo: &Repo) -> Result<Outcome> {
+    let test =
+        ["test", "--release", "--locked", "--package", "pdp-engine", "--test", "it", "--", "rules::", "metamorphic::"];
+    done(execute(repo.cargo().args(test)))
 }
 
 /// A package around the binary of the tour: that it can be made and what is in it, not that it is fast.

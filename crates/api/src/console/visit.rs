@@ -201,6 +201,18 @@ impl<'a> Visit<'a> {
         if !self.rights.may(Action::AdminRead) {
             return notices;
         }
+        // What somebody did to the record comes first; the list is kept in memory, so no page waits for the disk.
+        for alert in self.control().log.alerts().list().iter().filter(|alert| alert.is_active) {
+            let kind = alert.kind;
+            notices.push(ConsoleNotice {
+                text: format!(
+                    "The record, {}: {}.",
+                    kind.as_str().replace('_', " "),
+                    super::text::shown(&alert.detail)
+                ),
+                action: Link { text: kind.what_to_do().to_owned(), url: "/console/access?type=audit.alert".to_owned() },
+            });
+        }
         let users = self.published.directory.users.values();
         let is_admin = |user: &&Arc<model::UserEntry>| {
             user.state == UserState::Active && user.groups.iter().any(|group| group.as_str() == ADMINS_GROUP)

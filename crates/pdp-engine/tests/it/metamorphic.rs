@@ -151,8 +151,11 @@ fn agrees(oracle: &Oracle, request: &AccessRequest, decision: &Decision) {
     assert_eq!(got, expected, "{:?} {} {}\n{:?}", request.principal, request.action, request.resource, request.facts);
 }
 
+/// How many sets of policies are tried: more in an optimised build, which `cargo xtask ci` also runs.
+const SETS: u32 = if cfg!(debug_assertions) { 12 } else { 400 };
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 12, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: SETS, max_global_rejects: 100 * SETS, ..ProptestConfig::default() })]
 
     #[test]
     fn the_index_answers_like_a_full_scan(

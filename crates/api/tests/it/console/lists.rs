@@ -175,3 +175,18 @@ async fn the_live_tail_goes_on_where_it_was_and_ends_with_the_session() {
     let over = carol.get("/console/access/live?from=3").await;
     assert!(over.body.contains("event: end\n") && !over.body.contains("event: record"), "{}", over.body);
 }
+
+#[tokio::test]
+async fn what_is_wrong_with_the_record_is_told_on_every_page_while_it_is_wrong() {
+    let world = World::new().await;
+    let carol = Reader::at(&world, world.session(CAROL, 1)).await;
+    assert!(!carol.get("/console").await.body.contains("file deleted"));
+    world.log.alerts().raise(audit::AlertKind::FileDeleted, "<b>log-7</b> is gone");
+    for path in ["/console", "/console/people"] {
+        let page = carol.get(path).await;
+        assert!(page.body.contains("The record, file deleted: ") && page.body.contains("audit verify"), "{path}");
+        assert!(!page.body.contains("<b>log-7"), "{path}: text from a disk is text");
+    }
+    world.log.alerts().clear(audit::AlertKind::FileDeleted);
+    assert!(!carol.get("/console").await.body.contains("file deleted"));
+}

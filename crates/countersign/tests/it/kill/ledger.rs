@@ -62,6 +62,8 @@ pub(super) struct Ledger {
     pub(super) tally: Tally,
     /// Accesses that were answered or reached the app since the last look at the record; the status where one was seen.
     unproven: BTreeMap<String, Option<StatusCode>>,
+    /// How many denials are recorded, by the second they began in.
+    denied_in: BTreeMap<u128, u32>,
     /// Promises that were broken, in words.
     pub(super) broken: Vec<String>,
     /// Accesses among them.
@@ -77,6 +79,7 @@ impl Ledger {
             config,
             tally: Tally::default(),
             unproven: BTreeMap::new(),
+            denied_in: BTreeMap::new(),
             broken: Vec::new(),
             suspects: Vec::new(),
         }
@@ -194,8 +197,8 @@ impl Ledger {
     pub(super) fn prove(&mut self, recorded: &BTreeMap<String, String>) {
         let denied =
             recorded.iter().filter(|(_, effect)| *effect == "DENY").filter_map(|(access, _)| second_of(access));
-        let mut denied_in: BTreeMap<u128, u32> = BTreeMap::new();
-        denied.for_each(|second| *denied_in.entry(second).or_default() += 1);
+        denied.for_each(|second| *self.denied_in.entry(second).or_default() += 1);
+        let denied_in = &self.denied_in;
         // Strangers refused beyond so many in a second are counted for ten seconds before the count is written, and a kill
         // takes that count. The second of the gate begins with a refusal, so it lies in two of the clock.
         let at = |second: u128| denied_in.get(&second).copied().unwrap_or_default();
