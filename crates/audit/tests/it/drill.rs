@@ -1,7 +1,6 @@
 //! The drill itself: it passes where the log is well, and it fails where it must.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use audit::drill::{DETECT_WITHIN, DrillRung, Outcome, live, shadow};
 use audit::log::faults::Fault;
@@ -63,15 +62,15 @@ fn a_log_whose_disk_does_not_get_well_fails_the_drill() {
     let thread = std::thread::spawn(move || {
         while !stopped.load(std::sync::atomic::Ordering::SeqCst) {
             breaker.faults().set(Fault::Broken);
-            std::thread::sleep(Duration::from_millis(1));
         }
         breaker.faults().set(Fault::None);
     });
-    let report = live(&log, world.dir.path(), &*world.clock, &*world.ids, &[DrillRung::DiskFull]);
+    let drill = || live(&log, world.dir.path(), &*world.clock, &*world.ids, &[DrillRung::DiskFull]);
+    // A write may slip in between the drill's mending and the next breaking; then the disk was well, and the drill says so.
+    let failed = (0..200).map(|_| drill()).find(|report| !report.has_passed());
     stop.store(true, std::sync::atomic::Ordering::SeqCst);
     thread.join().unwrap();
-    assert!(!report.has_passed(), "{report:?}");
-    assert_eq!(report.rungs[0].outcome, Outcome::Failed);
+    assert_eq!(failed.unwrap().rungs[0].outcome, Outcome::Failed);
     let mut record = world.decision();
     record.kind = RecordType::AuditDrill;
     assert!(log.append_blocking(record, Durability::Strict).is_ok());
