@@ -14,6 +14,7 @@ mod error;
 mod keys;
 mod meta;
 mod outbox;
+mod preferences;
 mod sessions;
 mod sqlite;
 
@@ -25,5 +26,6 @@ pub use error::StoreError;
 pub use keys::{KeyStore, MAX_SEALED_BYTES, MAX_SECRET_NAME_BYTES, SealedSecret, SecretKind};
 pub use meta::{LINEAGE, MAX_FACT_BYTES, MetaStore, RP_ID};
 pub use outbox::{MAX_NOTE_BYTES, Note, OutboxStore};
+pub use preferences::{MAX_PREFERENCE_BYTES, MAX_PREFERENCE_NAME_BYTES, PreferenceStore};
 pub use sessions::{MAX_CHANGES, SessionStore};
 pub use sqlite::{READERS, SCHEMA_VERSION, Store};

@@ -10,6 +10,7 @@ mod meta;
 mod migrations;
 mod mounts;
 mod outbox;
+mod preferences;
 mod rows;
 mod sessions;
 

@@ -13,10 +13,11 @@ pub(super) const STEPS: &[&str] = &[
     include_str!("schema/0001_first.sql"),
     include_str!("schema/0002_accounts.sql"),
     include_str!("schema/0003_live.sql"),
+    include_str!("schema/0004_preferences.sql"),
 ];
 
 /// The schema this program writes: the number of steps.
-pub const SCHEMA_VERSION: i64 = 3;
+pub const SCHEMA_VERSION: i64 = 4;
 
 /// Takes the steps the file has not taken yet.
 pub(super) async fn migrate(writer: &SqlitePool, steps: &[&'static str], now: Timestamp) -> Result<(), StoreError> {
@@ -52,6 +53,11 @@ mod tests {
         sqlx::query_scalar("PRAGMA user_version").fetch_one(&store.writer).await.unwrap()
     }
 
+    /// One step more, that does one thing, counts itself, and does another.
+    fn next(before: &str, after: &str) -> &'static str {
+        format!("{before}; PRAGMA user_version = {}; {after};", SCHEMA_VERSION + 1).leak()
+    }
+
     #[test]
     fn the_schema_version_is_the_number_of_steps() {
         assert_eq!(usize::try_from(SCHEMA_VERSION).unwrap(), STEPS.len());
@@ -62,7 +68,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let store = Store::open(&directory.path().join("store.db"), NOW).await.unwrap();
         let mut steps = STEPS.to_vec();
-        steps.push("CREATE TABLE half (x INTEGER) STRICT; PRAGMA user_version = 4; INSERT INTO nowhere VALUES (1);");
+        steps.push(next("CREATE TABLE half (x INTEGER) STRICT", "INSERT INTO nowhere VALUES (1)"));
         assert!(migrate(&store.writer, &steps, NOW).await.is_err());
         assert_eq!(version(&store).await, SCHEMA_VERSION);
         let half: i64 = sqlx::query_scalar("SELECT count(*) FROM sqlite_schema WHERE name = 'half'")
@@ -88,7 +94,7 @@ mod tests {
         let store = Store::open(&directory.path().join("store.db"), NOW).await.unwrap();
         sqlx::query("INSERT INTO facts VALUES ('rp_id', 'localhost', 1)").execute(&store.writer).await.unwrap();
         let mut steps = STEPS.to_vec();
-        steps.push("ALTER TABLE facts ADD COLUMN note TEXT; PRAGMA user_version = 4;");
+        steps.push(next("ALTER TABLE facts ADD COLUMN note TEXT", ""));
         migrate(&store.writer, &steps, NOW).await.unwrap();
         migrate(&store.writer, &steps, NOW).await.unwrap();
         assert_eq!(version(&store).await, SCHEMA_VERSION + 1);

@@ -5,6 +5,7 @@ mod config;
 mod keys;
 mod meta;
 mod outbox;
+mod preferences;
 mod sessions;
 
 use model::{BoxFuture, Timestamp};
@@ -69,7 +70,13 @@ fn every_method_of_every_trait_has_a_case() {
     check_coverage(config::CASES, include_str!("../../src/config.rs"), 8);
     check_coverage(keys::CASES, include_str!("../../src/keys.rs"), 5);
     check_coverage(outbox::CASES, include_str!("../../src/outbox.rs"), 2);
+    check_coverage(preferences::CASES, include_str!("../../src/preferences.rs"), 2);
     check_coverage(meta::CASES, include_str!("../../src/meta.rs"), 5);
+}
+
+#[tokio::test]
+async fn sqlite_keeps_preferences() {
+    on_sqlite(preferences::CASES, |store| store).await;
 }
 
 #[tokio::test]
