@@ -25,6 +25,8 @@ const PROGRAMS: &[Program] = &[
     Program { package: "chromium-driver", name: "chromedriver", tests: "pages in a browser" },
     Program { package: "python3", name: "python3", tests: "the Python verifier" },
     Program { package: "nodejs", name: "node", tests: "the Node verifier, pages in a browser" },
+    Program { package: "slapd", name: "/usr/sbin/slapd", tests: "the import from LDAP" },
+    Program { package: "ldap-utils", name: "ldapsearch", tests: "the import from LDAP" },
     Program { package: "npm", name: "npm", tests: "the Node verifier, pages in a browser" },
 ];
 
@@ -132,10 +134,11 @@ fn is_marked(mark: &Path, wanted: &str) -> bool {
     std::fs::read_to_string(mark).is_ok_and(|found| found == wanted)
 }
 
-/// The first line of `--version`.
+/// The first line of `--version`; programs of OpenLDAP only know `-VV`, and tell it elsewhere.
 fn version(program: &str) -> Option<String> {
-    let text = output_of(Command::new(program).arg("--version"))?;
-    text.lines().next().map(str::to_owned)
+    let ask = |how: &str| output_of(Command::new(program).arg(how));
+    let text = ask("--version").or_else(|| ask("-VV"))?;
+    Some(text.lines().next().unwrap_or("present").to_owned())
 }
 
 /// Debian splits `ensurepip` off into its own package; `venv` alone is there without it.

@@ -1,5 +1,5 @@
-//! Lists of people from other systems, read into one form (ID-9): CSV, and what Keycloak, authentik, Kanidm and Rauthy
-//! give out. Pure: text in, rows out. Whether a row fits the directory is said in [`pip_identity::people`].
+//! Lists of people from other systems, read into one form (ID-9): CSV, SCIM, LDIF, and what Keycloak, authentik,
+//! Kanidm and Rauthy give out. Pure: text in, rows out. Whether a row fits the directory is said in [`pip_identity::people`].
 //!
 //! Invariants: a row that is not understood is told by its place and never guessed; other members of an export are
 //! passed over, because exports hold much that is not about people; passkeys are counted and left where they are, since
@@ -9,7 +9,9 @@ mod authentik;
 mod csv;
 mod kanidm;
 mod keycloak;
+mod ldif;
 mod rauthy;
+mod scim;
 
 use std::collections::BTreeSet;
 use std::str::FromStr;
@@ -34,14 +36,18 @@ pub enum Format {
     Kanidm,
     /// A realm export of Keycloak.
     Keycloak,
+    /// Entries of an LDAP directory.
+    Ldif,
     /// The users of a Rauthy API.
     Rauthy,
+    /// Users and groups of a SCIM service.
+    Scim,
 }
 
 impl Format {
     /// Every format.
     pub const ALL: &'static [Format] =
-        &[Format::Authentik, Format::Csv, Format::Kanidm, Format::Keycloak, Format::Rauthy];
+        &[Format::Authentik, Format::Csv, Format::Kanidm, Format::Keycloak, Format::Ldif, Format::Rauthy, Format::Scim];
 
     /// The word for it.
     pub fn as_str(self) -> &'static str {
@@ -50,7 +56,9 @@ impl Format {
             Format::Csv => "csv",
             Format::Kanidm => "kanidm",
             Format::Keycloak => "keycloak",
+            Format::Ldif => "ldif",
             Format::Rauthy => "rauthy",
+            Format::Scim => "scim",
         }
     }
 }
@@ -60,7 +68,8 @@ impl FromStr for Format {
 
     fn from_str(word: &str) -> Result<Self, String> {
         let found = Format::ALL.iter().copied().find(|format| format.as_str() == word);
-        found.ok_or_else(|| "the format is one of authentik, csv, kanidm, keycloak, rauthy".to_owned())
+        let words: Vec<&str> = Format::ALL.iter().map(|format| format.as_str()).collect();
+        found.ok_or_else(|| format!("the format is one of {}", words.join(", ")))
     }
 }
 
@@ -88,6 +97,8 @@ pub struct Person {
     pub is_disabled: bool,
     /// The slow hash of the password, in a form that [`pip_identity::password_hash`] reads.
     pub hash: Option<String>,
+    /// Why the hash they have there is not read; keeps the row out unless hashes stay behind anyway.
+    pub unread_hash: Option<String>,
     /// Passkeys and security keys they have there.
     pub passkeys: usize,
 }
@@ -108,7 +119,9 @@ pub fn read(format: Format, text: &str) -> Result<Rows, String> {
         Format::Authentik => entries(text, "results", authentik::person)?,
         Format::Kanidm => entries(text, "entries", kanidm::person)?,
         Format::Keycloak => entries(text, "users", keycloak::person)?,
+        Format::Ldif => ldif::read(text)?,
         Format::Rauthy => entries(text, "users", rauthy::person)?,
+        Format::Scim => scim::read(text)?,
     };
     match rows.len() {
         0 => Err("nobody is in this file".to_owned()),

@@ -26,5 +26,6 @@ pub(super) fn person(user: &Value) -> Option<Result<Person, String>> {
         // Django begins the hash of "no password" with an exclamation mark.
         hash: (!hash.is_empty() && !hash.starts_with('!')).then_some(hash),
         passkeys: 0,
+        unread_hash: None,
     }))
 }

@@ -26,5 +26,6 @@ pub(super) fn person(entry: &Value) -> Option<Result<Person, String>> {
         is_disabled,
         hash: None,
         passkeys: texts(attributes, "passkeys").len() + texts(attributes, "attested_passkeys").len(),
+        unread_hash: None,
     }))
 }

@@ -12,9 +12,9 @@ pub(super) fn person(user: &Value) -> Option<Result<Person, String>> {
     }
     let credentials = user.get("credentials").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
     let is = |credential: &&Value, kind: &str| text(credential, "type").starts_with(kind);
-    let hash = match credentials.iter().find(|credential| is(credential, "password")).map(hash) {
-        Some(Err(why)) => return Some(Err(why)),
-        found => found.and_then(Result::ok),
+    let (hash, unread_hash) = match credentials.iter().find(|credential| is(credential, "password")).map(hash) {
+        Some(Err(why)) => (None, Some(why)),
+        found => (found.and_then(Result::ok), None),
     };
     let name = format!("{} {}", text(user, "firstName"), text(user, "lastName"));
     Some(Ok(Person {
@@ -24,6 +24,7 @@ pub(super) fn person(user: &Value) -> Option<Result<Person, String>> {
         is_external: false,
         is_disabled: user.get("enabled").and_then(Value::as_bool) == Some(false),
         hash,
+        unread_hash,
         passkeys: credentials.iter().filter(|credential| is(credential, "webauthn")).count(),
     }))
 }

@@ -17,5 +17,6 @@ pub(super) fn person(user: &Value) -> Option<Result<Person, String>> {
         is_disabled: user.get("enabled").and_then(Value::as_bool) == Some(false),
         hash: (!hash.is_empty()).then_some(hash),
         passkeys: usize::from(has_passkey),
+        unread_hash: None,
     }))
 }

@@ -1,5 +1,7 @@
 //! People from other systems (ID-9): every format through the API, what is refused, and that nothing is written then.
 
+mod openldap;
+
 use http::StatusCode;
 use model::record::RecordType;
 use model::{UserEntry, UserState};
@@ -110,6 +112,13 @@ async fn rauthy_users_are_taken_over() {
     assert_eq!((&answer["password_hashes"], &answer["passkeys_left_behind"]), (&json!(1), &json!(1)));
 }
 
+#[tokio::test]
+async fn pages_of_scim_are_taken_over_with_their_groups() {
+    let world = World::new().await;
+    let answer = accepted(&world, "scim", include_str!("../import/scim.json")).await;
+    check_both(&world, &answer, false);
+}
+
 /// One good row, and one of every kind that is refused.
 const BAD: &str = "email,name,groups,password_hash
 bob@example.org,Bob,staff,
@@ -164,12 +173,25 @@ async fn an_import_that_is_too_large_or_no_such_file_is_refused_as_a_whole() {
         ("keycloak", &deep),
         ("keycloak", "{\"users\": 1}"),
         ("rauthy", "[]"),
+        ("ldif", "nobody"),
+        ("ldif", " folded"),
+        ("scim", "{\"totalResults\": 2, \"Resources\": []}"),
         ("xml", "<a/>"),
     ] {
         let answer = import(&world, format, text, json!({})).await;
         assert_eq!(answer.status, StatusCode::UNPROCESSABLE_ENTITY, "{format}: {}", answer.body);
         assert!(!is_there(&world, "bob"));
     }
+}
+
+#[tokio::test]
+async fn an_ldif_that_points_to_a_file_of_the_server_reads_none() {
+    let world = World::new().await;
+    let text = "dn: uid=bob\nobjectClass: person\nmail: bob@example.org\ncn:< file:///etc/hostname\n";
+    let answer = import(&world, "ldif", text, json!({ "partial": true })).await;
+    let told = answer.json()["refused"].clone();
+    assert!(told[0]["message"].to_string().contains("never followed") && told[0]["line"] == 1, "{}", answer.body);
+    assert!(!is_there(&world, "bob"));
 }
 
 #[tokio::test]

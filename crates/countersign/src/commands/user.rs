@@ -44,7 +44,7 @@ pub enum User {
         /// The file
         file: PathBuf,
         /// What it is
-        #[arg(long, value_parser = ["authentik", "csv", "kanidm", "keycloak", "rauthy"])]
+        #[arg(long, value_parser = ["authentik", "csv", "kanidm", "keycloak", "ldif", "rauthy", "scim"])]
         format: String,
         /// Take over the rows that fit, and tell of the others
         #[arg(long)]

@@ -52,6 +52,10 @@ pub(crate) async fn import(
     let (mut places, mut rows, mut problems, mut passkeys, mut hashes) = (Vec::new(), Vec::new(), Vec::new(), 0, 0);
     for (place, person) in read {
         match person {
+            Ok(Person { unread_hash: Some(why), .. }) if !body.no_passwords => {
+                let hint = "take people over without passwords: --no-passwords".to_owned();
+                problems.push(problem(&file, place, why, Some(hint)));
+            }
             Ok(person) => {
                 passkeys += person.passkeys;
                 let row = incoming(person, body.no_passwords);
