@@ -12,8 +12,8 @@ use uuid::Uuid;
 use self::accounts::{
     a_deleted_person_leaves_no_way_in_behind, a_notice_is_armed_used_once_and_seen,
     a_one_time_code_is_accepted_once_and_counted_before, a_password_gives_way_only_to_whoever_read_it,
-    a_recovery_moves_only_from_the_revision_that_was_read, the_browsers_used_last_are_known,
-    waiting_for_saved_codes_is_part_of_the_directory,
+    a_recovery_moves_only_from_the_revision_that_was_read, a_withdrawn_sign_in_changes_nothing,
+    the_browsers_used_last_are_known, waiting_for_saved_codes_is_part_of_the_directory,
 };
 use crate::store::{
     DirectoryChange, DirectoryStore, GroupRow, LinkKind, LinkRow, LinkState, MembershipRow, MembershipSource, Origin,
@@ -74,6 +74,7 @@ cases! {
     a_one_time_code_is_accepted_once_and_counted_before covers "apply" "factors_of";
     a_password_gives_way_only_to_whoever_read_it covers "apply" "factors_of";
     a_recovery_moves_only_from_the_revision_that_was_read covers "apply" "recoveries";
+    a_withdrawn_sign_in_changes_nothing covers "apply" "recovery_codes_of";
     the_browsers_used_last_are_known covers "apply" "factors_of";
     waiting_for_saved_codes_is_part_of_the_directory covers "apply" "load";
     addresses_are_unique_without_regard_to_case covers "apply";

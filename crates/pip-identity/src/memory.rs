@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use model::directory::GroupId;
-use model::{BoxFuture, InvitationId, NoticeId, RecoveryId, Timestamp, TokenHash, UserId};
+use model::{BoxFuture, InvitationId, NoticeId, RecoveryId, Timestamp, TokenHash, UserId, UserState};
 
 use crate::store::{
     DirectoryChange, DirectoryRows, DirectoryStore, Factors, GroupRow, LinkRow, LinkState, MAX_KNOWN_DEVICES,
@@ -151,6 +151,10 @@ impl Tables {
             }
             DirectoryChange::PutRecovery { row, was } => return self.put_recovery(row, was),
             DirectoryChange::PurgeRecoveries { before } => self.recoveries.retain(|_, row| row.expires_at >= before),
+            DirectoryChange::RequireSignIn(sign_in) => {
+                let is_theirs = |row: &&UserRow| row.state == UserState::Active && row.epoch == sign_in.epoch;
+                self.users.get(&sign_in.user).filter(is_theirs).ok_or(StoreError::SignInEnded)?;
+            }
             other => return self.change_factors(other),
         }
         Ok(())

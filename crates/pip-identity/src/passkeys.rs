@@ -202,8 +202,9 @@ impl Passkeys {
     /// Gives a passkey another name.
     ///
     /// # Errors
-    /// There is no such passkey, the name is not one, or the store.
-    pub async fn rename(&self, user: UserId, handle: &str, name: &str) -> Result<(), Refusal> {
+    /// There is no such passkey, the name is not one, the sign-in ended meanwhile, or the store.
+    pub async fn rename(&self, session: &Session, handle: &str, name: &str) -> Result<(), Refusal> {
+        let user = session.user;
         let name = parse_name(name).map_err(|error| PasskeyRefusal::People(error.into()))?;
         let store = self.people.store();
         let rows = store.passkeys_of(user).await?;
@@ -218,6 +219,7 @@ impl Passkeys {
             at: row.last_used_at.unwrap_or(row.created_at),
         };
         let batch = vec![
+            DirectoryChange::RequireSignIn(session.into()),
             DirectoryChange::TouchPasskey(unused),
             DirectoryChange::DeletePasskey { user, credential_id: row.credential_id.clone() },
             DirectoryChange::AddPasskey(PasskeyRow { name, ..row }),
@@ -254,6 +256,7 @@ impl Passkeys {
         check_removal(standing, Removal::Passkey)?;
         let credential_id = row.credential_id.clone();
         let changes = vec![
+            DirectoryChange::RequireSignIn(session.into()),
             DirectoryChange::DeletePasskey { user: session.user, credential_id },
             notice(&self.people, session.user, NoticeKind::PasskeyRemoved, &row.name),
         ];

@@ -102,6 +102,7 @@ impl RecoveryRefusal {
             RecoveryRefusal::Case(refusal) => refusal.code(),
             RecoveryRefusal::Code(CodeRefusal::Wrong) => "recovery_code_wrong",
             RecoveryRefusal::Code(CodeRefusal::Throttled(_)) | RecoveryRefusal::Throttled(_) => "throttled",
+            RecoveryRefusal::Code(CodeRefusal::Sensitive(_)) => "sign_in_stale",
             RecoveryRefusal::Code(CodeRefusal::People(_)) | RecoveryRefusal::People(_) => "directory",
             RecoveryRefusal::Link(refusal) => refusal.code(),
             RecoveryRefusal::Pair(refusal) => refusal.code(),
@@ -125,7 +126,7 @@ impl From<CodeRefusal> for RecoveryRefusal {
         match refusal {
             CodeRefusal::People(error) => error.into(),
             CodeRefusal::Throttled(throttled) => throttled.into(),
-            wrong @ CodeRefusal::Wrong => RecoveryRefusal::Code(wrong),
+            other @ (CodeRefusal::Sensitive(_) | CodeRefusal::Wrong) => RecoveryRefusal::Code(other),
         }
     }
 }

@@ -8,12 +8,14 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use model::{Ids, TokenHash, UserId, UserState};
+use model::{Ids, Session, TokenHash, UserId, UserState};
 use subtle::ConstantTimeEq;
 
 use crate::notices::notice;
+use crate::passwords::standing;
 use crate::people::{People, PeopleError};
 use crate::secret::Secret;
+use crate::sensitive::{SensitiveRefusal, check_fresh};
 use crate::store::{DirectoryChange, NoticeKind, StoreError};
 use crate::throttle::{AccountKey, Throttle, Throttled};
 
@@ -53,6 +55,9 @@ pub enum CodeRefusal {
     /// The directory.
     #[error(transparent)]
     People(#[from] PeopleError),
+    /// The proof is too old or too weak (ID-7), or the sign-in ended.
+    #[error(transparent)]
+    Sensitive(#[from] SensitiveRefusal),
     /// Too many attempts.
     #[error(transparent)]
     Throttled(#[from] Throttled),
@@ -63,7 +68,10 @@ pub enum CodeRefusal {
 
 impl From<StoreError> for CodeRefusal {
     fn from(error: StoreError) -> Self {
-        CodeRefusal::People(error.into())
+        match error {
+            StoreError::SignInEnded => CodeRefusal::Sensitive(SensitiveRefusal::Ended),
+            error => CodeRefusal::People(error.into()),
+        }
     }
 }
 
@@ -79,17 +87,17 @@ impl RecoveryCodes {
         Self { people, throttle }
     }
 
-    /// Makes ten new codes; all earlier ones are void. The caller has checked that the sign-in is fresh (ID-7).
+    /// Makes ten new codes for whoever is signed in; all earlier ones are void.
     ///
     /// # Errors
-    /// No such person, or the store.
-    pub async fn regenerate(&self, user: UserId) -> Result<Vec<RecoveryCode>, CodeRefusal> {
-        if !self.people.directory().users.contains_key(&user) {
-            return Err(PeopleError::NoUser(user.to_string()).into());
-        }
+    /// The sign-in is not fresh (ID-7) or ended meanwhile, or the store.
+    pub async fn regenerate(&self, session: &Session) -> Result<Vec<RecoveryCode>, CodeRefusal> {
+        let user = session.user;
+        check_fresh(session, standing(&self.people, user).await?, self.people.now())?;
         let (codes, change) = fresh_codes(user, self.people.ids());
         let told = notice(&self.people, user, NoticeKind::CodesRenewed, "");
-        self.people.store().apply(None, vec![change, told]).await?;
+        let still = DirectoryChange::RequireSignIn(session.into());
+        self.people.store().apply(None, vec![still, change, told]).await?;
         Ok(codes)
     }
 

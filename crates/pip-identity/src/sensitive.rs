@@ -32,6 +32,9 @@ pub enum Removal {
 /// Why a sensitive change is refused.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum SensitiveRefusal {
+    /// The sign-in was withdrawn while the change was on its way.
+    #[error("this sign-in was ended meanwhile, and nothing was changed; sign in again")]
+    Ended,
     /// The last way in, and no way back.
     #[error("this is the only way left into the account; add another passkey or recovery codes first")]
     LastWayIn,

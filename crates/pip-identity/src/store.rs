@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use model::directory::GroupId;
-use model::{BoxFuture, InvitationId, NoticeId, Timestamp, TokenHash, UserId, UserState};
+use model::{BoxFuture, InvitationId, NoticeId, Session, SessionId, Timestamp, TokenHash, UserId, UserState};
 use uuid::Uuid;
 
 mod accounts;
@@ -245,6 +245,30 @@ pub struct NoteRow {
     pub body: String,
 }
 
+/// The sign-in that asks for a change.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SignIn {
+    /// Whose.
+    pub user: UserId,
+    /// Which.
+    pub session: SessionId,
+    /// The person's epoch when it began.
+    pub epoch: u64,
+    /// Everyone's epoch when it began.
+    pub global_epoch: u64,
+}
+
+impl From<&Session> for SignIn {
+    fn from(session: &Session) -> Self {
+        Self {
+            user: session.user,
+            session: session.id,
+            epoch: session.epochs.user,
+            global_epoch: session.epochs.global,
+        }
+    }
+}
+
 /// One change. A batch of them is one transaction.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum DirectoryChange {
@@ -364,6 +388,10 @@ pub enum DirectoryChange {
         /// Now.
         at: Timestamp,
     },
+    /// Changes nothing; [`StoreError::SignInEnded`] unless the person is active at this epoch, and, where sessions are kept
+    /// beside the directory, this sign-in has not ended. What comes after it in the batch happens only then, so that
+    /// nothing a withdrawn sign-in asked for is kept after the withdrawal.
+    RequireSignIn(SignIn),
     /// Replaces all recovery codes of a person.
     SetRecoveryCodes {
         /// Whose.
@@ -454,6 +482,9 @@ pub enum StoreError {
     /// A condition of the batch no longer holds: a link or code was used, a counter moved, a passkey is gone.
     #[error("somebody else changed the same thing first; read it again")]
     Moved,
+    /// The sign-in that asked for it was withdrawn meanwhile.
+    #[error("this sign-in was ended meanwhile, and nothing was changed; sign in again")]
+    SignInEnded,
     /// Something that must be unique exists.
     #[error("another row has the same {0:?}")]
     Taken(Unique),

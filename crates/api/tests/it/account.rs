@@ -217,7 +217,7 @@ async fn stored_script_in_a_name_stays_text() {
     let session = world.session(ALICE, 1);
     world.device(&session).await;
     let handle = world.passkeys.list(ALICE).await.unwrap()[0].handle.clone();
-    world.passkeys.rename(ALICE, &handle, "<script>alert(1)</script>").await.unwrap();
+    world.passkeys.rename(&session, &handle, "<script>alert(1)</script>").await.unwrap();
     for path in [
         "/me".to_owned(),
         format!("/me/passkeys/rename?passkey={handle}"),
@@ -226,6 +226,30 @@ async fn stored_script_in_a_name_stays_text() {
         let page = world.page(Some(&session), &path).await;
         assert!(page.body.contains("&#60;script&#62;") && !page.body.contains("<script>alert"), "{path}");
     }
+}
+
+#[tokio::test]
+async fn a_form_that_a_withdrawal_overtakes_changes_nothing_and_says_so() {
+    let world = World::new().await;
+    let session = world.session(ALICE, 1);
+    world.device(&session).await;
+    let codes = world.page(Some(&session), "/me/codes").await.field("token");
+    let page = world.page(Some(&session), "/me/passkeys/add").await;
+    let handle = world.passkeys.list(ALICE).await.unwrap()[0].handle.clone();
+    // The door has let the request in, and then her sign-ins are ended: the doors have not heard of it yet.
+    world.control.people().end_sessions(ALICE).await.unwrap();
+
+    let renewed = world.form(Some(&session), "/me/codes", &[("token", &codes)]).await;
+    assert_eq!(renewed.status, StatusCode::FORBIDDEN);
+    assert!(renewed.body.contains("was ended meanwhile"), "{}", renewed.body);
+    let added = add(&world, &session, &page, "Thief").await;
+    assert_eq!((added.status, &added.json()["code"]), (StatusCode::FORBIDDEN, &json!("sign_in_ended")));
+    let fields = [("token", codes.as_str()), ("passkey", &handle)];
+    let removed = world.form(Some(&session), "/me/passkeys/remove", &fields).await;
+    assert_eq!(removed.status, StatusCode::UNPROCESSABLE_ENTITY);
+    assert_eq!(world.passkeys.list(ALICE).await.unwrap().len(), 1);
+    assert_eq!(world.accounts.codes.left(ALICE).await.unwrap(), 0);
+    assert!(world.recorder.of_type(RecordType::AuthMfaRemoved).is_empty());
 }
 
 #[tokio::test]

@@ -13,7 +13,15 @@ use crate::world::{ALICE, AUTH, Answer, CAROL, World, has_text};
 
 /// Ten fresh codes of alice.
 async fn codes(world: &World) -> Vec<String> {
-    world.accounts.codes.regenerate(ALICE).await.unwrap().iter().map(|code| code.expose()).collect()
+    world
+        .accounts
+        .codes
+        .regenerate(&world.fresh_session(ALICE))
+        .await
+        .unwrap()
+        .iter()
+        .map(|code| code.expose())
+        .collect()
 }
 
 async fn open(world: &World, email: &str, code: &str) -> Answer {

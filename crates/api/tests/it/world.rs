@@ -250,9 +250,16 @@ impl World {
 
     /// A live session of a person.
     pub(crate) fn session(&self, user: UserId, n: u128) -> Arc<Session> {
-        let session = testkit::session(SessionId(Uuid::from_u128(n)), user, self.clock.now());
+        let session = Session { id: SessionId(Uuid::from_u128(n)), ..self.fresh_session(user) };
         self.sessions.open(session.clone());
         Arc::new(session)
+    }
+
+    /// A sign-in of this moment that no door knows.
+    pub(crate) fn fresh_session(&self, user: UserId) -> Session {
+        let mut session = testkit::session(SessionId(Uuid::from_u128(0xffff)), user, self.clock.now());
+        session.epochs.user = self.control.people().directory().users.get(&user).map_or(0, |user| user.epoch);
+        session
     }
 
     /// A device with a passkey of the person behind `session`, whose sign-in is fresh.

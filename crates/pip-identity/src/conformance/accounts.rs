@@ -1,12 +1,12 @@
 //! Cases about passwords, one-time codes, known browsers, recoveries and notices.
 
-use model::{InvitationId, NoticeId, RecoveryId, Timestamp, TokenHash, UserId};
+use model::{InvitationId, NoticeId, RecoveryId, SessionId, Timestamp, TokenHash, UserId, UserState};
 use uuid::Uuid;
 
 use super::{Outcome, failed, same, user, write};
 use crate::store::{
     DirectoryChange, DirectoryStore, Factors, MAX_KNOWN_DEVICES, NoticeKind, NoticeRow, PasswordRow, RecoveryRow,
-    RecoveryState, StoreError, TotpRow, Unique,
+    RecoveryState, SignIn, StoreError, TotpRow, Unique, UserRow,
 };
 
 const ALICE: UserId = UserId(Uuid::from_u128(1));
@@ -108,6 +108,33 @@ pub(super) async fn a_one_time_code_is_accepted_once_and_counted_before(store: &
     apply(store, put).await.map_err(failed)?;
     apply(store, DirectoryChange::DeletePair(ALICE)).await.map_err(failed)?;
     same("removed", store.factors_of(ALICE).await.map_err(failed)?, Factors::default())
+}
+
+pub(super) async fn a_withdrawn_sign_in_changes_nothing(store: &dyn DirectoryStore) -> Outcome {
+    two_people(store).await?;
+    let codes = |epoch, words: &[&str]| {
+        let session = SessionId(Uuid::from_u128(1));
+        let codes = words.iter().map(|word| hash(word)).collect();
+        vec![
+            DirectoryChange::RequireSignIn(SignIn { user: ALICE, session, epoch, global_epoch: 0 }),
+            DirectoryChange::SetRecoveryCodes { user: ALICE, codes },
+        ]
+    };
+    let epoch = user(1).epoch;
+    same("signed in", store.apply(None, codes(epoch, &["one"])).await, Ok(1))?;
+    same("before its time", store.apply(None, codes(epoch + 1, &["two"])).await, Err(StoreError::SignInEnded))?;
+    let people = [
+        ("a later epoch", UserRow { epoch: epoch + 1, ..user(1) }),
+        ("disabled", UserRow { state: UserState::Disabled, ..user(1) }),
+        ("invited", UserRow { state: UserState::Invited, ..user(1) }),
+    ];
+    for (version, (what, row)) in (1..).zip(people) {
+        write(store, version, vec![DirectoryChange::PutUser(row)]).await?;
+        same(what, store.apply(None, codes(epoch, &["two"])).await, Err(StoreError::SignInEnded))?;
+    }
+    same("what was there", store.recovery_codes_of(ALICE).await.map_err(failed)?, vec![hash("one")])?;
+    write(store, 4, vec![DirectoryChange::DeleteUser(ALICE)]).await?;
+    same("deleted", store.apply(None, codes(epoch, &[])).await, Err(StoreError::SignInEnded))
 }
 
 pub(super) async fn the_browsers_used_last_are_known(store: &dyn DirectoryStore) -> Outcome {

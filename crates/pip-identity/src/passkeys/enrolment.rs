@@ -225,7 +225,8 @@ impl Passkeys {
         }
         let row = credential::to_row(&credential, user, name, now)?;
         let told = notice(&self.people, user, NoticeKind::PasskeyAdded, &row.name);
-        store.apply(None, vec![DirectoryChange::AddPasskey(row.clone()), told]).await?;
+        let still = DirectoryChange::RequireSignIn(session.into());
+        store.apply(None, vec![still, DirectoryChange::AddPasskey(row.clone()), told]).await?;
         Ok(PasskeyView::from(&row))
     }
 

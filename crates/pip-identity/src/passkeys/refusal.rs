@@ -102,6 +102,8 @@ refusals! {
     NoSuchPasskey = "passkey_none", "this account has no such passkey; reload the page";
     /// The passkey belongs to somebody else.
     NotYours = "passkey_of_another", "this passkey belongs to another account; choose one of yours";
+    /// The sign-in was withdrawn while the change was on its way.
+    SignInEnded = "sign_in_ended", "this sign-in was ended meanwhile, and nothing was changed; sign in again";
     /// The sign-in is older than five minutes (ID-7).
     StaleSignIn = "sign_in_stale",
         "this needs a sign-in of the last five minutes; confirm that it is you and try again";
@@ -135,6 +137,7 @@ refusals! {
 impl From<SensitiveRefusal> for PasskeyRefusal {
     fn from(refusal: SensitiveRefusal) -> Self {
         match refusal {
+            SensitiveRefusal::Ended => PasskeyRefusal::SignInEnded,
             SensitiveRefusal::LastWayIn => PasskeyRefusal::LastPasskey,
             SensitiveRefusal::Stale { .. } => PasskeyRefusal::StaleSignIn,
         }
@@ -163,6 +166,7 @@ impl From<StoreError> for PasskeyRefusal {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::Taken(crate::store::Unique::CredentialId) => PasskeyRefusal::AlreadyEnrolled,
+            StoreError::SignInEnded => PasskeyRefusal::SignInEnded,
             error => PasskeyRefusal::People(PeopleError::Store(error)),
         }
     }

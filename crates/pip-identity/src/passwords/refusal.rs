@@ -95,6 +95,7 @@ impl PairRefusal {
             PairRefusal::NoPair => "password_none",
             PairRefusal::Off => "passwords_off",
             PairRefusal::People(_) => "directory",
+            PairRefusal::Sensitive(SensitiveRefusal::Ended) => "sign_in_ended",
             PairRefusal::Sensitive(SensitiveRefusal::LastWayIn) => "last_way_in",
             PairRefusal::Sensitive(SensitiveRefusal::Stale { .. }) => "sign_in_stale",
             PairRefusal::StartOver => "start_over",
@@ -123,6 +124,9 @@ impl From<PeopleError> for PairRefusal {
 
 impl From<StoreError> for PairRefusal {
     fn from(error: StoreError) -> Self {
-        PairRefusal::People(PeopleError::Store(error))
+        match error {
+            StoreError::SignInEnded => PairRefusal::Sensitive(SensitiveRefusal::Ended),
+            error => PairRefusal::People(PeopleError::Store(error)),
+        }
     }
 }

@@ -49,7 +49,8 @@ impl Passwords {
     /// The code does not fit, the password may not be set, or as [`Passwords::start`].
     pub async fn finish(&self, session: &Session, password: &str, code: &str) -> Result<(), PairRefusal> {
         let holder = self.holder(Setter::Session(session)).await?;
-        let mut changes = self.pair(&holder, password, code).await?;
+        let mut changes = vec![DirectoryChange::RequireSignIn(session.into())];
+        changes.extend(self.pair(&holder, password, code).await?);
         changes.push(notice(&self.people, holder.user, NoticeKind::PairAdded, ""));
         self.people.store().apply(None, changes).await?;
         self.offers().remove(&holder.owner);
@@ -93,6 +94,7 @@ impl Passwords {
         let hash = self.hash(password).await?;
         let row = PasswordRow { user: holder.user, hash, set_at: self.people.now() };
         let changes = vec![
+            DirectoryChange::RequireSignIn(session.into()),
             DirectoryChange::PutPassword { row, was: Some(old.hash) },
             notice(&self.people, holder.user, NoticeKind::PasswordChanged, ""),
         ];
@@ -112,7 +114,11 @@ impl Passwords {
             return Err(PairRefusal::NoPair);
         }
         check_removal(standing, Removal::Pair)?;
-        let changes = vec![DirectoryChange::DeletePair(user), notice(&self.people, user, NoticeKind::PairRemoved, "")];
+        let changes = vec![
+            DirectoryChange::RequireSignIn(session.into()),
+            DirectoryChange::DeletePair(user),
+            notice(&self.people, user, NoticeKind::PairRemoved, ""),
+        ];
         self.people.store().apply(None, changes).await?;
         Ok(())
     }

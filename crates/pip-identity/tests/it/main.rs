@@ -12,4 +12,5 @@ mod people;
 mod reconcile;
 mod recovery;
 mod recovery_codes;
+mod withdrawn;
 mod world;

@@ -111,7 +111,7 @@ async fn the_last_passkey_stays_while_there_are_no_recovery_codes() {
     world.store.apply(None, vec![clear]).await.unwrap();
     let refusal = world.passkeys.remove(&session, &enrolled.signed_in.credential).await.unwrap_err();
     assert_eq!(refusal.why, PasskeyRefusal::LastPasskey);
-    world.accounts.codes.regenerate(session.user).await.unwrap();
+    world.accounts.codes.regenerate(&session).await.unwrap();
     world.passkeys.remove(&session, &enrolled.signed_in.credential).await.unwrap();
 }
 

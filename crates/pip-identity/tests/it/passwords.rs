@@ -15,14 +15,14 @@ const BOB: &str = "bob@corp.example";
 const GOOD: &str = "ferry lantern quartz mild";
 
 /// An authenticator app of its own: RFC 6238 written a second time.
-struct App(Vec<u8>);
+pub struct App(Vec<u8>);
 
 impl App {
-    fn scan(base32: &str) -> Self {
+    pub fn scan(base32: &str) -> Self {
         App(BASE32_NOPAD.decode(base32.as_bytes()).unwrap())
     }
 
-    fn code(&self, world: &World) -> String {
+    pub fn code(&self, world: &World) -> String {
         let step = u64::try_from(world.now().unix_secs()).unwrap() / 30;
         let mut mac = Hmac::<sha1::Sha1>::new_from_slice(&self.0).unwrap();
         mac.update(&step.to_be_bytes());

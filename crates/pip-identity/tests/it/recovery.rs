@@ -25,7 +25,8 @@ struct Lost {
 async fn lost() -> Lost {
     let (world, _, carol) = World::with_admin().await;
     let (bob, old) = world.add_enrolled(BOB).await;
-    let codes = world.accounts.codes.regenerate(bob).await.unwrap().iter().map(|code| code.expose()).collect();
+    let codes =
+        world.accounts.codes.regenerate(&world.session(bob)).await.unwrap().iter().map(|code| code.expose()).collect();
     Lost { world, bob, carol: carol.signed_in.user, codes, old }
 }
 

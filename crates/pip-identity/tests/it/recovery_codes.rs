@@ -60,7 +60,7 @@ async fn codes_are_distinct_and_only_their_hashes_are_kept() {
 async fn regenerating_voids_all_earlier_codes() {
     let (world, _, enrolled) = World::with_admin().await;
     let old = enrolled.recovery_codes[0].expose();
-    let new = world.accounts.codes.regenerate(enrolled.signed_in.user).await.unwrap();
+    let new = world.accounts.codes.regenerate(&world.session(enrolled.signed_in.user)).await.unwrap();
     assert_eq!(spend(&world, CAROL, &old, HOME).await.err(), wrong());
     spend(&world, CAROL, &new[0].expose(), HOME).await.unwrap();
 }
@@ -78,7 +78,7 @@ async fn a_code_of_another_person_is_refused() {
 async fn unknown_disabled_and_mistaken_people_are_refused_alike() {
     let (world, _, _) = World::with_admin().await;
     let (bob, _) = world.add_enrolled("bob@corp.example").await;
-    let codes = world.accounts.codes.regenerate(bob).await.unwrap();
+    let codes = world.accounts.codes.regenerate(&world.session(bob)).await.unwrap();
     world.people.disable_user(bob, LastAdmin::Keep).await.unwrap();
     let disabled = spend(&world, "bob@corp.example", &codes[0].expose(), HOME).await.err();
     let unknown = spend(&world, "nobody@corp.example", &codes[0].expose(), HOME).await.err();

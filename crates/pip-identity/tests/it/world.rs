@@ -113,7 +113,9 @@ impl World {
     }
 
     pub fn session(&self, user: UserId) -> Session {
-        testkit::session(SessionId(Uuid::from_u128(1)), user, self.now())
+        let mut session = testkit::session(SessionId(Uuid::from_u128(1)), user, self.now());
+        session.epochs.user = self.entry(user).epoch;
+        session
     }
 
     pub fn entry(&self, user: UserId) -> Arc<UserEntry> {

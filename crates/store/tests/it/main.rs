@@ -12,3 +12,4 @@ mod conformance;
 mod files;
 mod kill;
 mod restart;
+mod withdrawn;

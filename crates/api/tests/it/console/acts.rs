@@ -160,7 +160,7 @@ async fn an_administrator_vouches_at_the_console_and_the_browser_that_began_goes
     let path = format!("/console/people/{ALICE}/vouch");
     let early = carol.post(&path, &[("expected", "none")]).await;
     assert_eq!(early.status, StatusCode::CONFLICT, "{}", early.body);
-    let code = world.accounts.codes.regenerate(ALICE).await.unwrap().remove(0).expose();
+    let code = world.accounts.codes.regenerate(&world.fresh_session(ALICE)).await.unwrap().remove(0).expose();
     let opened = world.form(None, "/recover", &[("email", "alice@corp.test"), ("recovery_code", &code)]).await;
     let case = opened.location.strip_prefix("/recover/case?case=").unwrap().to_owned();
     let person = carol.get(&format!("/console/people/{ALICE}")).await;
@@ -217,7 +217,7 @@ async fn without_a_code_two_administrators_vouch_nobody_for_themselves_and_the_s
 async fn a_stopped_recovery_leads_nowhere() {
     let world = World::new().await;
     let carol = Reader::at(&world, world.session(CAROL, 1)).await;
-    let code = world.accounts.codes.regenerate(ALICE).await.unwrap().remove(0).expose();
+    let code = world.accounts.codes.regenerate(&world.fresh_session(ALICE)).await.unwrap().remove(0).expose();
     let opened = world.form(None, "/recover", &[("email", "alice@corp.test"), ("recovery_code", &code)]).await;
     let path = format!("/console/people/{ALICE}/stop-recovery");
     let ask = carol.get(&path).await;

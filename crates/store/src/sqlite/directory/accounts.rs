@@ -1,9 +1,9 @@
 //! Passwords, one-time codes, known browsers, recoveries and notices in SQLite: changes and reads.
 
-use model::{InvitationId, NoticeId, RecoveryId, Timestamp, TokenHash, UserId};
+use model::{InvitationId, NoticeId, RecoveryId, Timestamp, TokenHash, UserId, UserState};
 use pip_identity::store::{
     DirectoryChange, Factors, MAX_KNOWN_DEVICES, NoticeKind, NoticeRow, PasswordRow, RecoveryRow, RecoveryState,
-    StoreError, TotpRow,
+    SignIn, StoreError, TotpRow,
 };
 use sqlx::SqliteConnection;
 use sqlx::sqlite::SqliteRow;
@@ -42,6 +42,7 @@ pub(super) async fn apply(connection: &mut SqliteConnection, change: DirectoryCh
             run(sqlx::query("DELETE FROM recoveries WHERE expires_at < ?").bind(before.0), connection).await.map(drop)
         }
         DirectoryChange::PutRecovery { row, was } => put_recovery(connection, row, was).await,
+        DirectoryChange::RequireSignIn(sign_in) => require_sign_in(connection, sign_in).await,
         DirectoryChange::SeeNotices { user, until, at } => {
             let sql = "UPDATE notices SET seen_at = ? WHERE user = ? AND at <= ? AND seen_at IS NULL";
             let query = sqlx::query(sql).bind(at.0).bind(bytes_of(user)).bind(until.0);
@@ -172,6 +173,22 @@ async fn put_recovery(connection: &mut SqliteConnection, row: RecoveryRow, was: 
         Some(was) => query.bind(was),
     };
     exactly_one(run(query, connection).await?)
+}
+
+/// Sessions are kept in the same database: one that has ended at the doors and is durable is over here too.
+async fn require_sign_in(connection: &mut SqliteConnection, sign_in: SignIn) -> Result<(), Failure> {
+    let sql = "SELECT 1 FROM users WHERE id = ?1 AND state = ?2 AND epoch = ?3
+                   AND NOT EXISTS (SELECT 1 FROM session_tombstones WHERE session = ?4)
+                   AND NOT EXISTS (SELECT 1 FROM session_global_epoch WHERE epoch > ?5)";
+    let found = sqlx::query(sql)
+        .bind(bytes_of(sign_in.user))
+        .bind(UserState::Active.as_str())
+        .bind(to_integer("epoch of a person", sign_in.epoch)?)
+        .bind(sign_in.session.as_bytes().to_vec())
+        .bind(to_integer("global epoch", sign_in.global_epoch)?)
+        .fetch_optional(connection)
+        .await?;
+    if found.is_some() { Ok(()) } else { Err(StoreError::SignInEnded.into()) }
 }
 
 async fn run(

@@ -4,8 +4,9 @@ use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use model::record::RecordType;
 use model::seams::ReservedContext;
+use pip_identity::recovery_codes::CodeRefusal;
 
-use super::{Change, Visit, back, foreign_form};
+use super::{Change, Visit, back, foreign_form, sentence};
 use crate::failure::Failure;
 use crate::http::portal::Portal;
 use crate::http::portal::answers::{page, parameter, see_other, unavailable};
@@ -46,8 +47,11 @@ impl Portal {
         if let Some(confirm) = self.confirm_first(visit, "to make new recovery codes", "/me/codes".to_owned()).await {
             return confirm;
         }
-        let codes = match self.accounts().codes.regenerate(visit.session.user).await {
+        let codes = match self.accounts().codes.regenerate(visit.session).await {
             Ok(codes) => codes,
+            Err(why @ CodeRefusal::Sensitive(_)) => {
+                return self.codes_page(visit, StatusCode::FORBIDDEN, Some(&sentence(&why.to_string()))).await;
+            }
             Err(refusal) => return unavailable(&Failure::unavailable(refusal)),
         };
         let about =

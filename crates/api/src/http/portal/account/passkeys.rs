@@ -142,7 +142,7 @@ impl Portal {
 
     pub(super) async fn passkey_rename(&self, visit: &Visit<'_>) -> Response<Bytes> {
         let handle = visit.value("passkey");
-        match self.passkeys.rename(visit.session.user, &handle, &visit.value("name")).await {
+        match self.passkeys.rename(visit.session, &handle, &visit.value("name")).await {
             Ok(()) => {}
             Err(refusal) => {
                 let text = sentence(&refusal.why.to_string());
