@@ -7,12 +7,17 @@ use model::record::RecordType;
 use model::{AccessId, DecisionId, Effect, Reason, Remedy};
 
 use crate::entry::{Column, SealedAccess, StoredRecord, Value};
+use crate::floods::COALESCE_FOR;
 use crate::log::AuditLog;
-use crate::query::{Coverage, MAX_LIMIT, Query, QueryError, time_of};
+use crate::query::{Answer, Coverage, MAX_LIMIT, Query, QueryError, time_of};
 use crate::render::{escape, json, plain, quoted, who};
 
 /// A decision is recorded this soon after it got its id, clocks that disagree included.
 const MAX_DECIDING: Duration = Duration::from_secs(300);
+/// A refusal is counted this soon after its access got its id.
+const MAX_COUNTING: Duration = Duration::from_secs(10);
+/// Ids know milliseconds.
+const ID_RESOLUTION: Duration = Duration::from_millis(1);
 
 /// Why there is no story.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -35,10 +40,12 @@ pub enum ExplainError {
         coverage: Coverage,
     },
     /// Nothing has this id.
-    #[error("no record has access id `{id}`; searched {} records, {first_seq} to {last_seq}, coverage {coverage}; {}", .scanned, meaning(.first_seq, .coverage))]
+    #[error("no record has id `{id}`, neither of an access nor of a decision; searched {} records, {first_seq} to {last_seq}, coverage {coverage}; {}{}", .scanned, meaning(.first_seq, .coverage), counted_now(*.is_fresh))]
     Unknown {
         /// What was asked for.
         id: AccessId,
+        /// The id is so new that a refusal may still be being counted (AUD-12).
+        is_fresh: bool,
         /// The oldest record there is.
         first_seq: u64,
         /// The newest record there is.
@@ -57,29 +64,76 @@ pub struct Story {
     pub access_id: AccessId,
     /// Oldest first; at least one.
     pub records: Vec<StoredRecord>,
+    /// The id has no record of its own: the records are those of the floods it may have been counted in (AUD-12).
+    pub is_counted: bool,
     /// What could not be looked at.
     pub coverage: Coverage,
 }
 
 impl AuditLog {
-    /// Collects what is recorded of an access. Reads files: call it off the runtime.
+    /// Collects what is recorded of an access, by its id or by that of its decision; of a refusal that was only counted, what
+    /// it may have been counted in. Reads files: call it off the runtime.
     ///
     /// # Errors
     /// When nothing is, saying what was searched, or the disk fails.
     pub fn explain(&self, id: AccessId, access: SealedAccess) -> Result<Story, ExplainError> {
-        let query = Query { access_id: Some(id), limit: MAX_LIMIT, ..Query::default() };
-        let mut answer = self.query(&query, access)?;
+        let of_access = |id| Query { access_id: Some(id), limit: MAX_LIMIT, ..Query::default() };
+        let answer = self.query(&of_access(id), access)?;
+        let mut scanned = answer.scanned;
+        let mut found = (id, answer);
+        if found.1.rows.is_empty() {
+            let (of_decision, searched) = self.access_of(DecisionId(id.0))?;
+            scanned += searched;
+            if let Some(access_id) = of_decision {
+                found = (access_id, self.query(&of_access(access_id), access)?);
+            }
+        }
+        let mut is_counted = false;
+        if found.1.rows.is_empty() {
+            let floods = self.floods_around(id, access)?;
+            scanned += floods.scanned;
+            is_counted = !floods.rows.is_empty();
+            found.1 = floods;
+        }
+        let (access_id, mut answer) = found;
         if answer.rows.is_empty() {
+            let (first_seq, last_seq) = (self.first_seq(), self.next_seq().saturating_sub(1));
+            let is_fresh = time_of(id.0).is_some_and(|time| self.now().since(time) <= COALESCE_FOR + MAX_COUNTING);
             return Err(ExplainError::Unknown {
                 id,
-                first_seq: self.first_seq(),
-                last_seq: self.next_seq().saturating_sub(1),
-                scanned: answer.scanned,
+                is_fresh,
+                first_seq,
+                last_seq,
+                scanned,
                 coverage: answer.coverage,
             });
         }
         answer.rows.reverse();
-        Ok(Story { access_id: id, records: answer.rows, coverage: answer.coverage })
+        Ok(Story { access_id, records: answer.rows, is_counted, coverage: answer.coverage })
+    }
+
+    /// The access a decision belongs to, and how many records were looked at.
+    fn access_of(&self, id: DecisionId) -> Result<(Option<AccessId>, u64), ExplainError> {
+        let Some(query) = query_of_decision(id) else { return Ok((None, 0)) };
+        let answer = self.query(&query, SealedAccess::Closed)?;
+        Ok((answer.rows.first().and_then(StoredRecord::access_id), answer.scanned))
+    }
+
+    /// The floods in which the refusal with this id may have been counted: those that were going on when it was made.
+    fn floods_around(&self, id: AccessId, access: SealedAccess) -> Result<Answer, ExplainError> {
+        let nothing = Answer { rows: Vec::new(), scanned: 0, has_more: false, coverage: Coverage::default() };
+        let Some(made) = time_of(id.0) else { return Ok(nothing) };
+        // A record of a flood bears the time of its writing: soon after it, or after the disk is well, or at the next start.
+        let (kind, since) = (Some(RecordType::AccessFlood), Some(made));
+        let mut answer = self.query(&Query { kind, since, limit: MAX_LIMIT, ..Query::default() }, access)?;
+        answer.rows.retain(|row| match (row.get(Column::FirstTime), row.get(Column::LastTime)) {
+            (Some(Value::Time(first)), Some(Value::Time(last))) => {
+                *first - MAX_COUNTING <= made && made <= *last + ID_RESOLUTION
+            }
+            // Of a version that wrote no times.
+            _ => row.time().since(made) <= COALESCE_FOR + MAX_COUNTING,
+        });
+        Ok(answer)
     }
 
     /// The record of a decision, by its own id or by the id of its access. Reads files: call it off the runtime.
@@ -88,12 +142,8 @@ impl AuditLog {
     /// When nothing was decided under it, saying what was searched, or the disk fails.
     pub fn decision(&self, id: DecisionId, access: SealedAccess) -> Result<StoredRecord, ExplainError> {
         let of_access = Query { access_id: Some(AccessId(id.0)), limit: MAX_LIMIT, ..Query::default() };
-        // Ids begin with their time, so that a decision need not be looked for in the whole log.
-        let since = time_of(id.0).map(|time| time - MAX_DECIDING);
-        let until = time_of(id.0).map(|time| time + MAX_DECIDING);
-        let of_itself = Query { decision_id: Some(id), since, until, limit: MAX_LIMIT, ..Query::default() };
         let (mut scanned, mut coverage) = (0, Coverage::default());
-        for query in [of_access, of_itself] {
+        for query in [Some(of_access), query_of_decision(id)].into_iter().flatten() {
             let answer = self.query(&query, access)?;
             let is_decision = |record: &StoredRecord| record.text(Column::Effect).is_some();
             // Newest first: the decision itself is older than what became of it.
@@ -111,6 +161,9 @@ impl AuditLog {
 impl Story {
     /// The record that holds the decision: of the access, or of the refusal before one could be made.
     pub fn decision(&self) -> Option<&StoredRecord> {
+        if self.is_counted {
+            return None;
+        }
         let of = |kind| self.records.iter().find(move |record| record.kind() == Some(kind));
         of(RecordType::AccessDecision).or_else(|| of(RecordType::GateRefused)).or_else(|| self.records.first())
     }
@@ -123,6 +176,9 @@ impl Story {
     /// For people; every line safe for a terminal.
     pub fn to_text(&self) -> String {
         let mut lines = vec![format!("access     {}", self.access_id)];
+        if self.is_counted {
+            return self.counted_text(lines);
+        }
         if let Some(decision) = self.decision() {
             lines.push(format!("decision   {}", sentence(decision)));
             facts(decision).into_iter().for_each(|(name, text)| lines.push(format!("{name:<10} {}", escape(&text))));
@@ -141,11 +197,24 @@ impl Story {
         lines.join("\n")
     }
 
+    fn counted_text(&self, mut lines: Vec<String>) -> String {
+        lines.push(format!("counted    {}", self.ending()));
+        for record in &self.records {
+            let reason = plain(record, Column::Reason);
+            let what = [Column::Change, Column::SrcNet].map(|column| plain(record, column)).join(" from ");
+            lines.push(escape(&format!("flood      {what}, {reason}, record {}", record.uid())));
+        }
+        lines.push(format!("coverage   {}", escape(&self.coverage.to_string())));
+        lines.push(String::new());
+        lines.join("\n")
+    }
+
     /// For programs: the same, and every record whole.
     pub fn to_json(&self) -> String {
         let mut members = vec![format!("\"access_id\":{}", quoted(&self.access_id.to_string()))];
+        members.extend(self.sentence().map(|sentence| format!("\"sentence\":{}", quoted(&sentence))));
+        members.push(format!("\"is_counted\":{}", self.is_counted));
         if let Some(decision) = self.decision() {
-            members.push(format!("\"sentence\":{}", quoted(&sentence(decision))));
             let hints: Vec<String> = hints(decision).iter().map(|hint| quoted(hint)).collect();
             members.push(format!("\"would_change_it\":[{}]", hints.join(",")));
         }
@@ -158,7 +227,7 @@ impl Story {
 
     /// What was decided, in one sentence; not there when nothing was.
     pub fn sentence(&self) -> Option<String> {
-        self.decision().map(sentence)
+        if self.is_counted { Some(self.ending()) } else { self.decision().map(sentence) }
     }
 
     /// What it was decided from: name and value, in order of interest. Values are as recorded, not escaped.
@@ -168,6 +237,13 @@ impl Story {
 
     /// How it ended, in words.
     pub fn ending(&self) -> String {
+        if self.is_counted {
+            let count: u64 = self.records.iter().filter_map(|record| record.uint(Column::Count)).sum();
+            return format!(
+                "no record of its own; when it was made, {count} refusals before sign-in were counted together instead of \
+                 being recorded one by one: if this server gave the id out, it is one of them"
+            );
+        }
         let Some(end) = self.completion() else {
             let refused =
                 self.decision().filter(|decision| decision.text(Column::Effect) != Some(Effect::Allow.as_str()));
@@ -188,6 +264,21 @@ impl Story {
         parts.extend(end.uint(Column::DurationNs).map(|ns| format!("{} ms", ns / 1_000_000)));
         parts.extend(end.text(Column::Upstream).map(|upstream| format!("served by {upstream}")));
         parts.join(", ")
+    }
+}
+
+/// Ids begin with their time, so that a decision need not be looked for in the whole log; `None` for what is no id of ours.
+fn query_of_decision(id: DecisionId) -> Option<Query> {
+    let time = time_of(id.0)?;
+    let (since, until) = (Some(time - MAX_DECIDING), Some(time + MAX_DECIDING));
+    Some(Query { decision_id: Some(id), since, until, limit: MAX_LIMIT, ..Query::default() })
+}
+
+fn counted_now(is_fresh: bool) -> &'static str {
+    if is_fresh {
+        "; refusals before sign-in may be counted for ten seconds before they are recorded: ask again then"
+    } else {
+        ""
     }
 }
 

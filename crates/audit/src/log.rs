@@ -350,6 +350,10 @@ impl AuditLog {
         &self.intake.ladder.alerts
     }
 
+    pub(crate) fn now(&self) -> model::Timestamp {
+        self.intake.clock.now()
+    }
+
     /// Whether the kernel vouches for the time; records say so when it does not (AUD-13).
     pub fn trust_time(&self, is_trusted: bool) {
         self.intake.is_unsure_of_time.store(!is_trusted, Ordering::Relaxed);

@@ -396,6 +396,8 @@ pub struct AuditRecord {
     pub client_trace_id: Option<Arc<str>>,
     /// How many accesses it stands for, where that is not one (AUD-12).
     pub count: Option<u64>,
+    /// The first and the last of them.
+    pub between: Option<(Timestamp, Timestamp)>,
     /// Who.
     pub who: WhoColumns,
     /// With which credential.
@@ -427,6 +429,7 @@ impl AuditRecord {
             span_id: None,
             client_trace_id: None,
             count: None,
+            between: None,
             who: WhoColumns::default(),
             credential: CredentialColumns::default(),
             what: WhatColumns::default(),

@@ -89,6 +89,8 @@ columns! {
     IsTruncated = 11, "is_truncated", Bool;
     UntruncatedSize = 12, "untruncated_size", Uint;
     Count = 13, "count", Uint;
+    FirstTime = 14, "first_time", Time;
+    LastTime = 15, "last_time", Time;
     SubjectId = 20, "subject_id", Id;
     SubjectKind = 21, "subject_kind", Text;
     Subject = 22, "subject", Text;
@@ -213,6 +215,8 @@ pub(crate) fn columns_of(record: &AuditRecord) -> Vec<(Column, Value)> {
     row.shared(Column::SpanId, &record.span_id);
     row.shared(Column::ClientTraceId, &record.client_trace_id);
     row.uint(Column::Count, record.count);
+    row.time(Column::FirstTime, record.between.map(|(first, _)| first));
+    row.time(Column::LastTime, record.between.map(|(_, last)| last));
     who(&mut row, record);
     what(&mut row, record);
     from(&mut row, record);

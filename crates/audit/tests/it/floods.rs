@@ -133,3 +133,71 @@ async fn a_flood_from_more_networks_than_are_told_apart_takes_no_more_memory_and
         assert_ne!(kept.seq, Recorded::UNKEPT);
     }
 }
+
+#[tokio::test]
+async fn the_id_of_a_counted_refusal_explains_as_one_of_those_counted_together() {
+    let world = World::new();
+    let (log, gate) = open(&world);
+    let mut last = world.access();
+    for n in 0..1_000 {
+        if n == 500 {
+            forward(&world, Duration::from_millis(100));
+        }
+        let record = refusal(&world, "203.0.113.0/24");
+        last = record.access_id;
+        gate.append(record, Durability::Standard).await.unwrap();
+    }
+    let unknown = log.explain(last, SealedAccess::Closed).unwrap_err().to_string();
+    assert!(unknown.contains("may be counted for ten seconds before they are recorded: ask again then"), "{unknown}");
+    forward(&world, COALESCE_FOR);
+    let later = world.access();
+    gate.flush(false).await;
+    let story = log.explain(last, SealedAccess::Closed).unwrap();
+    assert!(story.is_counted && story.decision().is_none(), "nothing is claimed of this one");
+    let text = story.to_text();
+    assert!(text.contains("950 refusals before sign-in were counted together"), "{text}");
+    assert!(text.contains("from 203.0.113.0/24, deny.gate"), "{text}");
+    let json: serde_json::Value = serde_json::from_str(&story.to_json()).unwrap();
+    assert_eq!((json["is_counted"].as_bool(), json["records"][0]["count"].as_u64()), (Some(true), Some(950)));
+    forward(&world, COALESCE_FOR * 3);
+    assert!(log.explain(later, SealedAccess::Closed).is_err(), "an id made after the flood is not one of it");
+    let foreign = model::AccessId(uuid::Uuid::from_u128(9));
+    assert!(log.explain(foreign, SealedAccess::Closed).is_err(), "nor is one without a time");
+}
+
+#[tokio::test]
+async fn a_kill_takes_at_most_what_was_counted_since_the_last_second_and_nothing_is_told_twice() {
+    let world = World::new();
+    let (log, gate) = open(&world);
+    let flood = async |gate: &FloodGate, times: u64| {
+        for _ in 0..times {
+            gate.append(refusal(&world, "203.0.113.0/24"), Durability::Standard).await.unwrap();
+        }
+    };
+    flood(&gate, 1_000).await;
+    gate.flush(false).await;
+    // What a kill leaves: nobody flushes, the file stays.
+    drop(gate);
+    log.close();
+    let (log, gate) = open(&world);
+    gate.take_over().await;
+    assert_eq!(counted(&rows(&log)), 1_000, "what was in the file is in the record now");
+
+    // Killed between the record and the file that says it is no longer needed.
+    forward(&world, COALESCE_FOR);
+    flood(&gate, 1_000).await;
+    gate.flush(false).await;
+    let pending = world.dir.path().join("floods.pending");
+    let before = std::fs::read(&pending).unwrap();
+    forward(&world, COALESCE_FOR);
+    gate.flush(false).await;
+    assert!(!pending.exists());
+    assert_eq!(counted(&rows(&log)), 2_000);
+    std::fs::write(&pending, before).unwrap();
+    drop(gate);
+    log.close();
+    let (log, gate) = open(&world);
+    gate.take_over().await;
+    assert_eq!(counted(&rows(&log)), 2_000, "told once");
+    assert!(!pending.exists());
+}

@@ -200,6 +200,21 @@ fn a_refusal_explains_itself() {
 }
 
 #[test]
+fn the_id_of_a_decision_explains_its_access() {
+    let world = World::new();
+    let (log, _) = world.open();
+    three(&world, &log);
+    let mut decision = world.decision();
+    let decision_id = model::DecisionId(world.access().0);
+    decision.decision.decision_id = Some(decision_id);
+    let access_id = decision.access_id;
+    log.append_blocking(decision, Durability::Standard).unwrap();
+    let story = log.explain(AccessId(decision_id.0), SealedAccess::Closed).unwrap();
+    assert_eq!((story.access_id, story.records.len()), (access_id, 1));
+    assert_eq!(story, log.explain(access_id, SealedAccess::Closed).unwrap());
+}
+
+#[test]
 fn an_unknown_access_says_what_was_searched() {
     let world = World::new();
     let (log, _) = world.open();

@@ -29,7 +29,7 @@ pub enum Audit {
     },
     /// One access: the decision in a sentence, who, why, how it ended
     Explain {
-        /// The request id from a page, a response or a query
+        /// The id of a request or of a decision, from a page, a response or a query
         id: String,
     },
     /// Do to the record what disks and intruders do, and see that it notices and loses nothing

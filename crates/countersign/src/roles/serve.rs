@@ -303,6 +303,7 @@ impl Opened {
         let endpoints = Arc::new(LateEndpoints::default());
         let recorder: Arc<dyn Recorder> = self.log.clone();
         let floods = Arc::new(FloodGate::new(Arc::clone(&self.log), Arc::clone(&self.clock), Arc::clone(&self.ids)));
+        floods.take_over().await;
         let gateway = Gateway::new(GatewayParts {
             settings: GatewaySettings { auth_url: auth_url.clone() },
             snapshot: snapshot(&published),

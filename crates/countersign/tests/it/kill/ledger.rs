@@ -199,8 +199,8 @@ impl Ledger {
             recorded.iter().filter(|(_, effect)| *effect == "DENY").filter_map(|(access, _)| second_of(access));
         denied.for_each(|second| *self.denied_in.entry(second).or_default() += 1);
         let denied_in = &self.denied_in;
-        // Strangers refused beyond so many in a second are counted for ten seconds before the count is written, and a kill
-        // takes that count. The second of the gate begins with a refusal, so it lies in two of the clock.
+        // Strangers refused beyond so many in a second have no record of their own: they are counted for ten seconds, and
+        // the count is in the record. The second of the gate begins with a refusal, so it lies in two of the clock.
         let at = |second: u128| denied_in.get(&second).copied().unwrap_or_default();
         let is_flood = |access: &str| {
             let begun = second_of(access).unwrap_or_default();

@@ -60,6 +60,7 @@ async fn every_column_that_has_a_source_is_filled() {
         span_id,
         client_trace_id,
         count,
+        between,
         who,
         credential,
         what,
@@ -71,7 +72,7 @@ async fn every_column_that_has_a_source_is_filled() {
     } = door.record(RecordType::AccessDecision).await;
     assert_eq!((kind, room, listener.as_deref()), (RecordType::AccessDecision, "http", Some("127.0.0.1:8443")));
     assert_eq!(Some(&*access_id.to_string()), answer.header("x-request-id"));
-    assert_eq!((time, count), (now, None), "it stands for itself");
+    assert_eq!((time, count, between), (now, None, None), "it stands for itself");
     assert_eq!(client_trace_id.as_deref(), Some(CLIENT_TRACE));
     assert_eq!(trace_id.as_deref(), Some(&*assertion.trace));
     let parent = format!("00-{}-{}-01", trace_id.as_deref().unwrap(), span_id.as_deref().unwrap());
