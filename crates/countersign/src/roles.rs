@@ -10,4 +10,5 @@ pub mod metrics;
 pub(crate) mod record_watch;
 pub mod serve;
 pub mod signing_keys;
+pub mod stages;
 pub mod startup;

@@ -15,6 +15,8 @@ use zeroize::Zeroizing;
 pub const MAX_PASSWORD_CHARS: usize = 256;
 /// Random bytes of a salt.
 pub const SALT_BYTES: usize = 16;
+/// Bytes of a hash made here.
+pub const OUTPUT_BYTES: usize = 32;
 /// The longest stored hash.
 pub const MAX_HASH_BYTES: usize = 512;
 /// The largest memory of an argon2 hash that was taken over.
@@ -28,7 +30,6 @@ pub const MAX_ROUNDS: u32 = 5_000_000;
 /// The highest cost of a bcrypt hash that was taken over.
 pub const MAX_BCRYPT_COST: u32 = 15;
 
-const OUTPUT_BYTES: usize = 32;
 const BCRYPT_BYTES: usize = 60;
 /// bcrypt looks at no more.
 const MAX_BCRYPT_BYTES: usize = 72;
@@ -100,8 +101,23 @@ pub fn hash(password: &Password, salt: &[u8; SALT_BYTES], cost: HashCost) -> Res
     Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
         .hash_password_into(password.normal.as_bytes(), salt, output.as_mut_slice())
         .map_err(|_| HashError::Unknown)?;
-    let (salt, output) = (BASE64_NOPAD.encode(salt), BASE64_NOPAD.encode(output.as_slice()));
-    Ok(format!("$argon2id$v=19$m={},t={},p=1${salt}${output}", cost.memory_kib, cost.passes))
+    Ok(stored_form(salt, &output, cost))
+}
+
+/// A hash of no password that anybody knows: `output` is random. To verify against it costs what any other does; to
+/// make it costs nothing.
+///
+/// # Errors
+/// `cost` is no cost argon2 knows.
+pub fn decoy(salt: &[u8; SALT_BYTES], output: &[u8; OUTPUT_BYTES], cost: HashCost) -> Result<String, HashError> {
+    let stored = stored_form(salt, output, cost);
+    check(&stored)?;
+    Ok(stored)
+}
+
+fn stored_form(salt: &[u8; SALT_BYTES], output: &[u8; OUTPUT_BYTES], cost: HashCost) -> String {
+    let (salt, output) = (BASE64_NOPAD.encode(salt), BASE64_NOPAD.encode(output));
+    format!("$argon2id$v=19$m={},t={},p=1${salt}${output}", cost.memory_kib, cost.passes)
 }
 
 /// Whether a password is the one a stored hash was made of.
@@ -242,6 +258,17 @@ mod tests {
         assert!(fits(&stored, "correct horse battery") && !fits(&stored, "correct horse batterx"));
         assert!(is_current(&stored, CHEAP) && !is_current(&stored, HashCost::STANDARD));
         assert!(stored.starts_with("$argon2id$v=19$m=8,t=1,p=1$"), "{stored}");
+    }
+
+    #[test]
+    fn a_decoy_is_the_work_of_a_hash_and_fits_no_password() {
+        let stored = decoy(&[7; SALT_BYTES], &[9; OUTPUT_BYTES], CHEAP).unwrap();
+        assert!(is_current(&stored, CHEAP), "{stored}");
+        assert!(!fits(&stored, "") && !fits(&stored, "passwd"));
+        let made = hash(&password("passwd"), &[7; SALT_BYTES], CHEAP).unwrap();
+        assert_eq!(stored.len(), made.len());
+        let costly = HashCost { memory_kib: MAX_MEMORY_KIB + 1, passes: 1 };
+        assert!(decoy(&[7; SALT_BYTES], &[9; OUTPUT_BYTES], costly).is_err());
     }
 
     #[test]

@@ -23,7 +23,7 @@ use crate::blocklist::{self, Context};
 use crate::hash_pool::HashPool;
 use crate::links::Links;
 use crate::passkeys::SignedIn;
-use crate::password_hash::{self, HashCost, Password, SALT_BYTES};
+use crate::password_hash::{self, HashCost, OUTPUT_BYTES, Password, SALT_BYTES};
 use crate::people::People;
 use crate::sensitive::Standing;
 use crate::store::{DirectoryChange, Factors, PasswordRow, StoreError, TotpRow};
@@ -120,10 +120,10 @@ impl Passwords {
         sealer: Sealer,
         rules: PasswordRules,
     ) -> Result<Self, password_hash::HashError> {
-        let mut salt = [0; SALT_BYTES];
+        let (mut salt, mut output) = ([0; SALT_BYTES], [0; OUTPUT_BYTES]);
         people.ids().fill_random(&mut salt);
-        let nobody = Password::new("").ok_or(password_hash::HashError::Unknown)?;
-        let decoy = password_hash::hash(&nobody, &salt, rules.cost)?;
+        people.ids().fill_random(&mut output);
+        let decoy = password_hash::decoy(&salt, &output, rules.cost)?;
         let links = Links::new(Arc::clone(&people));
         let (pool, offers) = (HashPool::default(), Mutex::default());
         Ok(Self { people, links, throttle, sealer, rules, pool, decoy, offers })

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
@@ -13,6 +13,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 use crate::roles::serve::{ServeOptions, Server};
+use crate::roles::stages::millis;
 use crate::roles::startup;
 use crate::say;
 use crate::system::{SystemClock, SystemIds};
@@ -52,6 +53,7 @@ pub enum LogFormat {
 impl Serve {
     /// Runs until a signal ends it.
     pub async fn run(self) -> Result<ExitCode> {
+        let begun = Instant::now();
         start_log(self.log);
         let text = std::fs::read_to_string(&self.config)
             .with_context(|| format!("cannot read the configuration `{}`", self.config.display()))?;
@@ -74,6 +76,7 @@ impl Serve {
             say!("{gone} passkeys are gone. Administrators get back in by `countersign admin recover ADDRESS`.");
         }
         let server = Server::start(config, options, clock, ids).await?;
+        tracing::debug!(ms = millis(begun.elapsed()), "started");
         announce(&server, &auth_url).await?;
         wait_for_stop().await?;
         tracing::info!("draining; a second signal ends at once");

@@ -21,6 +21,7 @@ use store::Store;
 
 use super::keys::{DayKeys, SubjectRing, Vault};
 use super::serve::GATEWAY;
+use super::stages::Stages;
 use super::startup;
 
 /// The file whose lock says that a process has the data folder.
@@ -89,10 +90,12 @@ impl Ground {
         clock: &Arc<dyn Clock>,
         ids: &Arc<dyn Ids>,
     ) -> Result<Self> {
+        let mut stages = Stages::begin();
         startup::data_dir(&config.data_dir)?;
         let lock = DataLock::take(&config.data_dir)?;
         let kek = startup::kek(&config.data_dir, ids.as_ref())?;
         let store = startup::store(&config.data_dir, &config.identity.rp_id, clock.as_ref()).await?;
+        stages.done("store");
         let keys: Arc<dyn store::KeyStore> = store.clone();
         let vault = Arc::new(Vault::new(keys, kek.sealer("secrets")?, Arc::clone(clock), Arc::clone(ids)));
         let domains = config.identity.domains.clone();
@@ -100,7 +103,9 @@ impl Ground {
         let people = Arc::new(people);
         let users: Vec<_> = people.directory().users.keys().copied().collect();
         let subject_keys = Arc::new(SubjectRing::load(Arc::clone(&vault), &users).await?);
+        stages.done("people");
         let log = open_log(config, log_reserves, &vault, &subject_keys, clock, ids).await?;
+        stages.done("record");
         Ok(Self { lock, kek, store, vault, people, subject_keys, log })
     }
 

@@ -41,6 +41,7 @@ use super::doors::{LateEndpoints, LocalDoors, is_covered, snapshot};
 use super::ground::{DataLock, Ground};
 use super::keys::{SubjectRing, Vault};
 use super::signing_keys::{NamedRing, SigningKeys};
+use super::stages::Stages;
 use super::{admin_listener, record_watch, startup};
 
 /// The name of the only gateway of this role, in receipts and withdrawals.
@@ -243,7 +244,9 @@ impl Opened {
         clock: Arc<dyn Clock>,
         ids: Arc<dyn Ids>,
     ) -> Result<Self> {
+        let mut stages = Stages::begin();
         let pairs = startup::certificates(&config)?;
+        stages.done("certificates");
         let (named, certificates) = pairs.into_iter().unzip();
         let Ground { lock, kek, store, vault, people, subject_keys, log } =
             Ground::open(&config, options.log_reserves, &clock, &ids).await?;
@@ -293,12 +296,16 @@ impl Opened {
     }
 
     async fn assemble(self, tasks: &TaskTracker, shutdown: &CancellationToken) -> Result<Assembled> {
+        let mut stages = Stages::begin();
         let auth_url = self.config.auth_url.origin();
         let FirstVersion { published, checked, given_up } = self.first_version().await?;
+        stages.done("configuration");
         let table = Arc::new(SessionTable::new());
         let (administrator, restored) = self.restore_sessions(&table).await?;
+        stages.done("sessions");
         let return_sealer = Arc::new(self.kek.sealer(pki::return_ticket::PURPOSE)?);
         let (assertion, receipt) = (self.ring("assertion").await?, self.ring("receipt").await?);
+        stages.done("signing keys");
         let (assertion_keys, receipt_keys) = (Arc::clone(&assertion.ring), Arc::clone(&receipt.ring));
         let endpoints = Arc::new(LateEndpoints::default());
         let recorder: Arc<dyn Recorder> = self.log.clone();
@@ -367,6 +374,7 @@ impl Opened {
             receipt_keys,
         }));
         endpoints.set(Arc::new(ReservedEndpoints::new(Arc::clone(&control), Arc::clone(&portal))));
+        stages.done("rooms");
         tasks.spawn(cover_people(self.subject_keys, told, shutdown.clone()));
         tasks.spawn(Arc::clone(&gateway).run_stream_timer(shutdown.clone()));
         tasks.spawn(record_watch::clock(
@@ -395,6 +403,7 @@ impl Opened {
             control.record_given_up(&actor, number).await?;
         }
         control.record_new_keys(&actor).await?;
+        stages.done("record of the start");
         tasks.spawn(rotate_keys(Arc::clone(&control), Arc::clone(&self.ids), shutdown.clone()));
         tasks.spawn(warm_versions(Arc::clone(&control), shutdown.clone()));
         let (log, store, ids, clock, lock) = (self.log, self.store, self.ids, self.clock, self.lock);
