@@ -135,6 +135,7 @@ gate_codes! {
     PathRewrite = "gate_path_rewrite", BAD_REQUEST, "the rewritten path is not in normal form";
     PathSemicolon = "gate_path_semicolon", BAD_REQUEST, "the path holds a semicolon where rules depend on the path";
     PathTriplet = "gate_path_triplet", BAD_REQUEST, "a percent sign is not followed by two hex digits";
+    PlainHttp = "gate_plain_http", BAD_REQUEST, "plain http came to a port that speaks https";
     PreviousBody = "gate_previous_body", BAD_REQUEST, "the body of the previous request was not read to its end";
     ProxyProtocol = "gate_proxy_protocol", BAD_REQUEST, "the proxy protocol header is malformed";
     PseudoHeader = "gate_pseudo_header", BAD_REQUEST, "a pseudo-header is missing or doubled";

@@ -6,6 +6,7 @@
 //! connection between accepting it and handing it to its task.
 
 mod admission;
+mod plain;
 mod preface;
 
 use std::io;
@@ -20,6 +21,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -140,6 +142,12 @@ async fn drain(door: &Door, mut connections: JoinSet<()>, requests: &TaskTracker
     }
 }
 
+/// What came instead of nothing.
+enum Spoken {
+    Tls(TlsStream<TcpStream>),
+    Plain(TcpStream),
+}
+
 /// A connection before its handshake.
 struct Accepted {
     peer: SocketAddr,
@@ -155,13 +163,19 @@ impl Accepted {
         let begun = async {
             let client = self.client(&mut tcp).await?;
             tcp.set_nodelay(true)?;
-            Ok((TlsAcceptor::from(Arc::clone(&self.tls)).accept(tcp).await?, client))
+            if plain::is_spoken(&tcp).await? {
+                return Ok((Spoken::Plain(tcp), client));
+            }
+            Ok((Spoken::Tls(TlsAcceptor::from(Arc::clone(&self.tls)).accept(tcp).await?), client))
         };
         // On the heap for as long as it takes, so that an open connection is not as large as its handshake was.
         let begun = tokio::time::timeout(HANDSHAKE_LIMIT, Box::pin(begun));
         let Some(begun) = door.draining.run_until_cancelled(begun).await else { return };
         let (stream, client) = match begun {
-            Ok(Ok(begun)) => begun,
+            Ok(Ok((Spoken::Tls(stream), client))) => (stream, client),
+            Ok(Ok((Spoken::Plain(tcp), client))) => {
+                return Box::pin(plain::answer(tcp, &door.gateway, &self.info(client, None))).await;
+            }
             Ok(Err(error)) => {
                 tracing::debug!(%peer, %error, "a connection ended before its first request");
                 if let PrefaceError::Refused(refusal) = error {

@@ -6,6 +6,7 @@ mod http1;
 mod http2;
 mod http2_refusals;
 mod limits;
+mod plain_http;
 mod records;
 mod retries;
 mod streaming;
