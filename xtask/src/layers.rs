@@ -34,6 +34,11 @@ const RULES: &[Rule] = &[
     Rule { room: "pki", may: May::Only(&["model"]), why: "keys know nouns, not their uses" },
     Rule { room: "http-gate", may: May::Only(&["model"]), why: "the gate knows no route, policy or session" },
     Rule { room: "pages", may: May::Only(&["model"]), why: "pages are a leaf: structs in, HTML out" },
+    Rule {
+        room: "feed",
+        may: May::Only(&["model"]),
+        why: "the feed knows what is told, not who compiles or serves it",
+    },
     Rule { room: "config", may: May::Only(&["model"]), why: "config turns text into values and does nothing else" },
     Rule {
         room: "pip-*",

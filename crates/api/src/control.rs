@@ -25,6 +25,7 @@ use std::sync::{Arc, OnceLock, Weak};
 
 use arc_swap::ArcSwap;
 use audit::AuditLog;
+use config::SourceFile;
 use model::record::AuditRecord;
 use model::seams::{Durability, Revocation};
 use model::{App, Clock, Directory, Ids, PolicyDecisionPoint, Recorder, SessionControl, SessionView, Timestamp};
@@ -70,6 +71,8 @@ pub struct ApiSettings {
 pub struct Published {
     /// Applied configuration, 0 before the first.
     pub config_version: u64,
+    /// Its files, which doors in other processes compile themselves.
+    pub files: Arc<[SourceFile]>,
     /// Declared apps and the built-in one.
     pub apps: Arc<[Arc<App>]>,
     /// Policies, compiled.
@@ -216,17 +219,19 @@ impl ControlPlane {
     /// Publishes the directory of now under the configuration of now.
     fn publish_directory(&self, directory: Arc<Directory>) -> Result<(), Failure> {
         let current = self.published();
-        self.publish(current.config_version, Arc::clone(&current.apps), Arc::clone(&current.policies), directory)
+        let files = Arc::clone(&current.files);
+        self.publish(current.config_version, files, Arc::clone(&current.apps), Arc::clone(&current.policies), directory)
     }
 
     fn publish(
         &self,
         config_version: u64,
+        files: Arc<[SourceFile]>,
         apps: Arc<[Arc<App>]>,
         policies: Arc<CompiledPolicies>,
         directory: Arc<Directory>,
     ) -> Result<(), Failure> {
-        let next = assemble(config_version, apps, policies, directory)?;
+        let next = Published { files, ..assemble(config_version, apps, policies, directory)? };
         self.doors.publish(&next);
         self.published.store(Arc::new(next));
         Ok(())
@@ -238,7 +243,7 @@ impl ControlPlane {
     }
 }
 
-/// Puts one version together.
+/// Puts one version together; its files are added by whoever publishes it.
 ///
 /// # Errors
 /// The engine refuses the entities; nothing is published.
@@ -250,7 +255,7 @@ pub fn assemble(
 ) -> Result<Published, Failure> {
     let engine = Engine::new(Arc::clone(&policies), &apps, Arc::clone(&directory), directory.version)
         .map_err(Failure::unavailable)?;
-    Ok(Published { config_version, apps, policies, pdp: Arc::new(engine), directory })
+    Ok(Published { config_version, files: Arc::from([]), apps, policies, pdp: Arc::new(engine), directory })
 }
 
 /// All streams that several withdrawals cut.

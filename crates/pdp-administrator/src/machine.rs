@@ -54,6 +54,10 @@ impl Administrator {
         let outcome = match input {
             Input::Acked { revocation, door, report } => self.acked(revocation, door, report, &mut outputs),
             Input::Active(batch) => self.active(batch, &mut outputs),
+            Input::DoorAway { door, fails_closed_at } => {
+                self.withdrawals.set_away(&door, fails_closed_at);
+                Ok(())
+            }
             Input::DoorJoined(door) => self.withdrawals.add_door(door).then_some(()).ok_or(Refusal::TooManyDoors),
             Input::DoorLeft(door) => self.door_left(&door, &mut outputs),
             Input::EveryoneEnded { revocation, epoch, cause } => {
@@ -93,6 +97,12 @@ impl Administrator {
     /// Every live session, by id.
     pub fn sessions(&self) -> impl Iterator<Item = &Arc<Session>> {
         self.roster.sessions()
+    }
+
+    /// Everything known about sessions, for a door that knows nothing yet. Equal to what the store keeps, but for
+    /// changes it could not keep.
+    pub fn snapshot(&self) -> SessionSnapshot {
+        self.roster.snapshot()
     }
 
     /// The lowest epoch under which a session of this person lives.
@@ -251,8 +261,9 @@ impl Administrator {
         sessions: Vec<SessionId>,
         outputs: &mut Vec<Output>,
     ) {
-        self.withdrawals.begin(revocation, scope.clone(), cause, sessions, self.now);
+        let away = self.withdrawals.begin(revocation, scope.clone(), cause, sessions, self.now);
         outputs.push(Output::Reevaluate { revocation, scope, cause });
+        outputs.extend(away.into_iter().map(Output::Stale));
     }
 }
 

@@ -22,7 +22,14 @@ pub enum Input {
     },
     /// Sessions were used: a batch of [`crate::SessionTable::drain_activity`].
     Active(Vec<(SessionId, Timestamp)>),
-    /// A door serves from now on and must acknowledge every order.
+    /// A door is out of reach for now. It is not waited for, but listed with every order until it joins again.
+    DoorAway {
+        /// Which door.
+        door: String,
+        /// From then on it serves nothing on the old facts (GW-47).
+        fails_closed_at: Timestamp,
+    },
+    /// A door serves from now on, or again, and must acknowledge every order.
     DoorJoined(String),
     /// A door is gone for good; what it has not acknowledged becomes stale at once.
     DoorLeft(String),

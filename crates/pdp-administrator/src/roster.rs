@@ -295,6 +295,18 @@ impl Roster {
         }
     }
 
+    /// Everything; the counterpart of [`Self::restore`].
+    pub(crate) fn snapshot(&self) -> model::SessionSnapshot {
+        let live = || self.live.values();
+        model::SessionSnapshot {
+            sessions: live().map(|live| Arc::clone(&live.session)).collect(),
+            tokens: live().flat_map(|live| live.tokens.iter().cloned()).collect(),
+            tombstones: self.dead.values().map(|dead| dead.tombstone.clone()).collect(),
+            user_epochs: self.user_epochs.iter().map(|(user, epoch)| (*user, *epoch)).collect(),
+            global_epoch: self.global_epoch,
+        }
+    }
+
     fn is_outrun(&self, session: &Session) -> bool {
         session.epochs.global < self.global_epoch || session.epochs.user < self.user_epoch(session.user)
     }

@@ -131,6 +131,12 @@ impl SessionTable {
         sessions
     }
 
+    /// Forgets every session but these, after a snapshot that would have named it: what it does not name is over.
+    pub fn keep_only(&self, kept: &std::collections::HashSet<SessionId>) {
+        let known: Vec<SessionId> = self.slots.pin().keys().copied().collect();
+        known.into_iter().filter(|id| !kept.contains(id)).for_each(|id| self.forget(id));
+    }
+
     /// False if the session is over.
     fn put(&self, session: &Arc<Session>) -> bool {
         let slots = self.slots.pin();

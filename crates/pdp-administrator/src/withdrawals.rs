@@ -46,7 +46,8 @@ impl Withdrawal {
 /// All orders still remembered.
 #[derive(Debug, Default)]
 pub(crate) struct Withdrawals {
-    doors: BTreeSet<String>,
+    /// Every door, and for one that is known to be away when it stops serving on what it knew.
+    doors: BTreeMap<String, Option<Timestamp>>,
     orders: BTreeMap<RevocationId, Withdrawal>,
     /// INVARIANT: holds exactly the orders with a door in `awaiting`, by the time it becomes stale.
     due: BTreeSet<(Timestamp, RevocationId)>,
@@ -57,11 +58,19 @@ pub(crate) struct Withdrawals {
 impl Withdrawals {
     /// False when there are too many.
     pub(crate) fn add_door(&mut self, door: String) -> bool {
-        if self.doors.len() >= MAX_DOORS && !self.doors.contains(&door) {
+        if self.doors.len() >= MAX_DOORS && !self.doors.contains_key(&door) {
             return false;
         }
-        self.doors.insert(door);
+        self.doors.insert(door, None);
         true
+    }
+
+    /// A door that is away is not waited for: it is listed with the time at which it fails closed. Orders it owes from
+    /// before keep their time, because it may come back.
+    pub(crate) fn set_away(&mut self, door: &str, fails_closed_at: Timestamp) {
+        if let Some(known) = self.doors.get_mut(door) {
+            *known = Some(fails_closed_at);
+        }
     }
 
     pub(crate) fn remove_door(&mut self, door: &str) -> Vec<StaleDoor> {
@@ -88,7 +97,7 @@ impl Withdrawals {
         cause: Cause,
         mut sessions: Vec<SessionId>,
         now: Timestamp,
-    ) {
+    ) -> Vec<StaleDoor> {
         if let Some(order) = self.orders.remove(&id) {
             sessions.extend(order.sessions);
             self.due.remove(&(order.accepted + ACK_TIMEOUT, id));
@@ -96,13 +105,22 @@ impl Withdrawals {
         }
         sessions.sort_unstable();
         sessions.dedup();
-        let awaiting = self.doors.clone();
+        let is_here = |(door, away): (&String, &Option<Timestamp>)| away.is_none().then(|| door.clone());
+        let awaiting: BTreeSet<String> = self.doors.iter().filter_map(is_here).collect();
+        let away: Vec<StaleDoor> = self
+            .doors
+            .iter()
+            .filter_map(|(door, away)| {
+                Some(StaleDoor { revocation: id, door: door.clone(), fails_closed_at: (*away)? })
+            })
+            .collect();
         if !awaiting.is_empty() {
             self.due.insert((now + ACK_TIMEOUT, id));
         }
         self.kept_until.insert((now + WITHDRAWAL_KEPT, id));
-        let order = Withdrawal { scope, cause, accepted: now, sessions, awaiting, stale: BTreeSet::new() };
-        self.orders.insert(id, order);
+        let stale = away.iter().map(|stale| stale.door.clone()).collect();
+        self.orders.insert(id, Withdrawal { scope, cause, accepted: now, sessions, awaiting, stale });
+        away
     }
 
     /// The order this door has now answered, or `None` if no answer was owed.

@@ -22,6 +22,8 @@ pub struct Checked {
     pub(super) declared: Declared,
     pub(super) policies: Arc<CompiledPolicies>,
     pub(super) apps: Arc<[Arc<App>]>,
+    /// What was checked.
+    pub files: Arc<[SourceFile]>,
     /// Digest over what the files say, not over how they say it.
     pub digest: Digest32,
     /// Findings that do not stop an apply, sorted.
@@ -99,7 +101,7 @@ pub fn check_files(
     let mut warnings = declared.warnings.clone();
     warnings.extend(findings(&policies, &apps, &directory_with(&declared, groups))?);
     warnings.sort();
-    Ok(Checked { declared, policies, apps, digest, warnings })
+    Ok(Checked { declared, policies, apps, files: Arc::from(files), digest, warnings })
 }
 
 /// The policies of a configuration, compiled now or before. Of files that were refused only the problems are told: what

@@ -236,8 +236,8 @@ impl ControlPlane {
                 return Err(failure);
             }
         };
-        let published =
-            self.publish(number, Arc::clone(&checked.apps), Arc::clone(&checked.policies), self.people.directory());
+        let ((apps, policies), files) = (checked.parts(), Arc::clone(&checked.files));
+        let published = self.publish(number, files, apps, policies, self.people.directory());
         let done = note(actor, self.ids.uuid_v7(self.now()), self.now(), &deeds);
         let id = is_pending.then_some(done.id);
         let confirmed = match is_pending {

@@ -1,16 +1,18 @@
 //! The loop around the policy administrator: one task owns the state machine; commands go in over a bounded channel;
 //! changes are kept, then applied to the doors' table, then streams are judged and receipts signed, in that order.
 //!
-//! The loop decides nothing. It never waits for a door: what a door did comes back as an input of its own.
+//! The loop decides nothing. It never waits for a door: doors are told over the hub, and what a door did comes back as
+//! news.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use feed::{Event, Order};
 use model::changes::SessionChange;
 use model::record::{AuditRecord, RecordType, SubjectKind};
-use model::seams::{Cause, ControlError, CutReport, Durability, LiveStreams, Revocation, Scope};
+use model::seams::{Cause, ControlError, CutReport, Durability, Revocation, Scope};
 use model::session::{Proof, StepUp};
 use model::{
     AccessId, BoxFuture, Clock, Ids, Recorder, RevocationId, Session, SessionControl, SessionId, Timestamp, TokenHash,
@@ -23,6 +25,8 @@ use store::SessionStore;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
+use super::hub::{Hub, News, Subscriber};
+
 /// How many commands may wait; a caller beyond that waits with them.
 const QUEUE: usize = 1_024;
 /// How often time passes for the machine.
@@ -33,7 +37,6 @@ const HEARTBEAT: Duration = Duration::from_millis(250);
 type Reply<T> = oneshot::Sender<Result<T, ControlError>>;
 
 enum Command {
-    Acked { revocation: RevocationId, door: String, report: CutReport },
     Do { input: Box<Input>, reply: Reply<()> },
     Open { session: Box<Session>, reply: Reply<()> },
     Stop(oneshot::Sender<()>),
@@ -56,8 +59,10 @@ pub struct ControlLoopParts {
     pub table: Arc<SessionTable>,
     /// Where changes are kept.
     pub store: Arc<dyn SessionStore>,
-    /// The doors of this process by name.
-    pub doors: Vec<(String, Arc<dyn LiveStreams>)>,
+    /// The doors.
+    pub hub: Arc<Hub>,
+    /// What they say.
+    pub news: mpsc::Receiver<News>,
     /// Where receipts are recorded.
     pub recorder: Arc<dyn Recorder>,
     /// Signs receipts and nothing else.
@@ -73,6 +78,7 @@ pub struct ControlLoopParts {
 /// The handle other rooms hold.
 pub struct Controller {
     commands: mpsc::Sender<Command>,
+    hub: Arc<Hub>,
     table: Arc<SessionTable>,
     clock: Arc<dyn Clock>,
 }
@@ -81,8 +87,8 @@ pub struct Controller {
 pub fn start(parts: ControlLoopParts) -> (Arc<Controller>, JoinHandle<()>) {
     let (commands, inbox) = mpsc::channel(QUEUE);
     let (table, clock) = (Arc::clone(&parts.table), Arc::clone(&parts.clock));
-    let controller = Arc::new(Controller { commands: commands.clone(), table, clock });
-    let task = tokio::spawn(ControlLoop { parts, commands, waiting: HashMap::new(), unkept: Vec::new() }.run(inbox));
+    let controller = Arc::new(Controller { commands, hub: Arc::clone(&parts.hub), table, clock });
+    let task = tokio::spawn(ControlLoop { parts, waiting: HashMap::new(), unkept: Vec::new() }.run(inbox));
     (controller, task)
 }
 
@@ -116,7 +122,12 @@ impl SessionControl for Controller {
     }
 
     fn bind_host(&self, session: SessionId, host: String, token: TokenHash) -> BoxFuture<'_, Result<(), ControlError>> {
-        Box::pin(self.input(Input::HandedOff { session, host, token }))
+        Box::pin(async move {
+            self.input(Input::HandedOff { session, host, token }).await?;
+            // The browser comes next, to whichever gateway it likes (GW-12).
+            self.hub.settle().await;
+            Ok(())
+        })
     }
 
     fn step_up(
@@ -155,7 +166,6 @@ struct Waiting {
 
 struct ControlLoop {
     parts: ControlLoopParts,
-    commands: mpsc::Sender<Command>,
     waiting: HashMap<RevocationId, Waiting>,
     /// Ends of sessions that the doors know but the store could not keep yet; they go in front of every batch until it
     /// does, or a restart would revive them.
@@ -164,9 +174,13 @@ struct ControlLoop {
 
 impl ControlLoop {
     async fn run(mut self, mut inbox: mpsc::Receiver<Command>) {
-        let doors: Vec<String> = self.parts.doors.iter().map(|(name, _)| name.clone()).collect();
-        for door in doors {
-            self.parts.administrator.handle(Input::DoorJoined(door), self.parts.clock.now());
+        let (local, remote) = self.parts.hub.names();
+        for door in local.into_iter().chain(remote.iter().cloned()) {
+            self.feed(Input::DoorJoined(door));
+        }
+        let fails_closed_at = self.parts.hub.fails_closed_after(self.parts.clock.now());
+        for door in remote {
+            self.feed(Input::DoorAway { door, fails_closed_at });
         }
         let restored = std::mem::take(&mut self.parts.restored);
         self.carry_out(restored).await.ok();
@@ -177,7 +191,8 @@ impl ControlLoop {
         loop {
             tokio::select! {
                 biased;
-                _ = beats.tick() => self.parts.doors.iter().for_each(|(_, door)| door.heartbeat()),
+                _ = beats.tick() => self.parts.hub.beat(),
+                Some(news) = self.parts.news.recv() => self.hear(news).await,
                 command = inbox.recv() => match command {
                     Some(Command::Stop(done)) => {
                         self.pass_time().await;
@@ -194,10 +209,6 @@ impl ControlLoop {
 
     async fn handle(&mut self, command: Command) {
         match command {
-            Command::Acked { revocation, door, report } => {
-                let outputs = self.feed(Input::Acked { revocation, door, report });
-                self.carry_out(outputs).await.ok();
-            }
             Command::Do { input, reply } => {
                 reply.send(self.perform(*input).await).ok();
             }
@@ -209,6 +220,30 @@ impl ControlLoop {
             Command::Stop(done) => {
                 done.send(()).ok();
             }
+        }
+    }
+
+    async fn hear(&mut self, news: News) {
+        let input = match news {
+            News::Active(batch) => Input::Active(batch),
+            News::Away { door, fails_closed_at } => {
+                tracing::warn!(gateway = door, %fails_closed_at, "a gateway is out of reach");
+                Input::DoorAway { door, fails_closed_at }
+            }
+            News::Left(door) => Input::DoorLeft(door),
+            News::Report { revocation, door, report } => Input::Acked { revocation, door, report },
+            News::Subscribe(subscriber) => return self.subscribe(subscriber),
+        };
+        let outputs = self.feed(input);
+        self.carry_out(outputs).await.ok();
+    }
+
+    /// From here nothing happens between what the gateway is told first and what it is told from then on.
+    fn subscribe(&mut self, subscriber: Subscriber) {
+        let (name, administrator) = (subscriber.name.clone(), &self.parts.administrator);
+        if self.parts.hub.subscribe(subscriber, || administrator.snapshot()) {
+            tracing::info!(gateway = name, "a gateway is connected");
+            self.feed(Input::DoorJoined(name));
         }
     }
 
@@ -266,8 +301,9 @@ impl ControlLoop {
         if let Err(error) = self.carry_out(outputs).await {
             // The doors already act on it; only the store does not know yet.
             self.answer(revocation, Err(error));
-        } else if self.parts.doors.is_empty() {
-            self.finish(revocation);
+        } else {
+            // Doors that are away are listed already, and without any other there is nobody to wait for.
+            self.finish_if_heard(revocation);
         }
     }
 
@@ -287,7 +323,7 @@ impl ControlLoop {
         let kept = self.keep_changes(&all).await;
         for change in &all {
             if kept.is_ok() || !matches!(change, SessionChange::Upsert { .. }) {
-                self.parts.table.apply(change);
+                self.parts.hub.event(Event::Change(change.clone()));
             }
             if let SessionChange::Tombstone(tombstone) = change
                 && tombstone.cause == Cause::Expired
@@ -297,7 +333,7 @@ impl ControlLoop {
         }
         for output in outputs {
             match output {
-                Output::Reevaluate { revocation, scope, cause } => self.order(revocation, &scope, cause),
+                Output::Reevaluate { revocation, scope, cause } => self.order(revocation, scope, cause),
                 Output::Receipt(receipt) => self.sign(receipt),
                 Output::Stale(stale) => {
                     tracing::error!(
@@ -338,16 +374,14 @@ impl ControlLoop {
         }
     }
 
-    /// Tells every door; what it did comes back as a command.
-    fn order(&self, revocation: RevocationId, scope: &Scope, cause: Cause) {
-        for (door, streams) in &self.parts.doors {
-            let (door, streams, scope) = (door.clone(), Arc::clone(streams), scope.clone());
-            let commands = self.commands.clone();
-            tokio::spawn(async move {
-                let report = streams.reevaluate(scope, cause).await;
-                commands.send(Command::Acked { revocation, door, report }).await.ok();
-            });
-        }
+    /// Tells every door; what it did comes back as news. Facts that changed reach a door by another lane and are waited
+    /// for there; the end of a session waits for nothing.
+    fn order(&self, revocation: RevocationId, scope: Scope, cause: Cause) {
+        let after = match cause {
+            Cause::ConfigApplied | Cause::FactsChanged => self.parts.hub.version(),
+            Cause::Expired | Cause::SessionRevoked | Cause::SignedOut | Cause::UserDisabled => 0,
+        };
+        self.parts.hub.event(Event::Order(Order { revocation, scope, cause, after }));
     }
 
     /// Signs what a door did, sends it to the record, and answers who waits once all doors are heard.

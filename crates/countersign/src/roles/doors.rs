@@ -3,40 +3,46 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use api::{DoorControl, Published};
 use bytes::Bytes;
+use feed::{ConfigSource, SourceText};
 use http::{Request, Response, StatusCode};
 use model::{BoxFuture, ReservedService, Timestamp, UserId};
 use pep_gateway::{Gateway, GatewaySnapshot};
 use pki::tls::Certificate;
 use tokio::sync::watch;
 
+use super::hub::Hub;
 use super::metrics;
 
-/// Publishes to the gateway of this process.
-pub struct LocalDoors {
+/// Publishes to every door; counts and certificates are those of this process.
+pub struct Doors {
     gateway: Arc<Gateway>,
+    hub: Arc<Hub>,
     certificates: Vec<Certificate>,
     names: BTreeSet<String>,
     people: watch::Sender<Vec<UserId>>,
 }
 
-impl LocalDoors {
-    /// Over a gateway, the certificates of its listeners and the names of all it has. The receiver is told of everyone in the directory.
+impl Doors {
+    /// Over the hub and the gateway of this process, the certificates of its listeners and the names of all it has. The receiver is told of everyone in the directory.
     pub fn new(
         gateway: Arc<Gateway>,
+        hub: Arc<Hub>,
         certificates: Vec<Certificate>,
         names: BTreeSet<String>,
     ) -> (Self, watch::Receiver<Vec<UserId>>) {
         let (people, told) = watch::channel(Vec::new());
-        (Self { gateway, certificates, names, people }, told)
+        (Self { gateway, hub, certificates, names, people }, told)
     }
 }
 
-impl DoorControl for LocalDoors {
+impl DoorControl for Doors {
     fn publish(&self, published: &Published) {
-        self.gateway.publish(snapshot(published));
+        let (config, directory) = (config_source(published), Arc::clone(&published.directory));
+        self.hub.publish(config, directory, longest_staleness(published), || snapshot(published));
         self.people.send_replace(published.directory.users.keys().copied().collect());
     }
 
@@ -58,6 +64,21 @@ pub fn is_covered(certificates: &[Certificate], host: &str) -> bool {
     // A wildcard host needs a wildcard certificate: one that covers any label in front of the suffix.
     let probe = host.strip_prefix("*.").map_or_else(|| host.to_owned(), |suffix| format!("any-label.{suffix}"));
     certificates.iter().any(|certificate| certificate.covers(&probe))
+}
+
+/// The configuration as doors in other processes are told it.
+pub fn config_source(published: &Published) -> Arc<ConfigSource> {
+    let text = |file: &config::SourceFile| SourceText { name: file.name.clone(), text: file.text.clone() };
+    Arc::new(ConfigSource {
+        number: published.config_version,
+        files: published.files.iter().map(text).collect(),
+        policy_hash: published.policies.policy_hash(),
+    })
+}
+
+/// For how long the most patient app is served on facts that nobody confirms (GW-47).
+pub fn longest_staleness(published: &Published) -> Duration {
+    published.apps.iter().map(|app| app.max_staleness).max().unwrap_or(model::app::MAX_STALENESS_DEFAULT)
 }
 
 /// What doors decide by.

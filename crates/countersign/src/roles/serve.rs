@@ -17,6 +17,7 @@ use audit::AuditLog;
 use audit::floods::FloodGate;
 use config::ServerConfig;
 use config::server::ListenerConfig;
+use feed::Source;
 use model::record::RecordType;
 use model::seams::Durability;
 use model::{AccessId, Clock, Ids, Recorder, SessionControl, SessionView, UserId};
@@ -37,9 +38,11 @@ use tokio_util::task::TaskTracker;
 
 use super::control_loop::{self, ControlLoopParts, Controller};
 use super::control_socket::ControlSocket;
-use super::doors::{LateEndpoints, LocalDoors, is_covered, snapshot};
+use super::doors::{Doors, LateEndpoints, config_source, is_covered, snapshot};
 use super::ground::{DataLock, Ground};
+use super::hub::Hub;
 use super::keys::{SubjectRing, Vault};
+use super::local_door::LocalDoor;
 use super::signing_keys::{NamedRing, SigningKeys};
 use super::stages::Stages;
 use super::{admin_listener, record_watch, startup};
@@ -323,12 +326,25 @@ impl Opened {
             assertion_keys: Arc::clone(&assertion_keys),
             fixes: Arc::new(FixCounts::default()),
         });
+        let lineage = self.ids.uuid_v7(self.clock.now());
+        let source = Source::new(lineage, config_source(&published), Arc::clone(&published.directory));
+        let known = source.known().clone();
+        let (hub, news) = Hub::new(source);
+        hub.add_local(LocalDoor::new(
+            GATEWAY,
+            (lineage, known),
+            Arc::clone(&table),
+            gateway.live_streams(),
+            Some(Arc::clone(&gateway)),
+            hub.news(),
+        ));
         let (controller, _loop) = control_loop::start(ControlLoopParts {
             administrator,
             restored,
             table: Arc::clone(&table),
             store: self.store.clone(),
-            doors: vec![(GATEWAY.to_owned(), gateway.live_streams())],
+            hub: Arc::clone(&hub),
+            news,
             recorder: Arc::clone(&recorder),
             receipt_keys: Arc::clone(&receipt_keys),
             issuer: auth_url.clone(),
@@ -338,7 +354,7 @@ impl Opened {
         let throttle = Arc::new(Throttle::new());
         let accounts = Arc::new(self.accounts(&throttle)?);
         let names = self.named.iter().map(|certificate| certificate.name.clone()).collect();
-        let (doors, told) = LocalDoors::new(Arc::clone(&gateway), self.certificates, names);
+        let (doors, told) = Doors::new(Arc::clone(&gateway), hub, self.certificates, names);
         let control = ControlPlane::new(ControlPlaneParts {
             settings: ApiSettings {
                 auth_url,
@@ -449,7 +465,8 @@ impl Opened {
 
     fn published(&self, number: u64, checked: &Checked) -> Result<Published> {
         let (apps, policies) = checked.parts();
-        Ok(assemble(number, apps, policies, self.people.directory())?)
+        let files = Arc::clone(&checked.files);
+        Ok(Published { files, ..assemble(number, apps, policies, self.people.directory())? })
     }
 
     fn check(&self, kept: &Kept) -> Result<Checked, Failure> {

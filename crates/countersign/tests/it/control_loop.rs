@@ -6,8 +6,12 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use countersign::roles::control_loop::{self, ControlLoopParts, Controller};
+use countersign::roles::hub::Hub;
+use countersign::roles::local_door::LocalDoor;
 use countersign::system::{SystemClock, SystemIds};
+use feed::{ConfigSource, Source};
 use model::changes::{SessionChange, SessionSnapshot};
+use model::ids::Digest32;
 use model::seams::{Cause, CutReport, Scope};
 use model::{BoxFuture, Clock, LiveStreams, SessionControl, SessionId, UserId};
 use pdp_administrator::{Administrator, SessionTable};
@@ -60,12 +64,19 @@ fn started() -> (Arc<Controller>, Arc<SilentDoor>, Arc<HangingStore>) {
     let (door, store) = (Arc::<SilentDoor>::default(), Arc::<HangingStore>::default());
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
     let ring = KeyRing::new(SigningKey::generate("receipt").unwrap(), clock.now());
+    let config = Arc::new(ConfigSource { number: 0, files: Vec::new(), policy_hash: Digest32([0; 32]) });
+    let source = Source::new(Uuid::nil(), config, Arc::default());
+    let (known, table) = (source.known().clone(), Arc::new(SessionTable::new()));
+    let (hub, news) = Hub::new(source);
+    let streams = door.clone() as Arc<dyn LiveStreams>;
+    hub.add_local(LocalDoor::new("far", (Uuid::nil(), known), Arc::clone(&table), streams, None, hub.news()));
     let (controller, _task) = control_loop::start(ControlLoopParts {
         administrator: Administrator::new(),
         restored: Vec::new(),
-        table: Arc::new(SessionTable::new()),
+        table,
         store: store.clone(),
-        doors: vec![("far".to_owned(), door.clone() as Arc<dyn LiveStreams>)],
+        hub,
+        news,
         recorder: Arc::new(FakeRecorder::default()),
         receipt_keys: Arc::new(ArcSwap::from_pointee(ring)),
         issuer: "https://localhost".to_owned(),

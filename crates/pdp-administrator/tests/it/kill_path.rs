@@ -400,3 +400,48 @@ fn a_receipt_says_who_was_ended_why_and_what_the_door_did() {
     };
     assert_eq!(administrator.handle(ack, at(2)), [Output::Receipt(expected)]);
 }
+
+#[test]
+fn a_door_that_is_away_is_not_waited_for_but_named_with_every_order_until_it_is_back() {
+    let mut administrator = peopled();
+    for door in ["near", "far"] {
+        administrator.handle(Input::DoorJoined(door.into()), at(0));
+    }
+    administrator.handle(Input::DoorAway { door: "far".into(), fails_closed_at: at(77) }, at(0));
+    administrator.handle(Input::DoorAway { door: "never joined".into(), fails_closed_at: at(77) }, at(0));
+    let outputs = administrator.handle(end(0), at(1));
+    let Some(Output::Stale(stale)) = outputs.last() else { panic!("{outputs:?}") };
+    assert_eq!((stale.door.as_str(), stale.fails_closed_at), ("far", at(77)));
+    let order = administrator.withdrawal(revocation(0)).unwrap();
+    assert_eq!(order.awaiting, BTreeSet::from(["near".to_owned()]), "only who is there is waited for");
+    assert!(!order.is_proven());
+    // It comes back, carries out what it has missed, and says so.
+    administrator.handle(Input::DoorJoined("far".into()), at(2));
+    let acked = Input::Acked { revocation: revocation(0), door: "far".into(), report: report(at(2)) };
+    assert!(matches!(administrator.handle(acked, at(2)).as_slice(), [Output::Receipt(_)]));
+    administrator.handle(end(1), at(3));
+    assert_eq!(administrator.withdrawal(revocation(1)).unwrap().awaiting.len(), 2);
+}
+
+#[test]
+fn a_snapshot_is_all_that_is_known_and_an_administrator_restored_from_it_knows_the_same() {
+    let mut administrator = peopled();
+    administrator.handle(hand_off(1, WIKI, 7), at(1));
+    administrator.handle(end(0), at(1));
+    administrator.handle(end_user(1, 4), at(1));
+    let snapshot = administrator.snapshot();
+    let (restored, outputs) = Administrator::restore(&snapshot, at(1));
+    assert_eq!(outputs, []);
+    assert_eq!(live(&restored), live(&administrator));
+    let sorted = |mut snapshot: SessionSnapshot| {
+        snapshot.sessions.sort_by_key(|session| session.id);
+        snapshot.tokens.sort_by_key(|token| token.token);
+        snapshot.tombstones.sort_by_key(|tombstone| tombstone.session);
+        snapshot.user_epochs.sort();
+        snapshot
+    };
+    let (before, mut after) = (sorted(snapshot), sorted(restored.snapshot()));
+    assert_eq!(before.tokens.len(), 1);
+    after.tokens.retain(|token| before.tokens.contains(token));
+    assert_eq!(after, before);
+}

@@ -62,7 +62,7 @@ impl Reference {
             }
             Input::UserEnded { user, epoch, .. } => self.raise_user(*user, *epoch),
             Input::EveryoneEnded { epoch, .. } => self.global_epoch = self.global_epoch.max(*epoch),
-            Input::Tick | Input::Acked { .. } | Input::DoorJoined(_) | Input::DoorLeft(_) => {}
+            Input::Tick | Input::Acked { .. } | Input::DoorAway { .. } | Input::DoorJoined(_) | Input::DoorLeft(_) => {}
             Input::FactsChanged { .. } => {}
         }
     }
