@@ -74,6 +74,7 @@ const BEHIND: &[(&str, &[&str], bool)] = &[
     ("aws-lc-rs", &["pki", "audit"], false),
     ("cedar-policy*", &["pdp-engine"], false),
     ("passkey-*", &["countersign"], true),
+    ("qrcode", &["pages"], false),
     ("rcgen", &["pki"], false),
     ("sqlx", &["store"], false),
     ("webauthn-rs-core", &["pip-identity"], false),

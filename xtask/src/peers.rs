@@ -31,7 +31,7 @@ const PROGRAMS: &[Program] = &[
 ];
 
 /// npm packages.
-const NPM: &[&str] = &["axe-core@4.14.1", "playwright-core@1.65.1"];
+const NPM: &[&str] = &["axe-core@4.14.1", "jsqr@1.4.0", "otpauth@9.5.2", "playwright-core@1.65.1"];
 /// PyPI packages.
 const PYPI: &[&str] = &["PyJWT[crypto]==2.15.1", "h2==4.4.1", "websockets==17.4"];
 

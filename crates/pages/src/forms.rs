@@ -4,6 +4,7 @@
 use askama::Template;
 
 use crate::filters;
+use crate::scan::ScanCode;
 use crate::views::Fact;
 
 /// A field of a form.
@@ -98,6 +99,8 @@ pub struct FormPage {
     pub facts: Vec<Fact>,
     /// What the button does, before the button (UI-6).
     pub consequences: Vec<String>,
+    /// A drawing to scan, such as the key of an authenticator app; `copy` says the same for those who cannot.
+    pub scan: Option<ScanCode>,
     /// Text to copy, such as the key of an authenticator app.
     pub copy: Option<String>,
     /// What is wrong with the form as a whole.

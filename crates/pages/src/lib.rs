@@ -12,11 +12,13 @@ pub mod console;
 #[allow(missing_docs, unreachable_pub, reason = "what the attribute of a filter makes")]
 mod filters;
 mod forms;
+mod scan;
 mod views;
 
 pub use account::{Accepted, Confirm, Me, NoticeLine, Pair, PasskeyAdd, PasskeyRow};
 pub use filters::mark;
 pub use forms::{Field, FormPage};
+pub use scan::{MAX_SCAN_BYTES, ScanCode};
 pub use views::{
     Denied, Enrol, Fact, FixLink, Frame, Launchpad, Link, Moment, Notice, RecoveryCodes, SessionRow, SignIn, SignOut,
     StepUp, Tile,

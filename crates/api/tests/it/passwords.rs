@@ -77,23 +77,37 @@ async fn login_csrf_a_password_form_counts_only_in_its_browser_and_from_our_page
     assert!(world.call(world.context(AUTH, None, Some(9)), own, &body).await.sets_session);
 }
 
+/// The key a page shows for typing.
+fn key_of(page: &Answer) -> String {
+    let shown = page.body.split("<code class=\"block\">").nth(1).unwrap();
+    shown.split('<').next().unwrap().replace(' ', "")
+}
+
+/// The key a page shows for scanning.
+fn drawing(page: &Answer) -> &str {
+    let drawn = page.body.split("<svg class=\"scan\" role=\"img\" aria-label=\"QR code").nth(1).unwrap();
+    drawn.split("</svg>").next().unwrap()
+}
+
 #[tokio::test]
 async fn a_person_sets_the_pair_keeps_what_was_shown_and_hears_of_it() {
     let world = World::new().await;
     let session = world.session(ALICE, 1);
     let page = world.page(Some(&session), "/me/password").await;
-    let (token, secret) = (page.field("token"), page.field("secret"));
+    let (token, secret) = (page.field("token"), key_of(&page));
     let key = data_encoding::BASE32_NOPAD.decode(secret.as_bytes()).unwrap();
     let set = |password: &'static str, code: String| {
-        let (token, secret, session, world) = (token.clone(), secret.clone(), session.clone(), &world);
+        let (token, session, world) = (token.clone(), session.clone(), &world);
         async move {
-            let fields = [("token", token.as_str()), ("secret", &secret), ("password", password), ("code", &code)];
+            let fields = [("token", token.as_str()), ("password", password), ("code", &code)];
             world.form(Some(&session), "/me/password", &fields).await
         }
     };
     let short = set("short", world.one_time_code(&key)).await;
     assert_eq!(short.status, StatusCode::UNPROCESSABLE_ENTITY);
-    assert_eq!(short.field("secret"), secret, "the key in the app stays good");
+    assert_eq!(key_of(&short), secret, "the key in the app stays good");
+    assert_eq!(drawing(&short), drawing(&page));
+    assert_eq!(page.body.matches(&secret).count(), 0, "in fours where it is read, drawn where it is scanned");
     assert!(short.body.contains("password-problem"), "{}", short.body);
     let done = set(PASSWORD, world.one_time_code(&key)).await;
     assert_eq!(done.status, StatusCode::OK, "{}", done.body);

@@ -5,7 +5,8 @@ import { createRequire } from "node:module";
 import assert from "node:assert/strict";
 
 export const plan = JSON.parse(process.argv[2]);
-const { chromium } = createRequire(plan.playwright)("playwright-core");
+const peer = createRequire(plan.playwright);
+const { chromium } = peer("playwright-core");
 const axe = readFileSync(plan.axe, "utf8");
 
 // What is not as promised, of all pages; an empty list at the end is a pass.
@@ -131,4 +132,22 @@ export const saved = async (page) => {
   await page.check("#saved");
   await page.click("text=Go on");
   await page.waitForURL(plan.auth);
+};
+
+// Reads the QR code off a picture of the page, as a phone would, and hands it to an authenticator app: both of other hands.
+export const scan = async (page) => {
+  const picture = (await page.locator(".scan").screenshot()).toString("base64");
+  const desk = await page.context().newPage();
+  const { bytes, width, height } = await desk.evaluate(async (picture) => {
+    const image = new Image();
+    image.src = `data:image/png;base64,${picture}`;
+    await image.decode();
+    const canvas = new OffscreenCanvas(image.width, image.height).getContext("2d");
+    canvas.drawImage(image, 0, 0);
+    return { bytes: [...canvas.getImageData(0, 0, image.width, image.height).data], width: image.width, height: image.height };
+  }, picture);
+  await desk.close();
+  const found = peer("jsqr")(Uint8ClampedArray.from(bytes), width, height);
+  assert.ok(found, "the QR code can be read");
+  return peer("otpauth").URI.parse(found.data);
 };

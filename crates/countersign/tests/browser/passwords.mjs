@@ -3,9 +3,8 @@
 // Called by tests/it/password_browser.rs with one JSON argument:
 //   {playwright, axe, chromium, spki, auth, wiki, links: {carol, alice}, shots}
 // Prints one line a step; any failed promise, script error or policy violation ends it with exit code 1.
-import { createHmac } from "node:crypto";
 import assert from "node:assert/strict";
-import { enrol, faults, heading, launch, look, person, plan, saved } from "./kit.mjs";
+import { enrol, faults, heading, launch, look, person, plan, saved, scan } from "./kit.mjs";
 
 const step = (text) => console.log(`passwords: ${text}`);
 
@@ -13,25 +12,15 @@ const PASSWORD = "correct-Horse 71 battery, staple";
 const ANOTHER = "another Horse 72 battery, staple";
 const WRONG = "not the password of anybody 73";
 
-// RFC 6238 over SHA-1, six digits in 30 seconds. A code is good once, so each call waits for a step of its own.
+// Six digits in 30 seconds. A code is good once, so each call waits for a step of its own.
 const STEP_MS = 30_000;
 let last = 0;
-const code = async (key) => {
+const code = async (app) => {
   last = Math.max(last + 1, Math.floor(Date.now() / STEP_MS));
   // The next step is taken too; for a later one there is time to wait.
   while (last > Math.floor(Date.now() / STEP_MS) + 1) await new Promise((resolve) => setTimeout(resolve, 200));
-  return at(key, last);
+  return app.generate({ timestamp: last * STEP_MS });
 };
-const at = (key, counter) => {
-  const bits = [...key].map((c) => "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567".indexOf(c).toString(2).padStart(5, "0")).join("");
-  const secret = Buffer.from((bits.match(/.{8}/g) ?? []).map((byte) => parseInt(byte, 2)));
-  const message = Buffer.alloc(8);
-  message.writeBigUInt64BE(BigInt(counter));
-  const mac = createHmac("sha1", secret).update(message).digest();
-  const offset = mac[19] & 15;
-  return String((mac.readUInt32BE(offset) & 0x7fffffff) % 1_000_000).padStart(6, "0");
-};
-
 const browser = await launch();
 try {
   const alice = await person(browser, "alice");
@@ -42,18 +31,29 @@ try {
   await look(page, "account-without-password");
   await page.click("text=Set them up");
   await look(page, "password-set");
-  const key = (await page.locator("code.block").innerText()).replaceAll(" ", "");
+  const shown = async () => (await page.locator("code.block").innerText()).replaceAll(" ", "");
+  const key = await shown();
+  const app = await scan(page);
+  assert.equal(app.secret.base32, key, "what is scanned is what is typed");
+  assert.match(`${app.label}, ${app.algorithm}, ${app.digits}, ${app.period}`, /^alice@example\.org, SHA1, 6, 30$/);
+  for (const media of [{ colorScheme: "dark" }, { forcedColors: "active" }]) {
+    await page.emulateMedia(media);
+    assert.equal((await scan(page)).secret.base32, key, `scanned in ${JSON.stringify(media)}`);
+  }
+  await page.emulateMedia({ colorScheme: "light", forcedColors: "none" });
+  step("the key was scanned off the page, in every colour scheme");
   const set = async (password, digits) => {
     await page.fill("#password", password);
     if (digits) await page.fill("#code", digits);
     await page.click("button.primary");
   };
-  await set("short", await code(key));
+  await set("short", await code(app));
   assert.match(await page.title(), /^Not yet/);
   assert.equal(await page.inputValue("#password"), "", "a password is never sent back");
-  assert.equal((await page.locator("code.block").innerText()).replaceAll(" ", ""), key, "the key stays the same");
+  assert.equal(await shown(), key, "the key stays the same");
+  assert.equal((await scan(page)).secret.base32, key, "and so does what is scanned");
   await look(page, "password-problem");
-  await set(PASSWORD, await code(key));
+  await set(PASSWORD, await code(app));
   assert.equal(await heading(page), "Password and codes are set");
   await page.goto(`${plan.auth}me`);
   assert.match(await page.locator("[aria-labelledby=notices]").innerText(), /password with one-time codes was set/);
@@ -87,9 +87,9 @@ try {
   assert.equal(await desk.inputValue("#email"), "alice@example.org");
   assert.equal(await desk.inputValue("#password") + (await desk.inputValue("#code")), "", "secrets are not sent back");
   await look(desk, "password-refused");
-  await signIn(PASSWORD, await code(key));
+  await signIn(PASSWORD, await code(app));
   assert.match(await desk.title(), /^Not yet/, "the old password is void");
-  const digits = await code(key);
+  const digits = await code(app);
   await signIn(ANOTHER, digits);
   await desk.waitForURL(`${plan.wiki}?from=deep-link`);
   assert.match(await desk.locator("body").innerText(), /Alice/);
@@ -117,7 +117,7 @@ try {
   await look(desk, "step-up-password-refused");
   const confirm = async () => {
     await desk.fill("#password", ANOTHER);
-    await desk.fill("#code", await code(key));
+    await desk.fill("#code", await code(app));
     await desk.click("button.primary");
   };
   await confirm();
@@ -159,7 +159,7 @@ try {
   await desk.goto(`${plan.auth}logout`);
   await desk.click("text=Sign out of this browser");
   await desk.goto(`${plan.auth}login/password`);
-  await signIn(ANOTHER, await code(key));
+  await signIn(ANOTHER, await code(app));
   assert.match(await desk.title(), /^Not yet/, "the removed pair lets nobody in");
   step("removed; it lets nobody in any more");
 

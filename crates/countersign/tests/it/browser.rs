@@ -2,7 +2,7 @@
 //! live cut, self-service, the way back in and sign-out (`tests/browser/walk.mjs`). axe looks at every page: light, dark, on
 //! a phone.
 //!
-//! Needs Chromium, Node, playwright-core and axe-core, which `cargo xtask test` installs; without them it prints SKIPPED, or fails
+//! Needs Chromium, Node, playwright-core, axe-core, jsqr and otpauth, which `cargo xtask test` installs; without them it prints SKIPPED, or fails
 //! when `COUNTERSIGN_REQUIRE_PEERS` is set. `COUNTERSIGN_SCREENSHOTS=DIR` keeps pictures of the pages.
 
 use std::io::{BufReader, Read, Write};
@@ -17,37 +17,35 @@ const WALK_LIMIT: Duration = Duration::from_secs(400);
 
 #[test]
 fn a_browser_walks_from_the_set_up_link_to_the_sign_out() {
-    let Some((chromium, playwright)) = peers() else { return };
+    let Some(peers) = peers() else { return };
     let data = tempfile::tempdir().expect("a folder");
     let demo = Demo::start(data.path());
+    let remove = ["group", "remove", "engineering", "alice@example.org"];
+    walk("walk.mjs", &peers, &demo, &json!({ "vouch": demo.command(&[]), "remove": demo.command(&remove) }));
+}
+
+/// Runs a script of `tests/browser` on a demo, with `more` beside what every script is told; it must end well.
+pub(crate) fn walk(script: &str, peers: &Peers, demo: &Demo, more: &Value) {
     let shots = std::env::var_os("COUNTERSIGN_SCREENSHOTS").map(PathBuf::from);
     if let Some(shots) = &shots {
         std::fs::create_dir_all(shots).expect("a folder for screenshots");
     }
-    let member = |name: &str| demo.told.get(name).cloned().unwrap_or(Value::Null);
-    let plan = json!({
-        "playwright": playwright.join("package.json"),
-        "axe": playwright.with_file_name("axe-core").join("axe.min.js"),
-        "chromium": chromium,
-        "spki": member("spki_sha256"),
-        "auth": member("auth_url"),
-        "wiki": member("wiki_url"),
-        "payroll": member("payroll_url"),
-        "links": member("links"),
+    let mut plan = json!({
+        "playwright": peers.playwright.join("package.json"),
+        "axe": peers.playwright.with_file_name("axe-core").join("axe.min.js"),
+        "chromium": peers.chromium,
+        "spki": demo.told["spki_sha256"],
+        "auth": demo.told["auth_url"],
+        "wiki": demo.told["wiki_url"],
+        "payroll": demo.told["payroll_url"],
+        "links": demo.told["links"],
         "shots": shots,
-        "vouch": [
-            env!("CARGO_BIN_EXE_countersign"),
-            "--socket", member("socket"),
-        ],
-        "remove": [
-            env!("CARGO_BIN_EXE_countersign"),
-            "--socket", member("socket"),
-            "group", "remove", "engineering", "alice@example.org",
-        ],
     });
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/browser/walk.mjs");
-    let mut walk = Command::new("node").arg(script).arg(plan.to_string()).spawn().expect("node starts");
-    assert!(ended_well(&mut walk), "the walk is not as promised; see above");
+    let (all, more) = (plan.as_object_mut().expect("a plan"), more.as_object().expect("members"));
+    all.extend(more.iter().map(|(name, value)| (name.clone(), value.clone())));
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/browser").join(script);
+    let mut walk = Command::new("node").arg(path).arg(plan.to_string()).spawn().expect("node starts");
+    assert!(ended_well(&mut walk), "`{script}`: the pages are not as promised; see above");
 }
 
 /// The demo as a person starts it.
@@ -75,6 +73,13 @@ impl Demo {
         let told = values.next().expect("the demo says where it is").expect("JSON");
         Self { process, told }
     }
+
+    /// Our own program, asking this demo.
+    pub(crate) fn command(&self, words: &[&str]) -> Vec<String> {
+        let socket = self.told["socket"].as_str().expect("a socket");
+        let start = [env!("CARGO_BIN_EXE_countersign"), "--socket", socket];
+        start.iter().chain(words).map(|word| (*word).to_owned()).collect()
+    }
 }
 
 impl Drop for Demo {
@@ -84,7 +89,7 @@ impl Drop for Demo {
     }
 }
 
-pub(crate) fn ended_well(child: &mut Child) -> bool {
+fn ended_well(child: &mut Child) -> bool {
     let began = Instant::now();
     while began.elapsed() < WALK_LIMIT {
         match child.try_wait() {
@@ -98,19 +103,30 @@ pub(crate) fn ended_well(child: &mut Child) -> bool {
     false
 }
 
-/// Chromium and the folder of playwright-core; axe-core lies beside it.
-pub(crate) fn peers() -> Option<(PathBuf, PathBuf)> {
+/// What walks need and the product does not.
+pub(crate) struct Peers {
+    pub(crate) chromium: PathBuf,
+    /// The folder of playwright-core; the other libraries lie beside it.
+    playwright: PathBuf,
+}
+
+/// Libraries beside playwright-core.
+const BESIDE: [&str; 3] = ["axe-core", "jsqr", "otpauth"];
+
+/// What walks need; `None` where it is missing.
+pub(crate) fn peers() -> Option<Peers> {
     let chromium =
         ["/usr/bin/chromium", "/usr/bin/chromium-browser"].iter().map(PathBuf::from).find(|path| path.exists());
     let folder = std::env::var_os("COUNTERSIGN_PEERS").map(PathBuf::from);
     let playwright = folder.map(|folder| folder.join("node_modules/playwright-core"));
-    let playwright = playwright.filter(|path| path.exists() && path.with_file_name("axe-core").exists());
+    let is_whole = |path: &PathBuf| path.exists() && BESIDE.iter().all(|name| path.with_file_name(name).exists());
+    let playwright = playwright.filter(is_whole);
     let has_node =
         Command::new("node").arg("--version").stdout(Stdio::null()).status().is_ok_and(|status| status.success());
     match (chromium, playwright, has_node) {
-        (Some(chromium), Some(playwright), true) => Some((chromium, playwright)),
+        (Some(chromium), Some(playwright), true) => Some(Peers { chromium, playwright }),
         _ => {
-            let missing = "Chromium, Node, playwright-core or axe-core is missing; `cargo xtask test` installs them";
+            let missing = "Chromium, Node, playwright-core, axe-core, jsqr or otpauth is missing; `cargo xtask test` installs them";
             assert!(std::env::var_os("COUNTERSIGN_REQUIRE_PEERS").is_none(), "{missing}");
             // Written past the capture of the test harness, so that nobody takes a skip for a pass.
             writeln!(std::io::stderr(), "SKIPPED: the browser walk: {missing}").ok();

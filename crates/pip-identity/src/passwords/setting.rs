@@ -30,7 +30,7 @@ impl Passwords {
     pub async fn start(&self, setter: Setter<'_>) -> Result<TotpOffer, PairRefusal> {
         let holder = self.holder(setter).await?;
         let secret = TotpSecret::random(self.people.ids());
-        let offer = TotpOffer { base32: secret.base32(), uri: secret.otpauth_uri(&self.rules.issuer, &holder.email) };
+        let offer = self.offer(&secret, &holder);
         let now = self.people.now();
         let mut offers = self.offers();
         offers.retain(|_, (ends, _)| *ends > now);
@@ -40,6 +40,17 @@ impl Passwords {
         }
         offers.insert(holder.owner, (now + OFFER_LIFETIME, secret));
         Ok(offer)
+    }
+
+    /// The secret that was shown and still waits for its first code, to be shown again beside what was wrong.
+    ///
+    /// # Errors
+    /// As [`Passwords::start`]; none waits any more.
+    pub async fn waiting(&self, setter: Setter<'_>) -> Result<TotpOffer, PairRefusal> {
+        let holder = self.holder(setter).await?;
+        let offers = self.offers();
+        let waiting = offers.get(&holder.owner).filter(|(ends, _)| *ends > self.people.now());
+        waiting.map(|(_, secret)| self.offer(secret, &holder)).ok_or(PairRefusal::StartOver)
     }
 
     /// Sets password and one-time codes for whoever is signed in; both, or what they had stays. Where a password was
@@ -121,6 +132,10 @@ impl Passwords {
         ];
         self.people.store().apply(None, changes).await?;
         Ok(())
+    }
+
+    fn offer(&self, secret: &TotpSecret, holder: &Holder) -> TotpOffer {
+        TotpOffer { base32: secret.base32(), uri: secret.otpauth_uri(&self.rules.issuer, &holder.email) }
     }
 
     /// Checks code and password and gives the changes that keep them.

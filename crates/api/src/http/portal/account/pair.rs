@@ -17,8 +17,8 @@ pub(super) struct Problem {
     whole: Option<String>,
     password: Option<String>,
     code: Option<String>,
-    /// The secret that was shown, to be shown again.
-    secret: Option<String>,
+    /// The secret that was shown is shown again.
+    keeps_secret: bool,
 }
 
 impl Problem {
@@ -80,23 +80,25 @@ impl Portal {
             form.consequences = vec!["The old password is void at once; the authenticator app stays.".to_owned()];
             return page(code, form.render());
         }
-        let secret = match problem.secret {
-            Some(secret) => secret,
-            None => match passwords.start(Setter::Session(visit.session)).await {
-                Ok(offer) => offer.base32.to_string(),
-                Err(why @ (PairRefusal::AdminsNeedPasskey | PairRefusal::Sensitive(_))) => {
-                    return not_for_you(visit, &why);
-                }
-                Err(why) => return busy(why),
-            },
+        let setter = Setter::Session(visit.session);
+        let offer = match problem.keeps_secret {
+            true => passwords.waiting(setter).await,
+            false => passwords.start(setter).await,
+        };
+        let offer = match offer {
+            Ok(offer) => offer,
+            Err(why @ (PairRefusal::AdminsNeedPasskey | PairRefusal::Sensitive(_))) => {
+                return not_for_you(visit, &why);
+            }
+            Err(why) => return busy(why),
         };
         form.heading = "Set up password and one-time codes".to_owned();
         form.paragraphs = vec![
-            "Type this key into your authenticator app (by time, six digits), then the code it shows below.".to_owned(),
+            "Scan this with your authenticator app, or type the key below it (by time, six digits). Then give the code the app shows.".to_owned(),
         ];
         form.fields.push(pages::Field::one_time_code().with_problem(problem.code));
-        form.copy = Some(in_fours(&secret));
-        form.hidden.push(("secret".to_owned(), secret));
+        form.scan = pages::ScanCode::of(&offer.uri, "QR code of the key that is written below");
+        form.copy = Some(in_fours(&offer.base32));
         form.consequences = vec![
             "Password and code together sign you in where no passkey is at hand.".to_owned(),
             "The change is recorded, and you see a notice of it at your next sign-in.".to_owned(),
@@ -122,9 +124,8 @@ impl Portal {
         };
         if let Err(why) = outcome {
             // A secret nobody waits for any more is not shown again.
-            let secret = value("secret").filter(|_| !matches!(why, PairRefusal::StartOver));
-            let secret = secret.filter(|secret| secret.len() <= 64);
-            return self.pair_page(visit, status_of(&why), Problem { secret, ..Problem::of(&why) }).await;
+            let keeps_secret = !is_change && !matches!(why, PairRefusal::StartOver);
+            return self.pair_page(visit, status_of(&why), Problem { keeps_secret, ..Problem::of(&why) }).await;
         }
         let about = Change { kind: RecordType::AuthMfaEnrolled, object: ("password", visit.session.user.to_string()) };
         match self.record_change(visit, about, text).await {
