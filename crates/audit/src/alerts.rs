@@ -73,6 +73,8 @@ alert_kinds! {
     SpaceCritical = "space_critical", "free space on the disk of the log now: soon requests are refused";
     /// Free space is below the first mark.
     SpaceLow = "space_low", "free space on the disk of the log, or move old segments away";
+    /// A sink takes nothing (AUD-20).
+    SinkFailing = "sink_failing", "`countersign audit sink list` says why; what it has not taken waits in the log";
     /// The wall clock moved against the monotonic one.
     ClockJump = "clock_jump", "look at who sets the clock; records are in order by number, not by time";
     /// The kernel does not hold the clock synchronised.

@@ -3,6 +3,8 @@
 //!
 //! Blocks for seconds: call it off the runtime. Invariant: however it ends, the disk is left as it was found.
 
+mod sink_hang;
+
 use std::collections::BTreeMap;
 use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt;
@@ -20,6 +22,7 @@ use crate::keyring::{DailyKeyStore, Day, KeyStoreError, SealKey, SubjectKeys};
 use crate::log::faults::Fault;
 use crate::log::{AuditLog, LOG_DOOR, LogConfig, LogSeams, MIN_SEGMENT_BYTES, SpaceMarks};
 use crate::query::Query;
+use crate::sinks::Sinks;
 use crate::{Column, SealedAccess};
 
 /// How soon a rung has to be detected (AUD-19).
@@ -41,7 +44,7 @@ pub enum DrillRung {
     DeleteFile,
     /// There is no room.
     DiskFull,
-    /// A network sink hangs.
+    /// Sinks hang.
     SinkHang,
 }
 
@@ -161,13 +164,20 @@ pub fn shadow(
         daily_keys: Arc::<InMemory>::default(),
     };
     let (log, _) = AuditLog::open(&config, seams)?;
-    let stage = Stage { log: &log, dir, clock: &*clock, ids: &*ids, is_live: false };
+    let stage = Stage { log: &log, dir, clock: &*clock, ids: &*ids, sinks: None, is_live: false };
     Ok(stage.drill(rungs))
 }
 
-/// Drills the real log in `dir`. While `disk_full` lasts, requests are refused.
-pub fn live(log: &AuditLog, dir: &Path, clock: &dyn Clock, ids: &dyn Ids, rungs: &[DrillRung]) -> DrillReport {
-    Stage { log, dir, clock, ids, is_live: true }.drill(rungs)
+/// Drills the real log in `dir`, and `sinks`, its own. While `disk_full` lasts, requests are refused.
+pub fn live(
+    log: &AuditLog,
+    dir: &Path,
+    clock: &dyn Clock,
+    ids: &dyn Ids,
+    sinks: Option<&Sinks>,
+    rungs: &[DrillRung],
+) -> DrillReport {
+    Stage { log, dir, clock, ids, sinks, is_live: true }.drill(rungs)
 }
 
 struct Stage<'a> {
@@ -175,6 +185,7 @@ struct Stage<'a> {
     dir: &'a Path,
     clock: &'a dyn Clock,
     ids: &'a dyn Ids,
+    sinks: Option<&'a Sinks>,
     is_live: bool,
 }
 
@@ -203,7 +214,7 @@ impl Stage<'_> {
             detail: detail.to_owned(),
         };
         let found = match rung {
-            DrillRung::SinkHang => return not_drilled("there are no network sinks yet"),
+            DrillRung::SinkHang => self.sink_hang(),
             DrillRung::Corrupt if self.is_live => {
                 return not_drilled("only on a shadow log: what is overwritten is not always still in memory");
             }
@@ -312,10 +323,15 @@ impl Stage<'_> {
         Ok((start.elapsed(), format!("recorded as `system.clock`, number {seq}")))
     }
 
-    fn append(&self, what: &str) -> Result<u64, String> {
+    fn drill_record(&self, what: &str) -> AuditRecord {
         let mut record = AuditRecord::new(RecordType::AuditDrill, self.access(), self.clock.now(), LOG_DOOR);
         record.change.object_kind = Some("log");
         record.change.change = Some(Arc::from(what));
+        record
+    }
+
+    fn append(&self, what: &str) -> Result<u64, String> {
+        let record = self.drill_record(what);
         self.log.append_blocking(record, Durability::Strict).map(|kept| kept.seq).map_err(|error| error.to_string())
     }
 

@@ -181,6 +181,8 @@ pub(crate) struct Shared {
     pub(crate) segments: RwLock<Vec<Arc<Segment>>>,
     pub(crate) holes: RwLock<Vec<Hole>>,
     pub(crate) growth: channel::Sender<Growth>,
+    /// The number after the last record that is durable.
+    pub(crate) synced: channel::Sender<u64>,
 }
 
 /// How far the log has come.
@@ -268,6 +270,8 @@ impl AuditLog {
         let reserves =
             Arc::new(Reserves::open(disk.clone(), config.segment_bytes, config.reserves).map_err(disk_error)?);
         let found = recover::recover(&*disk, &reserves, &config.origin, config.hot_rows).map_err(disk_error)?;
+        // What a killed process wrote may not be durable yet.
+        found.end.file.sync().map_err(disk_error)?;
         let abandoned = abandoned_accesses(&found.rows);
         let origin = found.end.origin.clone();
         let shared = Arc::new(Shared {
@@ -277,6 +281,7 @@ impl AuditLog {
             segments: RwLock::new(found.segments),
             holes: RwLock::new(found.holes),
             growth: channel::Sender::new(Growth { next_seq: found.end.next_seq, is_closed: false }),
+            synced: channel::Sender::new(found.end.next_seq),
         });
         let queue = Arc::new(Queue::new(config.queue_records));
         let alerts = Arc::new(Alerts::new(seams.clock.clone()));
@@ -348,6 +353,12 @@ impl AuditLog {
     /// What is wrong; others who look after the record raise theirs here.
     pub fn alerts(&self) -> &Alerts {
         &self.intake.ladder.alerts
+    }
+
+    /// What those who look after the record need beside it.
+    pub(crate) fn surroundings(&self) -> (Arc<Alerts>, Arc<dyn Clock>, Arc<dyn Ids>) {
+        let intake = &self.intake;
+        (Arc::clone(&intake.ladder.alerts), Arc::clone(&intake.clock), Arc::clone(&intake.ids))
     }
 
     pub(crate) fn now(&self) -> model::Timestamp {

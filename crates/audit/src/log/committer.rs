@@ -110,7 +110,10 @@ impl Committer {
         }
         self.sync_at = if self.writer.is_dirty() { Some(Instant::now() + SYNC_INTERVAL) } else { None };
         match &result {
-            Ok(()) => self.ladder.succeeded(),
+            Ok(()) => {
+                self.shared.synced.send_replace(self.writer.next_seq());
+                self.ladder.succeeded();
+            }
             Err(error) => self.ladder.failed(error),
         }
         let refusal = result.err().map(|error| RecordError { cause: error.to_string() });

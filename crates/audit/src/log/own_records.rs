@@ -31,6 +31,7 @@ pub fn least_durability(kind: RecordType) -> Durability {
         | T::SessionCreated
         | T::SessionExpired
         | T::ConfigRefused
+        | T::AuditDrill
         | T::AuditQuery
         | T::SystemClock
         | T::SystemStart
@@ -39,7 +40,6 @@ pub fn least_durability(kind: RecordType) -> Durability {
         | T::AuthNotice
         | T::PolicyRolledBack
         | T::AuditAlert
-        | T::AuditDrill
         | T::AuthMfaEnrolled
         | T::AuthMfaRemoved
         | T::SessionRevoked

@@ -86,19 +86,27 @@ pub(crate) fn walk(
                 walked.holes.push(walked.hole(segment, walked.next_seq, why));
             }
             Parsed::Bad | Parsed::End => {
-                let Some(end) = written_end(file, offset)? else { return Ok(walked) };
-                let rest = read_range(file, offset, end)?;
-                let bound = (rest.len() / FRAME_BYTES) as u64;
-                let seqs = walked.next_seq..walked.next_seq.saturating_add(bound).saturating_add(1);
-                let Some(next) = find_frame(&rest, seqs) else {
+                if written_end(file, offset)?.is_none() {
+                    return Ok(walked);
+                }
+                let Some(next) = next_frame(file, offset, walked.next_seq)? else {
                     walked.is_torn = true;
                     return Ok(walked);
                 };
                 damage = Some(format!("the bytes from {offset} on are damaged"));
-                scanner = Scanner::new(file, offset.saturating_add(next as u64));
+                scanner = Scanner::new(file, next);
             }
         }
     }
+}
+
+/// Where, behind damage at `offset`, the next whole frame of a record from `next_seq` on stands.
+pub(crate) fn next_frame(file: &dyn DiskFile, offset: u64, next_seq: u64) -> io::Result<Option<u64>> {
+    let Some(end) = written_end(file, offset)? else { return Ok(None) };
+    let rest = read_range(file, offset, end)?;
+    let bound = (rest.len() / FRAME_BYTES) as u64;
+    let seqs = next_seq..next_seq.saturating_add(bound).saturating_add(1);
+    Ok(find_frame(&rest, seqs).map(|next| offset.saturating_add(next as u64)))
 }
 
 impl Walked {

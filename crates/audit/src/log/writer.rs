@@ -79,6 +79,11 @@ impl Writer {
         self.tip.clone()
     }
 
+    /// The number of the next record.
+    pub(crate) fn next_seq(&self) -> u64 {
+        self.end.next_seq
+    }
+
     pub(crate) fn is_dirty(&self) -> bool {
         self.unsynced > 0
     }

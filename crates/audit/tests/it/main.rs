@@ -10,3 +10,4 @@ mod ladder;
 mod questions;
 mod recovery;
 mod sealing;
+mod sinks;

@@ -70,7 +70,7 @@ pub struct DrillParts {
     /// No room on the disk
     #[arg(long)]
     disk_full: bool,
-    /// A network sink hangs (there are none yet)
+    /// Sinks hang
     #[arg(long)]
     sink_hang: bool,
     /// The current file is deleted
