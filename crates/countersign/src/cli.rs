@@ -179,6 +179,7 @@ mod tests {
         ("status", &[]),
         ("user add", &["POST /api/v1/users"]),
         ("user delete", &["DELETE /api/v1/users/{who}"]),
+        ("user deletions", &["DELETE /api/v1/users/{who}/deletion"]),
         ("user disable", &["POST /api/v1/users/{who}/disable"]),
         ("user enable", &["POST /api/v1/users/{who}/enable"]),
         ("user import", &["POST /api/v1/users/import"]),

@@ -279,6 +279,7 @@ mod tests {
             groups: vec![group("staff", &[]), group("engineering", &["staff"]), group("backend", &["engineering"])],
             memberships: vec![membership("backend"), membership("gone")],
             awaiting_codes: BTreeSet::new(),
+            deletion_wishes: BTreeMap::new(),
         };
         let directory = build(&rows, &[]).unwrap();
         assert_eq!(directory.version, 3);

@@ -28,6 +28,7 @@ struct Tables {
     links: BTreeMap<InvitationId, LinkRow>,
     codes: BTreeMap<UserId, Vec<TokenHash>>,
     awaiting_codes: BTreeSet<UserId>,
+    deletion_wishes: BTreeMap<UserId, Timestamp>,
     passwords: BTreeMap<UserId, PasswordRow>,
     totps: BTreeMap<UserId, TotpRow>,
     devices: BTreeMap<UserId, Vec<(Timestamp, TokenHash)>>,
@@ -80,11 +81,18 @@ impl Tables {
     fn change(&mut self, change: DirectoryChange) -> Result<(), StoreError> {
         match change {
             DirectoryChange::AddPasskey(row) => return self.add_passkey(row),
+            DirectoryChange::AskDeletion { user, at } => {
+                self.exists("a wish for deletion", user)?;
+                self.deletion_wishes.entry(user).or_insert(at);
+            }
             DirectoryChange::AwaitCodes(user) => {
                 self.awaiting_codes.insert(user);
             }
             DirectoryChange::CodesSaved(user) => {
                 self.awaiting_codes.remove(&user);
+            }
+            DirectoryChange::DropDeletion(user) => {
+                self.deletion_wishes.remove(&user);
             }
             DirectoryChange::DeleteGroup(id) => {
                 self.groups.remove(&id);
@@ -104,6 +112,7 @@ impl Tables {
                 self.links.retain(|_, row| row.user != Some(id));
                 self.codes.remove(&id);
                 self.awaiting_codes.remove(&id);
+                self.deletion_wishes.remove(&id);
                 self.passwords.remove(&id);
                 self.totps.remove(&id);
                 self.devices.remove(&id);
@@ -299,6 +308,7 @@ impl Tables {
             groups: self.groups.values().cloned().collect(),
             memberships: self.memberships.values().cloned().collect(),
             awaiting_codes: self.awaiting_codes.clone(),
+            deletion_wishes: self.deletion_wishes.clone(),
         }
     }
 }

@@ -317,6 +317,38 @@ impl People {
         self.edit(last_admin, |draft| draft.delete_user(user)).await
     }
 
+    /// A person asks for their account to be deleted; nothing is deleted by that (ID-8). Asking again changes nothing.
+    ///
+    /// # Errors
+    /// No such person, or the store.
+    pub async fn ask_deletion(&self, user: UserId) -> Result<Change, PeopleError> {
+        let now = self.clock.now();
+        self.edit(LastAdmin::Keep, |draft| {
+            draft.user_mut(user)?;
+            draft.deletion_wishes.entry(user).or_insert(now);
+            Ok(())
+        })
+        .await
+    }
+
+    /// The wish is taken back, or answered otherwise. Nothing happens without one.
+    ///
+    /// # Errors
+    /// No such person, or the store.
+    pub async fn drop_deletion(&self, user: UserId) -> Result<Change, PeopleError> {
+        self.edit(LastAdmin::Keep, |draft| {
+            draft.user_mut(user)?;
+            draft.deletion_wishes.remove(&user);
+            Ok(())
+        })
+        .await
+    }
+
+    /// Who asked for their account to be deleted, and since when.
+    pub fn deletion_wishes(&self) -> BTreeMap<UserId, Timestamp> {
+        self.snapshot().rows.deletion_wishes.clone()
+    }
+
     /// Moves a person's epoch, so that no session made until now lives on ("sign out everywhere"), nor any recovery that
     /// is under way.
     ///
@@ -415,7 +447,8 @@ impl People {
             let moves = changes.iter().any(DirectoryChange::moves_directory);
             let after = Snapshot::of(draft.rows(before.rows.version + u64::from(moves)), &self.domains)?;
             change::check_last_admin(&before.admins, &after.admins, last_admin)?;
-            let mut change = Change::between(&before.directory, &after.directory);
+            let mut change =
+                Change::between(&before.directory, &after.directory).with_wishes(&before.rows, &after.rows);
             if changes.is_empty() {
                 return Ok(change);
             }

@@ -16,7 +16,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use model::{InvitationId, RecoveryId, TokenHash, UserEntry, UserId, UserState};
+use model::{InvitationId, RecoveryId, Timestamp, TokenHash, UserEntry, UserId, UserState};
 
 pub use self::case::{Case, CaseRefusal};
 use crate::links::{IssuedLink, LinkRefusal, Links};
@@ -69,6 +69,15 @@ pub struct Approver {
     pub user: Option<UserId>,
 }
 
+/// What becomes of a case that is under way when an administrator begins another.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Running {
+    /// It ends.
+    End,
+    /// It stays, and the new one is refused.
+    Keep,
+}
+
 /// Why a recovery does not go on.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum RecoveryRefusal {
@@ -87,6 +96,17 @@ pub enum RecoveryRefusal {
     /// The directory.
     #[error(transparent)]
     People(#[from] PeopleError),
+    /// One is under way, and nobody said that it may end.
+    #[error(
+        "a recovery of this person is under way: `{id}`, since {since}; vouch for it with --approve, stop it with --stop, \
+         or begin anew with --restart, which ends it"
+    )]
+    Running {
+        /// Which.
+        id: RecoveryId,
+        /// When it began.
+        since: Timestamp,
+    },
     /// Too many attempts.
     #[error(transparent)]
     Throttled(#[from] Throttled),
@@ -106,6 +126,7 @@ impl RecoveryRefusal {
             RecoveryRefusal::Code(CodeRefusal::People(_)) | RecoveryRefusal::People(_) => "directory",
             RecoveryRefusal::Link(refusal) => refusal.code(),
             RecoveryRefusal::Pair(refusal) => refusal.code(),
+            RecoveryRefusal::Running { .. } => "recovery_running",
             RecoveryRefusal::Unknown => "recovery_unknown",
         }
     }
@@ -196,10 +217,18 @@ impl Recovery {
     /// Opens a case for somebody who has no code left. The administrator vouches with it; a second one must.
     ///
     /// # Errors
-    /// No such person, not active, or it is their own account.
-    pub async fn open_for(&self, user: UserId, approver: &Approver) -> Result<RecoveryView, RecoveryRefusal> {
+    /// No such person, not active, it is their own account, or a case is under way that is to be kept.
+    pub async fn open_for(
+        &self,
+        user: UserId,
+        approver: &Approver,
+        running: Running,
+    ) -> Result<RecoveryView, RecoveryRefusal> {
         let mut case = Case::new(self.fresh(user)?);
         case.approve(approver, self.people.now())?;
+        if running == Running::Keep {
+            self.check_none_runs(user).await?;
+        }
         let row = case.into_row();
         let mut changes = self.stopping(user).await?;
         changes.push(notice(&self.people, user, NoticeKind::RecoveryBegun, &format!("by {}", approver.name)));
@@ -383,6 +412,21 @@ impl Recovery {
             }
         }
         Ok(changes)
+    }
+
+    /// Refuses beside a case that still leads somewhere, one with a link out included.
+    async fn check_none_runs(&self, user: UserId) -> Result<(), RecoveryRefusal> {
+        let now = self.people.now();
+        let rows = self.people.store().recoveries().await?;
+        let runs = |row: &RecoveryRow| {
+            matches!(row.state, RecoveryState::Open | RecoveryState::Linked)
+                && now < row.expires_at
+                && self.live(row.clone()).is_ok()
+        };
+        match rows.into_iter().find(|row| row.user == user && runs(row)) {
+            Some(row) => Err(RecoveryRefusal::Running { id: row.id, since: row.opened_at }),
+            None => Ok(()),
+        }
     }
 
     async fn keep(&self, case: Case) -> Result<RecoveryView, RecoveryRefusal> {

@@ -125,6 +125,8 @@ pub struct DirectoryRows {
     pub memberships: Vec<MembershipRow>,
     /// People who have not said yet that they saved their recovery codes; until then they administer nothing (ID-1).
     pub awaiting_codes: BTreeSet<UserId>,
+    /// People who asked for their account to be deleted, and since when (ID-8).
+    pub deletion_wishes: BTreeMap<UserId, Timestamp>,
 }
 
 /// A passkey. The public key and all the ceremony needs are in `credential`, opaque to the database.
@@ -282,6 +284,13 @@ pub enum DirectoryChange {
         /// The step of the code.
         step: u64,
     },
+    /// This person asks for their account to be deleted. A wish that is there keeps its time.
+    AskDeletion {
+        /// Whose.
+        user: UserId,
+        /// Now.
+        at: Timestamp,
+    },
     /// Adds a notice.
     AddNotice(NoticeRow),
     /// Adds an enrolled passkey. [`StoreError::Taken`] if the credential id exists, whoever owns it (ID-17).
@@ -306,6 +315,8 @@ pub enum DirectoryChange {
     ClearTotpFailures(UserId),
     /// They saved them. Nothing happens if nothing was waited for.
     CodesSaved(UserId),
+    /// The wish is taken back or answered. Nothing happens if there is none.
+    DropDeletion(UserId),
     /// Removes a group and its memberships. Nothing happens if it does not exist.
     DeleteGroup(GroupId),
     /// Removes a membership. Nothing happens if it does not exist.
@@ -444,11 +455,13 @@ impl DirectoryChange {
     pub fn moves_directory(&self) -> bool {
         matches!(
             self,
-            DirectoryChange::AwaitCodes(_)
+            DirectoryChange::AskDeletion { .. }
+                | DirectoryChange::AwaitCodes(_)
                 | DirectoryChange::CodesSaved(_)
                 | DirectoryChange::DeleteGroup(_)
                 | DirectoryChange::DeleteMembership { .. }
                 | DirectoryChange::DeleteUser(_)
+                | DirectoryChange::DropDeletion(_)
                 | DirectoryChange::PutGroup(_)
                 | DirectoryChange::PutMembership(_)
                 | DirectoryChange::PutUser(_)

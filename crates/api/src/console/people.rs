@@ -155,7 +155,7 @@ pub(super) async fn detail(visit: &Visit<'_>) -> Response<Bytes> {
             format!("GET /api/v1/users/{id}"),
             format!("countersign user show {}", shell_word(&user.email)),
         ),
-        facts: facts(&user),
+        facts: facts(&user, visit.control().people().deletion_wishes().get(&user.id).copied()),
         groups: user.groups.iter().map(group).collect(),
         access: access.collect(),
         credentials: passkeys.map(|rows| rows.into_iter().map(passkey).collect()),
@@ -171,7 +171,7 @@ pub(super) async fn detail(visit: &Visit<'_>) -> Response<Bytes> {
     page(StatusCode::OK, screen.render())
 }
 
-fn facts(user: &UserEntry) -> Vec<Pair> {
+fn facts(user: &UserEntry, wish: Option<model::Timestamp>) -> Vec<Pair> {
     let mut facts = vec![
         Pair::plain("Address", shown(&user.email)),
         Pair::plain("Id", user.id.to_string()),
@@ -179,6 +179,10 @@ fn facts(user: &UserEntry) -> Vec<Pair> {
         Pair::plain("From", if user.is_external { "outside the organisation" } else { "the organisation" }),
         Pair::plain("Account made", user.created_at.readable()),
     ];
+    if let Some(at) = wish {
+        let text = format!("asked for on {}; `countersign user delete` shows what it does", at.readable());
+        facts.push(Pair::plain("Deletion", text));
+    }
     for (name, values) in &user.tags {
         facts.push(Pair::plain(&shown(name), shown(&values.iter().cloned().collect::<Vec<_>>().join(", "))));
     }

@@ -11,7 +11,7 @@ use http::{Response, StatusCode};
 use model::{Action, UserEntry};
 use pages::Link;
 use pages::console::{Confirm, Outcome, Pair, RecoveryState};
-use pip_identity::recovery::{RecoveryRefusal, RecoveryView};
+use pip_identity::recovery::{RecoveryRefusal, RecoveryView, Running};
 
 use super::act;
 use super::people::person;
@@ -46,6 +46,7 @@ impl Step {
                 let id = case.row.id;
                 (format!("{{\"step\": \"approve\", \"case\": \"{id}\"}}"), format!(" --approve {id}"))
             }
+            (Step::Begin, Some(_)) => ("{\"step\": \"open\", \"restart\": true}".to_owned(), " --restart".to_owned()),
             (Step::Begin | Step::Vouch, _) => ("{\"step\": \"open\"}".to_owned(), String::new()),
         }
     }
@@ -219,7 +220,8 @@ pub(super) async fn act(visit: &Visit<'_>, step: Step) -> Response<Bytes> {
         // For the case that was on the page, and no other that began meanwhile.
         (Step::Vouch, Some(case)) => control.approve_recovery(&actor, user.id, case.row.id).await,
         (Step::Begin | Step::Stop | Step::Vouch, _) => {
-            control.open_recovery_for(&actor, user.id).await.map(|view| (view, None))
+            // The page said that it ends the one that was open.
+            control.open_recovery_for(&actor, user.id, Running::End).await.map(|view| (view, None))
         }
     };
     let (view, link) = match done {

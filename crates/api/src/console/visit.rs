@@ -223,6 +223,16 @@ impl<'a> Visit<'a> {
                 action: Link { text: "Invite another".to_owned(), url: "/console/people#invite".to_owned() },
             });
         }
+        let wishes = self.control().people().deletion_wishes();
+        if let Some((first, _)) = wishes.iter().min_by_key(|(_, at)| **at) {
+            notices.push(ConsoleNotice {
+                text: format!(
+                    "{} to be deleted; `countersign user deletions` shows who.",
+                    super::text::count(wishes.len(), "person asks", "people ask")
+                ),
+                action: Link { text: "Who waits longest".to_owned(), url: format!("/console/people/{first}") },
+            });
+        }
         let findings = self.published.policies.findings().len();
         if findings > 0 {
             notices.push(ConsoleNotice {

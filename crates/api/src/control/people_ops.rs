@@ -91,6 +91,26 @@ impl ControlPlane {
         self.carry_out(actor, change, Cause::UserDisabled).await
     }
 
+    /// Keeps the wish of a person to be deleted, which deletes nothing by itself (ID-8).
+    ///
+    /// # Errors
+    /// No such person.
+    pub async fn ask_deletion(&self, actor: &Actor, user: UserId) -> Result<Carried, Failure> {
+        let _order = self.order.lock().await;
+        let change = self.people.by(Self::author(actor)).ask_deletion(user).await?;
+        self.carry_out(actor, change, Cause::FactsChanged).await
+    }
+
+    /// Forgets that wish: the person took it back, or an administrator answered it otherwise.
+    ///
+    /// # Errors
+    /// No such person.
+    pub async fn drop_deletion(&self, actor: &Actor, user: UserId) -> Result<Carried, Failure> {
+        let _order = self.order.lock().await;
+        let change = self.people.by(Self::author(actor)).drop_deletion(user).await?;
+        self.carry_out(actor, change, Cause::FactsChanged).await
+    }
+
     /// Ends every session of a person; they may sign in again.
     ///
     /// # Errors
@@ -224,6 +244,12 @@ pub(super) fn deeds_of(change: &Change) -> Vec<Deed> {
     }
     for id in &change.deleted {
         user(RecordType::IdentityUserDeleted, id, "deleted".to_owned());
+    }
+    for id in &change.wished {
+        user(RecordType::IdentityUserChanged, id, "asked for the deletion of the account".to_owned());
+    }
+    for id in &change.unwished {
+        user(RecordType::IdentityUserChanged, id, "the wish for deletion was taken back or answered".to_owned());
     }
     for id in change.ended.keys().filter(|id| !change.disabled.contains(*id) && !change.deleted.contains(*id)) {
         user(RecordType::SessionRevoked, id, "every session ended".to_owned());

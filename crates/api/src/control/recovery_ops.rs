@@ -8,7 +8,7 @@ use model::seams::Cause;
 use model::{Directory, Ids, Principal, RecoveryId, Timestamp, TokenHash, UserId};
 use pip_identity::links::IssuedLink;
 use pip_identity::notices::NoticeRefusal;
-use pip_identity::recovery::{Approver, Opened, RecoveryRefusal, RecoveryView};
+use pip_identity::recovery::{Approver, Opened, RecoveryRefusal, RecoveryView, Running};
 use pip_identity::store::NoteRow;
 use pip_identity::throttle::Throttled;
 use uuid::Uuid;
@@ -70,8 +70,13 @@ impl ControlPlane {
     ///
     /// # Errors
     /// As [`pip_identity::Recovery::open_for`].
-    pub async fn open_recovery_for(&self, actor: &Actor, user: UserId) -> Result<RecoveryView, RecoveryFailure> {
-        let view = self.accounts.recovery.open_for(user, &approver(actor)).await?;
+    pub async fn open_recovery_for(
+        &self,
+        actor: &Actor,
+        user: UserId,
+        running: Running,
+    ) -> Result<RecoveryView, RecoveryFailure> {
+        let view = self.accounts.recovery.open_for(user, &approver(actor), running).await?;
         self.begun(actor, &view, "begun by an administrator, who vouches").await?;
         Ok(view)
     }
@@ -250,7 +255,8 @@ impl From<RecoveryFailure> for Failure {
             RecoveryRefusal::Case(_)
             | RecoveryRefusal::Code(_)
             | RecoveryRefusal::Link(_)
-            | RecoveryRefusal::Pair(_) => Failure::Conflict { message },
+            | RecoveryRefusal::Pair(_)
+            | RecoveryRefusal::Running { .. } => Failure::Conflict { message },
         }
     }
 }

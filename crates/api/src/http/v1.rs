@@ -2,6 +2,7 @@
 
 mod audit;
 mod configs;
+mod deletions;
 mod groups;
 mod imports;
 mod keys;
@@ -48,6 +49,8 @@ pub(crate) fn router(control: Arc<ControlPlane>, portal: Arc<Portal>) -> Router 
         .route("/api/v1/users/{who}/disable", post(users::disable))
         .route("/api/v1/users/{who}/enable", post(users::enable))
         .route("/api/v1/users/{who}/recover", post(recoveries::step))
+        .route("/api/v1/users/{who}/deletion", get(deletions::consequences).delete(deletions::dismiss))
+        .route("/api/v1/deletions", get(deletions::list))
         .route("/api/v1/recoveries", get(recoveries::list))
         .route("/api/v1/admin-recovery", post(recoveries::admin))
         .route("/api/v1/invites", get(users::links).post(users::invite))

@@ -266,7 +266,7 @@ async fn the_export_holds_ones_own_data_and_no_secret() {
 }
 
 #[tokio::test]
-async fn a_wish_for_deletion_is_recorded_and_deletes_nothing() {
+async fn a_wish_for_deletion_is_seen_by_administrators_can_be_taken_back_and_deletes_nothing() {
     let world = World::new().await;
     let session = world.session(ALICE, 1);
     let token = world.page(Some(&session), "/me/delete").await.field("token");
@@ -274,6 +274,40 @@ async fn a_wish_for_deletion_is_recorded_and_deletes_nothing() {
     assert_eq!(done.status, StatusCode::OK);
     assert!(has_text(&world.recorder.of_type(RecordType::IdentityUserChanged), "asked for the deletion"));
     assert_eq!(world.user_state(ALICE), model::UserState::Active);
+    assert!(world.page(Some(&session), "/me").await.body.contains("you asked for it on"));
+    let wishes = world.local("GET", "/api/v1/deletions", &serde_json::Value::Null).await.json();
+    assert_eq!(wishes["deletions"][0]["email"], "alice@corp.test");
+    let told = world.local("GET", "/api/v1/users/alice@corp.test/deletion", &serde_json::Value::Null).await.json();
+    assert_eq!((&told["sessions"], &told["is_last_admin"]), (&1.into(), &false.into()), "{told}");
+    assert!(told["asked_at"].is_string(), "{told}");
+
+    let token = world.page(Some(&session), "/me/delete").await.field("token");
+    let stranger = world.form(Some(&session), "/me/delete", &[("token", "x"), ("wish", "back")]).await;
+    assert_eq!(stranger.status, StatusCode::FORBIDDEN);
+    assert_eq!(world.control.people().deletion_wishes().len(), 1, "a form of another sign-in takes nothing back");
+    world.form(Some(&session), "/me/delete", &[("token", &token), ("wish", "back")]).await;
+    assert!(world.control.people().deletion_wishes().is_empty());
+    let missing = world.local("DELETE", "/api/v1/users/alice@corp.test/deletion", &serde_json::Value::Null).await;
+    assert_eq!(missing.status, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn deleting_somebody_ends_what_they_have_erases_them_and_spares_the_last_administrator() {
+    let world = World::new().await;
+    let session = world.session(ALICE, 1);
+    world.device(&session).await;
+    let actor = api::Actor::local_operator(model::AccessId(uuid::Uuid::from_u128(1)));
+    world.control.ask_deletion(&actor, ALICE).await.unwrap();
+    let gone = world.local("DELETE", "/api/v1/users/alice@corp.test", &serde_json::Value::Null).await;
+    assert_eq!(gone.status, StatusCode::OK, "{}", gone.body);
+    assert!(world.control.list_sessions(None).unwrap().iter().all(|session| session.user != ALICE));
+    assert!(world.control.people().deletion_wishes().is_empty() && world.control.user("alice@corp.test").is_err());
+    let records = world.recorder.of_type(RecordType::IdentityUserDeleted);
+    assert_eq!(records[0].change.object_id.as_deref(), Some(ALICE.to_string().as_str()), "the record keeps the id");
+    let told = world.local("GET", "/api/v1/users/carol@corp.test/deletion", &serde_json::Value::Null).await.json();
+    assert_eq!(told["is_last_admin"], true);
+    let refused = world.local("DELETE", "/api/v1/users/carol@corp.test", &serde_json::Value::Null).await;
+    assert_eq!(refused.status, StatusCode::CONFLICT, "{}", refused.body);
 }
 
 #[tokio::test]

@@ -41,6 +41,7 @@ no no yes yes  admin.write  POST   /api/v1/config/apply
 no no yes yes  admin.write  POST   /api/v1/config/check
 no no yes yes  admin.write  POST   /api/v1/config/plan
 no no yes yes  admin.write  POST   /api/v1/config/rollback
+no no yes yes  admin.read   GET    /api/v1/deletions
 no no yes yes  admin.read   GET    /api/v1/groups
 no no yes yes  admin.write  POST   /api/v1/groups
 no no yes yes  admin.read   GET    /api/v1/groups/{id}
@@ -65,6 +66,8 @@ no no yes yes  admin.write  POST   /api/v1/users
 no no yes yes  admin.write  POST   /api/v1/users/import
 no no yes yes  admin.read   GET    /api/v1/users/{who}
 no no yes yes  admin.write  DELETE /api/v1/users/{who}
+no no yes yes  admin.read   GET    /api/v1/users/{who}/deletion
+no no yes yes  admin.write  DELETE /api/v1/users/{who}/deletion
 no no yes yes  admin.write  POST   /api/v1/users/{who}/disable
 no no yes yes  admin.write  POST   /api/v1/users/{who}/enable
 no no yes yes  admin.write  POST   /api/v1/users/{who}/recover

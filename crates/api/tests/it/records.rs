@@ -79,6 +79,13 @@ fn changes() -> Vec<(&'static str, &'static str, String, Value, &'static [&'stat
             &["auth.recovery", "auth.notice"],
         ),
         (
+            "DELETE",
+            "/api/v1/users/{who}/deletion",
+            "/api/v1/users/alice@corp.test/deletion".into(),
+            Value::Null,
+            &["identity.user_changed"],
+        ),
+        (
             "POST",
             "/api/v1/admin-recovery",
             "/api/v1/admin-recovery".into(),
@@ -118,6 +125,8 @@ const CHANGES_NOTHING: &[(&str, &str)] = &[("POST", "/api/v1/config/check"), ("P
 #[tokio::test]
 async fn every_changing_route_leaves_a_decision_and_a_record_of_its_own() {
     let world = World::new().await;
+    let asks = api::Actor::local_operator(model::AccessId(uuid::Uuid::from_u128(1)));
+    world.control.ask_deletion(&asks, crate::world::ALICE).await.unwrap();
     let mut walked: BTreeSet<(String, String)> =
         CHANGES_NOTHING.iter().map(|(method, path)| ((*method).to_owned(), (*path).to_owned())).collect();
     for (method, route, path, body, kinds) in changes() {

@@ -82,13 +82,25 @@ pub enum User {
         /// Stop a recovery that is open
         #[arg(long, conflicts_with = "approve")]
         stop: bool,
+        /// Begin anew although one is under way, which ends it
+        #[arg(long, conflicts_with_all = ["approve", "stop"])]
+        restart: bool,
     },
     /// Who tries to get back in
     Recoveries,
-    /// Remove a person with everything that is theirs
+    /// Who asked for their account to be deleted
+    Deletions {
+        /// Forget the wish of this person, whom you have answered otherwise
+        #[arg(long, value_name = "USER")]
+        dismiss: Option<String>,
+    },
+    /// Remove a person with everything that is theirs; without --yes it only tells what that would do
     Delete {
         /// E-mail address or id
         user: String,
+        /// Do it
+        #[arg(long)]
+        yes: bool,
         /// Even if nobody is left who can administer
         #[arg(long)]
         force: bool,
@@ -119,16 +131,19 @@ impl User {
                 client.post(&format!("{}/disable?force={force}", path(user)), &Value::Null).await?
             }
             User::Enable { user } => client.post(&format!("{}/enable", path(user)), &Value::Null).await?,
-            User::Recover { user, approve, stop } => {
+            User::Recover { user, approve, stop, restart } => {
                 let step = match (approve, stop) {
                     (Some(case), _) => serde_json::json!({ "step": "approve", "case": case }),
                     (None, true) => serde_json::json!({ "step": "stop" }),
-                    (None, false) => serde_json::json!({ "step": "open" }),
+                    (None, false) => serde_json::json!({ "step": "open", "restart": restart }),
                 };
                 client.post(&format!("{}/recover", path(user)), &step).await?
             }
             User::Recoveries => client.get("/api/v1/recoveries").await?,
-            User::Delete { user, force } => client.delete(&format!("{}?force={force}", path(user))).await?,
+            User::Deletions { dismiss: None } => client.get("/api/v1/deletions").await?,
+            User::Deletions { dismiss: Some(user) } => client.delete(&format!("{}/deletion", path(user))).await?,
+            User::Delete { user, yes: false, .. } => client.get(&format!("{}/deletion", path(user))).await?,
+            User::Delete { user, force, yes: true } => client.delete(&format!("{}?force={force}", path(user))).await?,
         };
         if global.json {
             output::json(&answer);
@@ -186,11 +201,42 @@ impl User {
                 ];
                 output::list(&answer, "recoveries", &columns);
             }
+            User::Deletions { dismiss: None } => {
+                output::list(&answer, "deletions", &[("EMAIL", "email"), ("ASKED", "asked_at"), ("ID", "id")]);
+            }
+            User::Deletions { dismiss: Some(user) } => say!("the wish of {user} is forgotten"),
+            User::Delete { user, yes: false, .. } => {
+                told_of_deletion(&answer, user);
+                return Ok(ExitCode::FAILURE);
+            }
             User::Delete { user, .. } => say!("{user} is deleted"),
         }
         output::revocations(&answer);
         Ok(ExitCode::SUCCESS)
     }
+}
+
+/// What `--yes` would do; the exit status says that nothing was done.
+fn told_of_deletion(answer: &Value, user: &str) {
+    let text = |member: &str| output::text(answer, member);
+    if !text("asked_at").is_empty() {
+        say!("They asked for it on {}.", text("asked_at"));
+    }
+    say!("Deleting {} would:", text("email"));
+    say!("  end {} sessions, and cut what they have open", text("sessions"));
+    say!("  erase name, address, {} passkeys, password, codes and notices", text("passkeys"));
+    say!("  take them out of: {}", if text("groups").is_empty() { "no group".to_owned() } else { text("groups") });
+    say!("The record keeps what they did, under their id {}. It cannot be undone.", text("id"));
+    if answer["is_last_admin"] == true {
+        say!("It is refused: nobody else administers. Add another administrator first.");
+    }
+    if !text("declared_at").is_empty() {
+        say!(
+            "It is refused: {} declares them. Take them out there and run `countersign apply` first.",
+            text("declared_at")
+        );
+    }
+    say!("\nDo it: countersign user delete {user} --yes");
 }
 
 fn told_of_import(answer: &Value, is_dry: bool) {

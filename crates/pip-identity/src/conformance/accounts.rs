@@ -223,6 +223,17 @@ pub(super) async fn waiting_for_saved_codes_is_part_of_the_directory(store: &dyn
     same("saved", store.load().await.map_err(failed)?.awaiting_codes.len(), 0)
 }
 
+pub(super) async fn a_wish_for_deletion_keeps_its_time_and_goes_with_its_person(store: &dyn DirectoryStore) -> Outcome {
+    two_people(store).await?;
+    let ask = |user, secs| DirectoryChange::AskDeletion { user, at: at(secs) };
+    same("without version", store.apply(None, vec![ask(ALICE, 5)]).await.is_err(), true)?;
+    write(store, 1, vec![ask(ALICE, 5), ask(ALICE, 9), ask(BOB, 6)]).await?;
+    let wishes = store.load().await.map_err(failed)?.deletion_wishes;
+    same("wishes", wishes.into_iter().collect::<Vec<_>>(), vec![(ALICE, at(5)), (BOB, at(6))])?;
+    write(store, 2, vec![DirectoryChange::DropDeletion(BOB), DirectoryChange::DeleteUser(ALICE)]).await?;
+    same("left", store.load().await.map_err(failed)?.deletion_wishes.len(), 0)
+}
+
 pub(super) async fn a_deleted_person_leaves_no_way_in_behind(store: &dyn DirectoryStore) -> Outcome {
     two_people(store).await?;
     let batch = vec![

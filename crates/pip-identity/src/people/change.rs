@@ -8,6 +8,7 @@ use model::{Directory, UserEntry, UserId, UserState};
 use uuid::Uuid;
 
 use super::{LastAdmin, PeopleError};
+use crate::store::DirectoryRows;
 
 /// What changed. The caller publishes `directory`, ends the sessions of `ended`, judges the streams of
 /// `facts_moved` afresh, and records the rest.
@@ -31,6 +32,10 @@ pub struct Change {
     pub joined: BTreeSet<(GroupId, UserId)>,
     /// Direct memberships that ended.
     pub left: BTreeSet<(GroupId, UserId)>,
+    /// Who asked for their account to be deleted.
+    pub wished: BTreeSet<UserId>,
+    /// Whose wish to be deleted was taken back or answered while they stay.
+    pub unwished: BTreeSet<UserId>,
     /// The note that was put down in the transaction of the change.
     pub note: Option<Uuid>,
 }
@@ -48,6 +53,8 @@ impl Change {
             groups: BTreeSet::new(),
             joined: BTreeSet::new(),
             left: BTreeSet::new(),
+            wished: BTreeSet::new(),
+            unwished: BTreeSet::new(),
             note: None,
         };
         for (id, now) in &after.users {
@@ -69,7 +76,16 @@ impl Change {
         change
     }
 
-    /// True if nothing a directory shows is different.
+    /// Takes note of wishes for deletion, which no directory shows.
+    pub(super) fn with_wishes(mut self, before: &DirectoryRows, after: &DirectoryRows) -> Self {
+        let (was, now) = (&before.deletion_wishes, &after.deletion_wishes);
+        self.wished = now.keys().filter(|id| !was.contains_key(*id)).copied().collect();
+        let stays = |id: &&UserId| !now.contains_key(*id) && !self.deleted.contains(*id);
+        self.unwished = was.keys().filter(stays).copied().collect();
+        self
+    }
+
+    /// True if nothing is different.
     pub fn is_empty(&self) -> bool {
         self.created.is_empty()
             && self.deleted.is_empty()
@@ -78,6 +94,8 @@ impl Change {
             && self.groups.is_empty()
             && self.joined.is_empty()
             && self.left.is_empty()
+            && self.wished.is_empty()
+            && self.unwished.is_empty()
     }
 
     /// True if somebody may afterwards be able to do less.

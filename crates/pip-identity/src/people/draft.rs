@@ -19,6 +19,8 @@ pub(crate) struct Draft {
     pub(crate) memberships: BTreeMap<(GroupId, UserId), MembershipSource>,
     /// Who has recovery codes to save first.
     pub(crate) awaiting_codes: BTreeSet<UserId>,
+    /// Who asked for their account to be deleted.
+    pub(crate) deletion_wishes: BTreeMap<UserId, Timestamp>,
     /// Changes beside the directory that belong into the same transaction.
     pub(crate) along: Vec<DirectoryChange>,
 }
@@ -31,14 +33,17 @@ impl Draft {
             groups: rows.groups.iter().map(|row| (row.id.clone(), row.clone())).collect(),
             memberships: rows.memberships.iter().map(|row| ((row.group.clone(), row.user), row.source)).collect(),
             awaiting_codes: rows.awaiting_codes.clone(),
+            deletion_wishes: rows.deletion_wishes.clone(),
             along: Vec::new(),
         }
     }
 
     /// The rows as they would be.
     pub(crate) fn rows(&self, version: u64) -> DirectoryRows {
+        let wishes = self.deletion_wishes.iter().filter(|(id, _)| self.users.contains_key(*id));
         DirectoryRows {
             version,
+            deletion_wishes: wishes.map(|(id, at)| (*id, *at)).collect(),
             users: self.users.values().cloned().collect(),
             groups: self.groups.values().cloned().collect(),
             memberships: self.memberships.iter().map(|(key, source)| membership_row(key, *source)).collect(),
@@ -67,6 +72,10 @@ impl Draft {
         changes.extend(begin.map(|id| DirectoryChange::AwaitCodes(*id)));
         let end = was.awaiting_codes.difference(&self.awaiting_codes);
         changes.extend(end.map(|id| DirectoryChange::CodesSaved(*id)));
+        let asked = self.deletion_wishes.iter().filter(|(id, _)| !was.deletion_wishes.contains_key(*id));
+        changes.extend(asked.map(|(id, at)| DirectoryChange::AskDeletion { user: *id, at: *at }));
+        let dropped = was.deletion_wishes.keys().filter(|id| !self.deletion_wishes.contains_key(*id));
+        changes.extend(dropped.map(|id| DirectoryChange::DropDeletion(*id)));
         changes.extend(self.along.iter().cloned());
         changes
     }

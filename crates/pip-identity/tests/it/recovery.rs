@@ -4,7 +4,7 @@ use model::{TokenHash, UserId};
 use pip_identity::links::LinkRefusal;
 use pip_identity::passkeys::{Enrolled, Keep, PasskeyRefusal, Refusal};
 use pip_identity::people::LastAdmin;
-use pip_identity::recovery::{Approver, CASE_LIFETIME, CaseRefusal, Opened, RecoveryRefusal};
+use pip_identity::recovery::{Approver, CASE_LIFETIME, CaseRefusal, Opened, RecoveryRefusal, Running};
 use pip_identity::recovery_codes::CodeRefusal;
 use pip_identity::store::{DirectoryChange, DirectoryStore, NoticeKind, RecoveryRow, RecoveryState};
 
@@ -118,7 +118,7 @@ async fn a_recovery_code_alone_opens_nothing() {
 async fn the_approval_of_one_administrator_alone_opens_nothing() {
     let lost = lost().await;
     let recovery = &lost.world.accounts.recovery;
-    let view = recovery.open_for(lost.bob, &lost.carol()).await.unwrap();
+    let view = recovery.open_for(lost.bob, &lost.carol(), Running::Keep).await.unwrap();
     let id = view.row.id;
     let refusal = recovery.claim_for(id, &lost.carol()).await.err();
     assert_eq!(refusal, Some(RecoveryRefusal::Case(CaseRefusal::NotProven)));
@@ -132,13 +132,31 @@ async fn the_approval_of_one_administrator_alone_opens_nothing() {
 }
 
 #[tokio::test]
+async fn a_second_beginning_ends_a_running_recovery_only_when_told_to() {
+    let lost = lost().await;
+    let recovery = &lost.world.accounts.recovery;
+    let opened = lost.open(0).await;
+    let running = |case: &RecoveryRow| RecoveryRefusal::Running { id: case.id, since: case.opened_at };
+    let refused = recovery.open_for(lost.bob, &lost.carol(), Running::Keep).await.err();
+    assert_eq!(refused, Some(running(&opened.view.row)));
+    recovery.approve(opened.view.row.id, &lost.carol()).await.unwrap();
+    let link = recovery.claim(opened.ticket.expose()).await.unwrap();
+    let refused = recovery.open_for(lost.bob, &operator(), Running::Keep).await.err();
+    assert_eq!(refused, Some(running(&opened.view.row)), "a link that is out is not voided unasked");
+    let anew = recovery.open_for(lost.bob, &operator(), Running::End).await.unwrap();
+    assert!(lost.enrol(link.secret.expose(), &Keep::default()).await.is_err(), "the old link is void");
+    lost.world.clock.advance(CASE_LIFETIME);
+    assert_ne!(recovery.open_for(lost.bob, &lost.carol(), Running::Keep).await.unwrap().row.id, anew.row.id);
+}
+
+#[tokio::test]
 async fn nobody_vouches_for_their_own_account() {
     let lost = lost().await;
     let own = Approver { name: BOB.into(), user: Some(lost.bob) };
     let opened = lost.open(0).await;
     let refusal = lost.world.accounts.recovery.approve(opened.view.row.id, &own).await.err();
     assert_eq!(refusal, Some(RecoveryRefusal::Case(CaseRefusal::OwnAccount)));
-    assert!(lost.world.accounts.recovery.open_for(lost.bob, &own).await.is_err());
+    assert!(lost.world.accounts.recovery.open_for(lost.bob, &own, Running::Keep).await.is_err());
 }
 
 #[tokio::test]

@@ -118,6 +118,7 @@ impl Portal {
         };
         let groups: Vec<&str> = user.groups.iter().map(|group| group.as_str()).collect();
         let fact = |name: &str, value: String| pages::Fact { name: name.to_owned(), value };
+        let wish = self.control.people().deletion_wishes().get(&user.id).copied();
         let me = pages::Me {
             identity: user.email.clone(),
             facts: vec![
@@ -125,7 +126,10 @@ impl Portal {
                 fact("E-mail address", user.email.clone()),
                 fact("Groups", if groups.is_empty() { "none".to_owned() } else { groups.join(", ") }),
                 fact("Account since", user.created_at.readable()),
-            ],
+            ]
+            .into_iter()
+            .chain(wish.map(|at| fact("Deletion", format!("you asked for it on {}", at.readable()))))
+            .collect(),
             notices: self.notice_lines(user.id).await,
             passkeys,
             accepted: Some(accepted),
@@ -183,6 +187,7 @@ impl Portal {
             },
             "passkeys": passkeys.iter().map(passkey).collect::<Vec<_>>(),
             "recovery_codes_left": codes_left,
+            "asked_for_deletion": self.control.people().deletion_wishes().get(&user.id),
             "sessions": sessions.iter().filter(|s| s.user == user.id && !s.is_expired(visit.context.now)).map(session).collect::<Vec<_>>(),
         });
         let mut response = json(StatusCode::OK, &body);
@@ -192,7 +197,24 @@ impl Portal {
         response
     }
 
+    /// Asks for the deletion, or takes the wish back that is there.
     fn deletion_page(&self, visit: &Visit<'_>, code: StatusCode, problem: Option<&str>) -> Response<Bytes> {
+        if let Some(asked) = self.control.people().deletion_wishes().get(&visit.session.user) {
+            let form = pages::FormPage {
+                heading: "Take back the wish to be deleted?".to_owned(),
+                paragraphs: vec![format!("You asked on {}; no administrator has acted on it yet.", asked.readable())],
+                problem: problem.map(str::to_owned),
+                hidden: vec![
+                    ("token".to_owned(), self.form_token(visit.session.id)),
+                    ("wish".to_owned(), "back".to_owned()),
+                ],
+                action_url: "/me/delete".to_owned(),
+                submit: "Take it back".to_owned(),
+                cancel: back(),
+                ..pages::FormPage::default()
+            };
+            return page(code, form.render());
+        }
         let form = pages::FormPage {
             heading: "Ask for your account to be deleted?".to_owned(),
             paragraphs: vec!["An administrator deletes it; nothing is deleted by this form alone.".to_owned()],
@@ -213,11 +235,23 @@ impl Portal {
     }
 
     async fn deletion_request(&self, visit: &Visit<'_>) -> Response<Bytes> {
-        let about = Change { kind: RecordType::IdentityUserChanged, object: ("user", visit.session.user.to_string()) };
-        if let Err(failure) = self.record_change(visit, about, "asked for the deletion of the own account").await {
-            return unavailable(&failure);
+        let (user, actor) = (visit.session.user, self.actor(visit.context));
+        if visit.value("wish") == "back" {
+            return match self.control.drop_deletion(&actor, user).await {
+                Ok(_) => done(visit, "Your wish is taken back", &["Your account stays as it is."]),
+                Err(failure) => unavailable(&failure),
+            };
         }
-        done(visit, "Your wish is recorded", &["An administrator will see it, and tell you when your account is gone."])
+        match self.control.ask_deletion(&actor, user).await {
+            Ok(_) => done(
+                visit,
+                "Your wish is recorded",
+                &[
+                    "An administrator sees it, and tells you when your account is gone. Until then you can take it back.",
+                ],
+            ),
+            Err(failure) => unavailable(&failure),
+        }
     }
 
     /// Keeps the record of a change of one's own account.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::{Path, State};
 use axum::{Extension, Json as Answer};
-use pip_identity::recovery::RecoveryView;
+use pip_identity::recovery::{RecoveryView, Running};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -30,6 +30,9 @@ pub(crate) struct StepBody {
     step: Step,
     /// Which recovery is vouched for; needed for that and for nothing else.
     case: Option<String>,
+    /// Beginning ends a recovery that is under way.
+    #[serde(default)]
+    restart: bool,
 }
 
 #[derive(Deserialize)]
@@ -52,7 +55,10 @@ pub(crate) async fn step(
 ) -> Result<Answer<Value>, Failure> {
     let user = control.user(&who)?.id;
     let (found, link) = match body.step {
-        Step::Open => (control.open_recovery_for(&actor, user).await?, None),
+        Step::Open => {
+            let running = if body.restart { Running::End } else { Running::Keep };
+            (control.open_recovery_for(&actor, user, running).await?, None)
+        }
         Step::Approve => {
             let case = body.case.as_deref().ok_or_else(|| {
                 Failure::invalid("case", "name the recovery you vouch for; the person reads its id to you")

@@ -200,7 +200,7 @@ async fn without_a_code_two_administrators_vouch_nobody_for_themselves_and_the_s
     assert!(refused.status == StatusCode::CONFLICT && refused.body.contains("their own account"), "{}", refused.body);
     // The operator of the host began this one, so carol is the second.
     let path = format!("/api/v1/users/{ALICE}/recover");
-    let begun = world.local("POST", &path, &serde_json::json!({ "step": "open" })).await;
+    let begun = world.local("POST", &path, &serde_json::json!({ "step": "open", "restart": true })).await;
     assert_eq!(begun.status, StatusCode::OK, "{}", begun.body);
     let path = step(ALICE.to_string(), "vouch");
     let ask = carol.get(&path).await;

@@ -26,12 +26,20 @@ pub(super) async fn apply(connection: &mut SqliteConnection, change: DirectoryCh
             let query = sqlx::query(sql).bind(hash(token)).bind(id.as_bytes().to_vec());
             exactly_one(run(query, connection).await?)
         }
+        DirectoryChange::AskDeletion { user, at } => {
+            let sql = "INSERT INTO deletion_wishes (user, asked_at) VALUES (?, ?) ON CONFLICT (user) DO NOTHING";
+            run(sqlx::query(sql).bind(bytes_of(user)).bind(at.0), connection).await.map(drop)
+        }
         DirectoryChange::AwaitCodes(user) => {
             let sql = "INSERT INTO awaiting_codes (user) VALUES (?) ON CONFLICT (user) DO NOTHING";
             run(sqlx::query(sql).bind(bytes_of(user)), connection).await.map(drop)
         }
         DirectoryChange::CodesSaved(user) => {
             let sql = "DELETE FROM awaiting_codes WHERE user = ?";
+            run(sqlx::query(sql).bind(bytes_of(user)), connection).await.map(drop)
+        }
+        DirectoryChange::DropDeletion(user) => {
+            let sql = "DELETE FROM deletion_wishes WHERE user = ?";
             run(sqlx::query(sql).bind(bytes_of(user)), connection).await.map(drop)
         }
         DirectoryChange::KnowDevice { user, device, at } => know_device(connection, user, device, at).await,

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use model::{GroupId, InvitationId, TokenHash, UserId, UserState};
+use model::{GroupId, InvitationId, Timestamp, TokenHash, UserId, UserState};
 use pip_identity::store::{
     DirectoryRows, GroupRow, LinkKind, LinkRow, LinkState, MembershipRow, MembershipSource, Origin, PasskeyRow, UserRow,
 };
@@ -26,11 +26,13 @@ impl Store {
         let memberships =
             sqlx::query("SELECT * FROM memberships ORDER BY group_id, user").fetch_all(&mut *view).await?;
         let awaiting = sqlx::query("SELECT user FROM awaiting_codes").fetch_all(&mut *view).await?;
+        let wishes = sqlx::query("SELECT * FROM deletion_wishes").fetch_all(&mut *view).await?;
         Ok(DirectoryRows {
             version: version.count("version")?,
             users: users.iter().map(user).collect::<Result<_, _>>()?,
             groups: groups.iter().map(group).collect::<Result<_, _>>()?,
             memberships: memberships.iter().map(membership).collect::<Result<_, _>>()?,
+            deletion_wishes: wishes.iter().map(wish).collect::<Result<_, _>>()?,
             awaiting_codes: awaiting.iter().map(|row| row.uuid("user").map(UserId)).collect::<Result<_, _>>()?,
         })
     }
@@ -76,6 +78,10 @@ impl Store {
             .await?;
         rows.iter().map(|row| row.bytes("code").map(TokenHash)).collect()
     }
+}
+
+fn wish(row: &SqliteRow) -> Result<(UserId, Timestamp), StoreError> {
+    Ok((UserId(row.uuid("user")?), row.time("asked_at")?))
 }
 
 fn user(row: &SqliteRow) -> Result<UserRow, StoreError> {
