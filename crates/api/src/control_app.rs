@@ -2,6 +2,7 @@
 //! say which action a path is, because for the control plane the method alone does not.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use model::Action;
 use model::app::{
@@ -44,6 +45,8 @@ pub fn control_app(auth_host: &str) -> App {
         max_body_bytes: None,
         action: Some(*action),
         access: None,
+        cors: None,
+        refuses_cross_site_writes: None,
     });
     App {
         name: AppName::new(CONTROL_APP),
@@ -64,7 +67,7 @@ pub fn control_app(auth_host: &str) -> App {
         },
         path: PathSettings { profile: PathProfile::Strict, allow: BTreeSet::new(), is_case_insensitive: false },
         websocket_origins: BTreeSet::new(),
-        cors_origins: BTreeSet::new(),
+        cors: Arc::default(),
         passes_odd_header_names: false,
         judges_method_override: false,
         sends_forwarded: false,

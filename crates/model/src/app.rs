@@ -211,6 +211,33 @@ pub struct Route {
     pub action: Option<Action>,
     /// Simple rules that narrow the app's.
     pub access: Option<Arc<AccessRules>>,
+    /// What scripts of other origins may do here, instead of [`App::cors`].
+    pub cors: Option<Arc<CrossOrigin>>,
+    /// Whether cross-site unsafe requests are refused here, instead of [`App::refuses_cross_site_writes`] (GW-48).
+    pub refuses_cross_site_writes: Option<bool>,
+}
+
+/// What scripts of other origins may do with an app (CORS; Fetch §3.2; GW-9, GW-10).
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct CrossOrigin {
+    /// Exact origins, `https://other.example.org`.
+    pub origins: BTreeSet<String>,
+    /// Methods a preflight is answered with.
+    pub methods: BTreeSet<String>,
+    /// Request headers a preflight is answered with, lower case.
+    pub headers: BTreeSet<String>,
+    /// Who answers preflights.
+    pub preflight: Preflight,
+}
+
+/// Who answers a CORS preflight (GW-10).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub enum Preflight {
+    /// The door, from [`CrossOrigin`]; without origins it is refused.
+    #[default]
+    Door,
+    /// The app; the request reaches it without cookies and credentials, and the door adds nothing to any answer.
+    App,
 }
 
 /// A change of the path before the decision (GW-5).
@@ -342,8 +369,8 @@ pub struct App {
     pub path: PathSettings,
     /// Origins that may open a WebSocket beside the app's own (GW-39).
     pub websocket_origins: BTreeSet<String>,
-    /// Origins whose scripts may read a 401 (GW-9).
-    pub cors_origins: BTreeSet<String>,
+    /// What scripts of other origins may do, where a route says nothing of its own (GW-9, GW-10).
+    pub cors: Arc<CrossOrigin>,
     /// True lets header names with `_` or `.` through (GW-65).
     pub passes_odd_header_names: bool,
     /// True makes `X-HTTP-Method-Override` the judged method (GW-67).
@@ -352,7 +379,7 @@ pub struct App {
     pub sends_forwarded: bool,
     /// Request headers the engine may see (GW-27), lower case.
     pub context_headers: BTreeSet<String>,
-    /// Refuses cross-site unsafe requests (ID-60, GW-48).
+    /// Refuses cross-site unsafe requests, where a route says nothing of its own (ID-60, GW-48).
     pub refuses_cross_site_writes: bool,
     /// Signed-out pages send `Clear-Site-Data` (GW-19).
     pub clears_site_data: bool,

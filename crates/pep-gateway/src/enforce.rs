@@ -38,6 +38,8 @@ pub enum Outcome {
     Forward(Box<Permit>),
     /// Answer it in process.
     Reserved(Box<ReservedCall>),
+    /// Send this: what a preflight is told. It lets nobody in.
+    Preflight(Refusal),
     /// Send this instead.
     Refuse(Refusal),
 }
@@ -103,7 +105,7 @@ impl Gateway {
                 call.arm(completion);
                 Outcome::Reserved(call)
             }
-            refusal @ Outcome::Refuse(_) => refusal,
+            told @ (Outcome::Preflight(_) | Outcome::Refuse(_)) => told,
         }
     }
 
@@ -129,6 +131,7 @@ impl Gateway {
             caller: Caller::Code,
             origin: None,
             app: None,
+            cors: Arc::default(),
             identity: None,
             is_tls: connection.tls.is_some(),
             is_localhost: false,

@@ -17,6 +17,7 @@
 pub mod assertion;
 mod completion;
 pub mod connection;
+mod cross_origin;
 mod doors;
 pub mod enforce;
 mod fact_builder;

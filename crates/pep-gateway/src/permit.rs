@@ -14,6 +14,7 @@ use model::record::{AuditRecord, EndCause};
 use model::{AccessId, App, Reason, Upstream};
 
 use crate::completion::{Completion, PendingCompletion};
+use crate::cross_origin;
 use crate::metrics::Metrics;
 use crate::refusal::{Refusal, Visit};
 use crate::streams::StreamGuard;
@@ -66,6 +67,11 @@ impl Permit {
     /// Headers to add to the response.
     pub fn response_headers(&self) -> &[(HeaderName, HeaderValue)] {
         &self.response_headers
+    }
+
+    /// Lets scripts of the origins the app lists read the response (GW-10).
+    pub(crate) fn let_scripts_read(&self, fields: &mut http::HeaderMap) {
+        cross_origin::let_read(&self.visit.cors, self.visit.origin.as_deref(), fields);
     }
 
     /// The largest request body; 413 beyond it.

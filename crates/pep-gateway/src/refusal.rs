@@ -19,6 +19,7 @@ mod problem;
 
 use problem::Extra;
 
+use crate::cross_origin;
 pub(crate) use crate::visit::{Caller, Visit};
 
 /// One year (GW-76).
@@ -164,6 +165,15 @@ impl Visit {
     /// Nothing is served under this name. The name is not repeated (GW-3).
     pub(crate) fn misdirected(&self) -> Refusal {
         self.problem(StatusCode::MISDIRECTED_REQUEST, Reason::UnknownHost, Extra::default())
+    }
+
+    /// The answer to a preflight of a listed origin (GW-10).
+    pub(crate) fn preflight(&self) -> Refusal {
+        let mut response = Response::new(Bytes::new());
+        *response.status_mut() = StatusCode::NO_CONTENT;
+        cross_origin::answer_preflight(&self.cors, response.headers_mut());
+        cross_origin::let_read(&self.cors, self.origin.as_deref(), response.headers_mut());
+        self.finish(response, Reason::AllowPublic)
     }
 
     /// No route, or no such endpoint of ours.

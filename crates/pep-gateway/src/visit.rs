@@ -5,6 +5,7 @@
 use std::sync::Arc;
 
 use http_gate::{CanonicalRequest, Fields};
+use model::app::CrossOrigin;
 use model::{AccessId, App, DecisionId};
 
 /// What kind of caller asks.
@@ -68,6 +69,8 @@ pub(crate) struct Visit {
     pub(crate) origin: Option<Arc<str>>,
     /// The app, once it is known.
     pub(crate) app: Option<Arc<App>>,
+    /// What scripts of other origins may read of the answer.
+    pub(crate) cors: Arc<CrossOrigin>,
     /// Who is signed in, for pages.
     pub(crate) identity: Option<Arc<str>>,
     /// Whether the connection is TLS.

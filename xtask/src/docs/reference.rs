@@ -45,10 +45,11 @@ const SOURCES: &[(&str, &[Section])] = &[
             ("TimeoutsSpec", "App: upstream timeouts"),
             ("AssertionSpec", "App: assertion"),
             ("PathSpec", "App: path"),
-            ("OriginsSpec", "App: websocket and cors"),
+            ("OriginsSpec", "App: websocket"),
             ("LogoutSpec", "App: logout"),
         ],
     ),
+    ("crates/config/src/kinds/app/cors.rs", &[("CorsSpec", "App: cors")]),
     (
         "crates/config/src/kinds/access/spec.rs",
         &[

@@ -19,6 +19,10 @@ use super::{Document, SourceFile};
 use crate::problem::choices;
 use crate::text;
 
+mod cors;
+
+use cors::CorsSpec;
+
 /// The most hosts, routes and public paths of one app.
 const MAX_HOSTS: usize = 64;
 const MAX_ROUTES: usize = 256;
@@ -86,11 +90,11 @@ pub(crate) struct AppSpec {
     /// Type: table; default: none.
     #[serde(default)]
     websocket: OriginsSpec,
-    /// Other origins whose scripts may read a 401.
+    /// What scripts of other origins may do (CORS).
     ///
-    /// Type: table; default: none.
+    /// Type: table; default: nothing.
     #[serde(default)]
-    cors: OriginsSpec,
+    cors: CorsSpec,
     /// Header names with `_` or `.`.
     ///
     /// Type: `drop` or `pass`; default: `drop`.
@@ -164,6 +168,14 @@ struct RouteSpec {
     ///
     /// Type: table; default: none.
     access: Option<Spanned<AccessSpec>>,
+    /// What scripts of other origins may do here (CORS); stands instead of the app's.
+    ///
+    /// Type: table; default: the app's.
+    cors: Option<CorsSpec>,
+    /// Unsafe requests that a page of another site makes in a person's name.
+    ///
+    /// Type: `allow` or `refuse`; default: the app's.
+    csrf: Option<Spanned<String>>,
 }
 
 #[derive(Deserialize)]
@@ -399,7 +411,7 @@ pub(crate) fn build(
         assertion: assertion(document, name, spec.assertion),
         path,
         websocket_origins: origins(document, &spec.websocket),
-        cors_origins: origins(document, &spec.cors),
+        cors: Arc::new(cors::build(document, &spec.cors)),
         passes_odd_header_names: flag(document, spec.header_names.as_ref(), "pass", "drop"),
         judges_method_override: flag(document, spec.method_override.as_ref(), "judge", "remove"),
         sends_forwarded: flag(document, spec.forwarded.as_ref(), "rfc7239", "x_forwarded"),
@@ -581,6 +593,8 @@ fn only_route(
         max_body_bytes: None,
         action: None,
         access: None,
+        cors: None,
+        refuses_cross_site_writes: None,
     })
 }
 
@@ -629,6 +643,11 @@ fn route(
         max_body_bytes,
         action: None,
         access: access::build(document, spec.access.as_ref(), Owner::Route),
+        cors: spec.cors.as_ref().map(|cors| Arc::new(cors::build(document, cors))),
+        refuses_cross_site_writes: spec
+            .csrf
+            .as_ref()
+            .and_then(|csrf| document.word(csrf, &[("refuse", true), ("allow", false)])),
     })
 }
 

@@ -253,6 +253,33 @@ spec: { name: Alice, groups: [engineering] }
     }
 
     #[test]
+    fn cors_reads_exact_origins_for_an_app_and_for_a_route() {
+        let with = |line: &str| try_read(&UNIT.replace("  title: Wiki\n", &format!("  title: Wiki\n{line}")));
+        let read = with("  cors: { origins: [\"https://Spa.corp.test:443\"], headers: [X-Draft] }\n").unwrap();
+        let cors = &read.apps[0].cors;
+        assert_eq!(cors.origins, ["https://spa.corp.test".to_owned()].into());
+        assert_eq!((cors.headers.len(), cors.headers.contains("x-draft")), (1, true));
+        assert!(cors.methods.contains("PUT") && !cors.methods.contains("TRACE"));
+        let route =
+            UNIT.replace("strip_prefix: /api }", "strip_prefix: /api }, csrf: refuse, cors: { preflight: pass }");
+        let read = try_read(&route).unwrap();
+        let api = &read.apps[0].routes[0];
+        assert_eq!(api.cors.as_ref().unwrap().preflight, model::app::Preflight::App);
+        assert_eq!(api.refuses_cross_site_writes, Some(true));
+        for (line, expected) in [
+            ("  cors: { origins: [\"*\"] }\n", "`*` is not an origin"),
+            ("  cors: { origins: [\"https://*.corp.test\"] }\n", "is not an origin"),
+            ("  cors: { origins: [\"https://a.test\"], methods: [get] }\n", "methods are upper case"),
+            ("  cors: { origins: [\"https://a.test\"], headers: [\"a b\"] }\n", "is not a header name"),
+            ("  cors: { preflight: answer }\n", "needs `origins`"),
+            ("  cors: { preflight: maybe }\n", "`maybe`"),
+        ] {
+            let error = with(line).unwrap_err();
+            assert!(error.contains(expected), "expected `{expected}` in:\n{error}");
+        }
+    }
+
+    #[test]
     fn forwarded_is_sent_only_where_an_app_asks_for_it() {
         let sends = |line: &str| {
             let unit = UNIT.replace("  title: Wiki\n", &format!("  title: Wiki\n{line}"));

@@ -78,6 +78,8 @@ pub(crate) fn app(name: &str, sensitivity: Option<Sensitivity>, routes: &[&str])
         max_body_bytes: None,
         action: None,
         access: None,
+        cors: None,
+        refuses_cross_site_writes: None,
     };
     Arc::new(App {
         name: AppName::new(name),
@@ -98,7 +100,7 @@ pub(crate) fn app(name: &str, sensitivity: Option<Sensitivity>, routes: &[&str])
         },
         path: PathSettings { profile: PathProfile::Strict, allow: BTreeSet::new(), is_case_insensitive: false },
         websocket_origins: BTreeSet::new(),
-        cors_origins: BTreeSet::new(),
+        cors: Arc::default(),
         passes_odd_header_names: false,
         judges_method_override: false,
         sends_forwarded: false,

@@ -130,7 +130,7 @@ impl Http1<'_> {
         }
         // Boxed, like what follows: a connection that waits for a request is small.
         match Box::pin(self.door.gateway.enforce(request, self.info)).await {
-            Outcome::Refuse(refusal) => {
+            Outcome::Preflight(refusal) | Outcome::Refuse(refusal) => {
                 if refusal.closes_connection() {
                     self.connection.close_after_response();
                 }

@@ -158,7 +158,7 @@ async fn answer(
         Err(refusal) => return respond.refuse(door.gateway.refuse_gate(&refusal, &info).await).await,
     };
     match door.gateway.enforce(raw, &info).await {
-        Outcome::Refuse(refusal) => respond.refuse(refusal).await,
+        Outcome::Preflight(refusal) | Outcome::Refuse(refusal) => respond.refuse(refusal).await,
         Outcome::Reserved(call) => {
             let response = match reserved::collect_h2(&call, body).await {
                 Ok(body) => call.answer(body).await,

@@ -85,6 +85,7 @@ pub(crate) fn response_fields(permit: &Permit, exchange: &Exchange) -> HeaderMap
     for (name, value) in permit.response_headers() {
         fields.insert(name.clone(), value.clone());
     }
+    permit.let_scripts_read(&mut fields);
     fields
 }
 

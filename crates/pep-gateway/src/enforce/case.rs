@@ -19,6 +19,7 @@ use super::Judged;
 use super::origin::{self, CrossSite};
 use super::standing::Standing;
 use crate::connection::ConnectionInfo;
+use crate::cross_origin::{self, Preflighted};
 use crate::fact_builder::{self, RequestView};
 use crate::gateway::Gateway;
 use crate::record;
@@ -31,6 +32,10 @@ use crate::trace::Trace;
 /// Policies can read the path of any request, and the door does not see which do, so `;` is always taken as ambiguous
 /// unless the app opens it (GW-4).
 const POLICIES_USE_PATHS: bool = true;
+
+/// What a page of another origin is told where nobody has said that it may call.
+const NO_ORIGINS: &str = "No other origin may call this app: its operator can list this page's origin in `cors.origins`, or let the app \
+     answer preflights itself with `cors.preflight: pass`.";
 
 /// A request being judged.
 pub(super) struct Case<'a> {
@@ -82,6 +87,7 @@ impl<'a> Case<'a> {
             caller: Caller::Code,
             origin: crate::visit::text(raw.fields(), "origin").map(Arc::from),
             app: None,
+            cors: Arc::default(),
             identity: None,
             is_tls: connection.tls.is_some(),
             is_localhost: is_localhost(raw.host().name()),
@@ -120,6 +126,7 @@ impl<'a> Case<'a> {
             return self.refused(Effect::Deny, Reason::UnknownHost, refusal);
         };
         self.visit.app = Some(Arc::clone(entry.first_app()));
+        self.visit.cors = Arc::clone(&entry.first_app().cors);
         self.record.what.app = Some(Arc::from(entry.first_app().name.as_str()));
         let settings = GateSettings {
             path: entry.path_settings(),
@@ -138,10 +145,13 @@ impl<'a> Case<'a> {
         self.visit.caller = Caller::of(&request);
         record::add_request(&mut self.record, &request);
         let standing = self.standing(&request);
-        let routed = entry.route(request.match_path(), request.method());
         let reserved = routing::reserved(request.match_path());
+        // A preflight asks for somebody else's request, so it is that request's route whose settings answer.
+        let preflight = cross_origin::requested_method(&request).filter(|_| reserved == Reserved::No);
+        let routed = entry.route(request.match_path(), preflight.unwrap_or(request.method()));
         if let (Some(routed), Reserved::No) = (routed, reserved) {
             self.visit.app = Some(Arc::clone(&routed.app));
+            self.visit.cors = Arc::clone(routed.route.cors.as_ref().unwrap_or(&routed.app.cors));
         }
         if reserved == Reserved::No && self.is_stale() {
             let refusal = self.visit.denied(Reason::FactsStale, &Detail::default());
@@ -152,9 +162,17 @@ impl<'a> Case<'a> {
             (Reserved::No, Some(routed)) => app_goal(routed, &request),
             (Reserved::Unknown, _) | (Reserved::No, None) => None,
         };
-        let Some((goal, server)) = found else {
+        let Some((mut goal, server)) = found else {
             return self.not_found(&standing, &request);
         };
+        if let (Some(_), Server::Upstream(..)) = (preflight, &server) {
+            match cross_origin::preflight(&self.visit.cors, &request) {
+                Preflighted::Answered => return self.preflight_answered(&goal),
+                Preflighted::ForApp => goal.is_public = true,
+                Preflighted::ForeignOrigin => return self.origin_refused(None),
+                Preflighted::NotConfigured => return self.origin_refused(Some(NO_ORIGINS)),
+            }
+        }
         let request = match &server {
             Server::Upstream(RoutedRoute { route, .. }, _) => match &route.rewrite {
                 Some(rewrite) => match request.rewritten(rewrite, settings) {
@@ -170,8 +188,7 @@ impl<'a> Case<'a> {
         };
         record::add_resource(&mut self.record, &goal.app, &goal.resource, goal.action);
         if self.is_foreign(&request, &goal, &server) {
-            let refusal = self.visit.denied(Reason::OriginRefused, &Detail::default());
-            return self.refused(Effect::Deny, Reason::OriginRefused, refusal);
+            return self.origin_refused(None);
         }
         self.ask(request, goal, server, standing)
     }
@@ -191,10 +208,15 @@ impl<'a> Case<'a> {
         }
         let rule = match server {
             Server::InProcess { .. } => CrossSite::OwnOriginOnly,
-            Server::Upstream(..) if goal.app.refuses_cross_site_writes => CrossSite::WritesRefused,
-            Server::Upstream(..) => CrossSite::Allowed,
+            Server::Upstream(routed, _) => {
+                let of_route = routed.route.refuses_cross_site_writes;
+                match of_route.unwrap_or(goal.app.refuses_cross_site_writes) {
+                    true => CrossSite::WritesRefused,
+                    false => CrossSite::Allowed,
+                }
+            }
         };
-        origin::is_foreign_write(request, &goal.app, &own_origin, rule)
+        origin::is_foreign_write(request, &self.visit.cors, &own_origin, rule)
     }
 
     fn ask(mut self, request: CanonicalRequest, goal: Goal, server: Server<'_>, standing: Standing) -> Judged {

@@ -2,6 +2,7 @@
 
 use http_gate::CanonicalRequest;
 use model::App;
+use model::app::CrossOrigin;
 
 use crate::visit::text;
 
@@ -26,13 +27,18 @@ pub(super) enum CrossSite {
 }
 
 /// Whether a request is a write made by another site's page. Callers that are no browser send neither header.
-pub(super) fn is_foreign_write(request: &CanonicalRequest, app: &App, own_origin: &str, rule: CrossSite) -> bool {
+pub(super) fn is_foreign_write(
+    request: &CanonicalRequest,
+    cors: &CrossOrigin,
+    own_origin: &str,
+    rule: CrossSite,
+) -> bool {
     let is_safe = matches!(request.method(), "GET" | "HEAD" | "OPTIONS");
     if is_safe || rule == CrossSite::Allowed {
         return false;
     }
     let fields = request.fields();
-    let is_listed = |origin: &str| rule == CrossSite::WritesRefused && app.cors_origins.contains(origin);
+    let is_listed = |origin: &str| rule == CrossSite::WritesRefused && cors.origins.contains(origin);
     if fields.contains("origin") {
         match text(fields, "origin") {
             Some(origin) if origin == own_origin => return false,

@@ -111,6 +111,21 @@ impl Case<'_> {
         }
     }
 
+    /// A page of another origin.
+    pub(super) fn origin_refused(self, sentence: Option<&str>) -> Judged {
+        let detail = Detail { sentence: sentence.map(str::to_owned), ..Detail::default() };
+        let refusal = self.visit.denied(Reason::OriginRefused, &detail);
+        self.refused(Effect::Deny, Reason::OriginRefused, refusal)
+    }
+
+    /// A preflight of a listed origin. It is told which requests it may make, and each of those is judged.
+    pub(super) fn preflight_answered(mut self, goal: &Goal) -> Judged {
+        record::add_resource(&mut self.record, &goal.app, &goal.resource, goal.action);
+        let answer = self.visit.preflight();
+        record::refuse(&mut self.record, Effect::Allow, Reason::AllowPublic, answer.status().as_u16());
+        self.closed(Outcome::Preflight(answer))
+    }
+
     fn nothing_here(self) -> Judged {
         let refusal = self.visit.not_found();
         self.refused(Effect::Deny, Reason::NotPermitted, refusal)

@@ -3,11 +3,13 @@
 //! Invariant: a bare problem has the same members and texts whatever the reason; only ids of the record differ.
 
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, VARY};
+use http::header::CONTENT_TYPE;
 use http::{Response, StatusCode};
 use model::decision::FixKind;
 use model::{Fix, Reason};
 use serde::Serialize;
+
+use crate::cross_origin;
 
 use super::{Detail, FailedFact, Refusal, Visit, challenge, put};
 
@@ -102,9 +104,7 @@ impl Visit {
         *response.status_mut() = status;
         put(&mut response, CONTENT_TYPE, PROBLEM_JSON);
         put(&mut response, http::header::CONTENT_SECURITY_POLICY, JSON_CSP);
-        if status == StatusCode::UNAUTHORIZED {
-            self.let_scripts_read(&mut response);
-        }
+        cross_origin::let_read_refusal(&self.cors, self.origin.as_deref(), response.headers_mut());
         self.finish(response, reason)
     }
 
@@ -113,18 +113,6 @@ impl Visit {
         self.identity.as_ref()?;
         self.app.as_ref().filter(|app| !app.is_control_plane())?;
         Some(format!("{}/decision/{}", crate::routing::RESERVED_PREFIX, self.access))
-    }
-
-    /// GW-9: a 401 that a script of a listed origin can read.
-    fn let_scripts_read(&self, response: &mut Response<Bytes>) {
-        let Some(app) = self.app.as_ref().filter(|app| !app.cors_origins.is_empty()) else {
-            return;
-        };
-        put(response, VARY, "Origin");
-        if let Some(origin) = self.origin.as_deref().filter(|origin| app.cors_origins.contains(*origin)) {
-            put(response, http::header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
-            put(response, http::header::ACCESS_CONTROL_ALLOW_CREDENTIALS, "true");
-        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod abuse;
 mod assertions;
+mod cross_origin;
 mod live;
 mod metrics;
 mod record;

@@ -1,6 +1,7 @@
 //! The doors on real sockets: a TLS client on one side, an upstream of our own on the other.
 
 mod attacks;
+mod cross_origin;
 mod cuts;
 mod http1;
 mod http2;

@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use model::app::{
-    AppName, AssertionBinding, AssertionSettings, CONTROL_APP, Explain, HostPattern, PathProfile, PathSettings,
-    Rewrite, RouteName, Sensitivity, UpstreamName, UpstreamScheme, UpstreamTarget, UpstreamTimeouts, UpstreamTls,
+    AppName, AssertionBinding, AssertionSettings, CONTROL_APP, CrossOrigin, Explain, HostPattern, PathProfile,
+    PathSettings, Preflight, Rewrite, RouteName, Sensitivity, UpstreamName, UpstreamScheme, UpstreamTarget,
+    UpstreamTimeouts, UpstreamTls,
 };
 use model::directory::close_groups;
 use model::record::AuditRecord;
@@ -116,6 +117,7 @@ impl World {
                 refusal
             }
             Outcome::Forward(_) => panic!("forwarded: {request:?}"),
+            Outcome::Preflight(_) => panic!("a preflight was answered: {request:?}"),
             Outcome::Reserved(_) => panic!("answered in process: {request:?}"),
         }
     }
@@ -124,7 +126,9 @@ impl World {
         match self.ask(request).await {
             Outcome::Forward(permit) => permit,
             Outcome::Reserved(_) => panic!("answered in process: {request:?}"),
-            Outcome::Refuse(refusal) => panic!("{} {:?} for {request:?}", refusal.status(), refusal.reason()),
+            Outcome::Preflight(refusal) | Outcome::Refuse(refusal) => {
+                panic!("{} {:?} for {request:?}", refusal.status(), refusal.reason())
+            }
         }
     }
 
@@ -254,7 +258,12 @@ pub(crate) fn apps() -> Vec<App> {
     let mut wiki = app("wiki", &["wiki.localhost"]);
     wiki.public_paths.insert("/favicon.ico".to_owned());
     wiki.websocket_origins.insert("https://editor.localhost:8443".to_owned());
-    wiki.cors_origins.insert("https://editor.localhost:8443".to_owned());
+    wiki.cors = Arc::new(CrossOrigin {
+        origins: ["https://editor.localhost:8443".to_owned()].into(),
+        methods: ["GET", "PUT"].map(str::to_owned).into(),
+        headers: ["x-draft".to_owned()].into(),
+        preflight: Preflight::Door,
+    });
     let mut payroll = app("payroll", &["payroll.localhost"]);
     payroll.title = "Payroll".to_owned();
     payroll.sensitivity = Some(Sensitivity::High);
@@ -298,7 +307,7 @@ pub(crate) fn app(name: &str, hosts: &[&str]) -> App {
         },
         path: PathSettings { profile: PathProfile::Strict, allow: BTreeSet::new(), is_case_insensitive: false },
         websocket_origins: BTreeSet::new(),
-        cors_origins: BTreeSet::new(),
+        cors: Arc::default(),
         passes_odd_header_names: false,
         judges_method_override: false,
         sends_forwarded: false,
@@ -322,6 +331,8 @@ pub(crate) fn route(name: &str, prefix: &str) -> Route {
         max_body_bytes: None,
         action: None,
         access: None,
+        cors: None,
+        refuses_cross_site_writes: None,
     }
 }
 
