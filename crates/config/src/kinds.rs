@@ -7,10 +7,11 @@ mod app;
 mod cross;
 mod people;
 mod policy_test;
+mod syntax;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
-use model::app::App;
+use model::app::{App, HostPattern};
 use model::policy_test::PolicyTest;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -157,6 +158,15 @@ pub(crate) struct Reading {
 pub(crate) struct Place {
     pub(crate) file: String,
     pub(crate) at: (u64, u64),
+    /// Where an app names its hosts.
+    pub(crate) hosts: BTreeMap<HostPattern, (u64, u64)>,
+}
+
+impl Place {
+    /// Where this host is named.
+    pub(crate) fn of_host(&self, host: &HostPattern) -> (u64, u64) {
+        self.hosts.get(host).copied().unwrap_or(self.at)
+    }
 }
 
 impl Reading {
@@ -178,10 +188,10 @@ impl Reading {
         };
         match kind.value.as_str() {
             "App" => {
-                if let Some((place, name, spec)) = document.envelope::<app::AppSpec>(text)
-                    && let Some(app) = app::build(document, &name, spec, pems)
-                {
-                    self.apps.push((place, app));
+                if let Some((mut place, name, spec)) = document.envelope::<app::AppSpec>(text) {
+                    place.hosts = app::host_places(&spec);
+                    let app = app::build(document, &name, spec, pems);
+                    self.apps.extend(app.map(|app| (place, app)));
                 }
             }
             "Group" => {
@@ -294,7 +304,8 @@ impl Document<'_> {
             let message = format!("apiVersion `{}` is not known", envelope.api_version.value);
             self.refuse_with_hint(&envelope.api_version, message, format!("write `apiVersion: {API_VERSION}`"));
         }
-        let place = Place { file: self.file.to_owned(), at: at(&envelope.kind.referenced) };
+        let (file, at) = (self.file.to_owned(), at(&envelope.kind.referenced));
+        let place = Place { file, at, hosts: BTreeMap::new() };
         Some((place, envelope.metadata.name, envelope.spec))
     }
 
@@ -302,27 +313,9 @@ impl Document<'_> {
         match serde_saphyr::from_str(text) {
             Ok(value) => Some(value),
             Err(error) => {
-                self.problems.push(syntax(self.file, &error));
+                self.problems.push(syntax::problem(self.file, &error));
                 None
             }
-        }
-    }
-}
-
-/// A YAML or shape error as a problem; unknown keys name the nearest valid one.
-fn syntax(file: &str, error: &serde_saphyr::Error) -> Problem {
-    let error = error.without_snippet();
-    let place = error.location().map_or((0, 0), |location| at(&location));
-    match error {
-        serde_saphyr::Error::SerdeUnknownField { field, expected, .. } => {
-            Problem::error(file, place, format!("unknown key `{field}`")).hint(choices(field, expected))
-        }
-        serde_saphyr::Error::SerdeMissingField { field, .. } => {
-            Problem::error(file, place, format!("the key `{field}` is missing"))
-        }
-        other => {
-            let text = other.to_string();
-            Problem::error(file, place, text.lines().next().unwrap_or("not valid YAML").to_owned())
         }
     }
 }

@@ -6,16 +6,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use model::app::{
-    App, AppName, AssertionBinding, AssertionSettings, Explain, MAX_STALENESS_DEFAULT, MAX_STALENESS_STRICT,
-    PathOpening, PathProfile, PathSettings, Rewrite, Route, RouteName, Sensitivity, Upstream, UpstreamName,
-    UpstreamScheme, UpstreamTimeouts, UpstreamTls,
+    App, AppName, AssertionBinding, AssertionSettings, Explain, HostPattern, MAX_STALENESS_DEFAULT,
+    MAX_STALENESS_STRICT, PathOpening, PathProfile, PathSettings, Rewrite, Route, RouteName, Sensitivity, Upstream,
+    UpstreamName, UpstreamScheme, UpstreamTimeouts, UpstreamTls,
 };
 use serde::Deserialize;
 use serde::de::{MapAccess, Visitor};
 use serde_saphyr::Spanned;
 
 use super::access::{self, AccessSpec, Owner};
-use super::{Document, SourceFile};
+use super::{Document, SourceFile, at};
 use crate::problem::choices;
 use crate::text;
 
@@ -432,6 +432,12 @@ pub(crate) fn build(
 /// A two-word switch: true for `on`; absent is `off`.
 fn flag(document: &mut Document<'_>, value: Option<&Spanned<String>>, on: &str, off: &str) -> bool {
     value.is_some_and(|value| document.word(value, &[(on, true), (off, false)]).unwrap_or(false))
+}
+
+/// Where each host is named.
+pub(super) fn host_places(spec: &AppSpec) -> BTreeMap<HostPattern, (u64, u64)> {
+    let places = spec.hosts.value.iter();
+    places.filter_map(|host| Some((text::host_pattern(&host.value).ok()?, at(&host.referenced)))).collect()
 }
 
 fn hosts(document: &mut Document<'_>, hosts: &Spanned<Vec<Spanned<String>>>) -> Vec<model::app::HostPattern> {

@@ -41,12 +41,12 @@ fn hosts(problems: &mut Vec<Problem>, apps: &[(Place, App)], known: &Known<'_>) 
         for host in &app.hosts {
             if matches!(host, HostPattern::Exact(exact) if exact == known.auth_host) {
                 let message = format!("host `{host}` is the auth host; an app needs another");
-                problems.push(Problem::error(&place.file, place.at, message));
+                problems.push(Problem::error(&place.file, place.of_host(host), message));
             }
             if !(known.is_covered)(&host.to_string()) {
                 let message = format!("no certificate of a listener covers the host `{host}`");
                 let hint = "add the name to a certificate and name that certificate in `[[listener]]`";
-                problems.push(Problem::error(&place.file, place.at, message).hint(hint));
+                problems.push(Problem::error(&place.file, place.of_host(host), message).hint(hint));
             }
             for route in &app.routes {
                 let claim = (host, route.path_prefix.as_str());
@@ -56,7 +56,7 @@ fn hosts(problems: &mut Vec<Problem>, apps: &[(Place, App)], known: &Known<'_>) 
                             "apps `{}` and `{}` both claim `{host}{}`",
                             other.name, app.name, route.path_prefix
                         );
-                        problems.push(Problem::error(&place.file, place.at, message));
+                        problems.push(Problem::error(&place.file, place.of_host(host), message));
                     }
                     Some(_) => {}
                     None => {
@@ -302,7 +302,11 @@ spec: { name: Alice, groups: [engineering] }
         check("kind: Group", "kind: Gruop", "did you mean `Group`?");
         check("groups: [engineering]", "groups: [enginering]", "did you mean `engineering`?");
         check("sensitivity: low", "sensitivity: lwo", "did you mean `low`?");
-        check("hosts: [wiki.corp.test]", "hosts: [wiki.other.test]", "no certificate of a listener covers");
+        check(
+            "hosts: [wiki.corp.test]",
+            "hosts: [wiki.other.test]",
+            "wiki.yaml:7:11: error: no certificate of a listener covers",
+        );
         check("hosts: [wiki.corp.test]", "hosts: [auth.corp.test]", "is the auth host");
         check("hosts: [wiki.corp.test]", "hosts: ['wiki.corp.test:8443']", "the port is the listener's");
         check("/favicon.ico", "/static/*", "public paths are exact");
