@@ -58,7 +58,7 @@ enum Command {
     /// Sessions: list and revoke
     #[command(subcommand)]
     Session(commands::session::Session),
-    /// Apps: list, show, and who would get what
+    /// Apps: add, list, show, and who would get what
     #[command(subcommand)]
     App(commands::app::App),
     /// Policies: test, lint, show, why they answer so, versions, rollback
@@ -142,6 +142,7 @@ mod tests {
     const CALLS: &[(&str, &[&str])] = &[
         ("admin recover", &["POST /api/v1/admin-recovery"]),
         ("admin setup-link", &["POST /api/v1/setup-link"]),
+        ("app add", &[]),
         ("app explain", &[]),
         ("app list", &[]),
         ("app show", &[]),

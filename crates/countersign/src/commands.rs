@@ -2,6 +2,7 @@
 
 pub mod admin;
 pub mod app;
+mod app_add;
 pub mod apply;
 pub mod audit;
 pub mod doctor;

@@ -111,11 +111,28 @@ impl LocalCa {
     /// # Errors
     /// [`CaError`].
     pub fn issue_server(&self, names: &[&str], now: Timestamp, lifetime: Duration) -> Result<Issued, CaError> {
+        self.issue(new_key()?, names, now, lifetime)
+    }
+
+    /// The same for a key that is there already (PEM), so that whoever trusts the key goes on trusting it.
+    ///
+    /// # Errors
+    /// [`CaError`].
+    pub fn reissue_server(
+        &self,
+        key_pem: &SecretText,
+        names: &[&str],
+        now: Timestamp,
+        lifetime: Duration,
+    ) -> Result<Issued, CaError> {
+        self.issue(KeyPair::from_pem(key_pem.expose()).map_err(CaError::Load)?, names, now, lifetime)
+    }
+
+    fn issue(&self, key: KeyPair, names: &[&str], now: Timestamp, lifetime: Duration) -> Result<Issued, CaError> {
         let first = names.first().ok_or(CaError::NameCount { count: 0 })?;
         if names.len() > MAX_NAMES {
             return Err(CaError::NameCount { count: names.len() });
         }
-        let key = new_key()?;
         let mut params = params(if first.len() <= MAX_COMMON_NAME { first } else { "server" }, now, lifetime);
         params.subject_alt_names = names.iter().map(|name| alternative_name(name)).collect::<Result<_, _>>()?;
         params.is_ca = IsCa::ExplicitNoCa;

@@ -1,4 +1,4 @@
-//! `countersign app`.
+//! `countersign app`, but for `add`, which needs no server.
 
 use std::process::ExitCode;
 
@@ -6,17 +6,21 @@ use anyhow::Result;
 use clap::Subcommand;
 use serde_json::Value;
 
+use super::app_add::AppAdd;
 use crate::cli::Global;
 use crate::client::{Client, segment};
 use crate::output;
 use crate::say;
 
-/// Apps: list, show, and who would get what.
+/// Apps: add, list, show, and who would get what.
 #[derive(Subcommand)]
 pub enum App {
+    /// Write the file of one more app beside the others, checked; nothing is live before the next apply
+    Add(AppAdd),
     /// All apps
     List,
     /// One app
+    #[command(after_help = "Example:\n  countersign app show payroll")]
     Show {
         /// App name
         app: String,
@@ -41,14 +45,15 @@ pub enum App {
 impl App {
     /// Runs it.
     pub async fn run(self, global: &Global) -> Result<ExitCode> {
-        let client = Client::find(global)?;
+        let client = || Client::find(global);
         let answer = match &self {
-            App::List => client.get("/api/v1/apps").await?,
-            App::Show { app } => client.get(&format!("/api/v1/apps/{}", segment(app))).await?,
+            App::Add(add) => return add.run(global),
+            App::List => client()?.get("/api/v1/apps").await?,
+            App::Show { app } => client()?.get(&format!("/api/v1/apps/{}", segment(app))).await?,
             App::Explain { app, user, action, route } => {
                 let mut query = vec![("user", user.clone()), ("action", action.clone())];
                 query.extend(route.iter().map(|route| ("route", route.clone())));
-                client.get_with(&format!("/api/v1/apps/{}/explain", segment(app)), &query).await?
+                client()?.get_with(&format!("/api/v1/apps/{}/explain", segment(app)), &query).await?
             }
         };
         if global.json {
@@ -56,6 +61,7 @@ impl App {
             return Ok(ExitCode::SUCCESS);
         }
         match &self {
+            App::Add(_) => {}
             App::List => {
                 let columns = [
                     ("APP", "name"),

@@ -68,7 +68,12 @@ impl Check {
                     return Ok(ExitCode::from(2));
                 }
             },
-            None => Client::find(global)?.post("/api/v1/config/check", &json!({ "files": files })).await?,
+            None => {
+                let client = Client::find(global).context(
+                    "without `-c` the running server checks; `-c server.toml` checks without one, against that file",
+                )?;
+                client.post("/api/v1/config/check", &json!({ "files": files })).await?
+            }
         };
         if global.json {
             output::json(&answer);
@@ -113,19 +118,34 @@ impl Apply {
 
 /// The same check as the server's, in this process. Groups that only the server knows must be declared.
 pub(crate) fn offline(config: &Path, files: &[Value]) -> Result<Result<Value, Problems>> {
+    match server(config)? {
+        Ok(server) => offline_with(&server, files, None),
+        Err(problems) => Ok(Err(problems)),
+    }
+}
+
+/// The process configuration, with its paths resolved.
+pub(super) fn server(config: &Path) -> Result<Result<ServerConfig, Problems>> {
     let name = config.display().to_string();
     let text = std::fs::read_to_string(config).with_context(|| format!("cannot read the configuration `{name}`"))?;
-    let mut server = match ServerConfig::parse(&name, &text) {
-        Ok(server) => server,
-        Err(problems) => return Ok(Err(problems)),
-    };
-    startup::resolve_paths(&mut server, &config.parent().map(PathBuf::from).unwrap_or_default());
-    let (named, certificates): (Vec<_>, Vec<_>) = startup::certificates(&server)?.into_iter().unzip();
+    Ok(ServerConfig::parse(&name, &text).map(|mut server| {
+        startup::resolve_paths(&mut server, &config.parent().map(PathBuf::from).unwrap_or_default());
+        server
+    }))
+}
+
+/// [`offline`], as if a certificate were good for `also` too.
+pub(super) fn offline_with(
+    server: &ServerConfig,
+    files: &[Value],
+    also: Option<&str>,
+) -> Result<Result<Value, Problems>> {
+    let (named, certificates): (Vec<_>, Vec<_>) = startup::certificates(server)?.into_iter().unzip();
     let is_named = |name: &str| named.iter().any(|certificate| certificate.name == name);
     let member = |file: &Value, name: &str| output::text(file, name);
     let sources: Vec<SourceFile> =
         files.iter().map(|file| SourceFile { name: member(file, "name"), text: member(file, "text") }).collect();
-    let is_covered = |host: &str| doors::is_covered(&certificates, host);
+    let is_covered = |host: &str| also == Some(host) || doors::is_covered(&certificates, host);
     match api::control::check_files(&sources, &server.auth_url.host, &is_covered, &is_named, &BTreeSet::new()) {
         Ok(checked) => Ok(Ok(json!({
             "apps": checked.apps().iter().map(|app| app.name.to_string()).collect::<Vec<_>>(),
@@ -165,8 +185,8 @@ pub fn read(path: &Path) -> Result<Vec<Value>> {
             if size > FILE_BYTES {
                 bail!("`{}` has {size} bytes; a configuration file has at most {FILE_BYTES}", path.display());
             }
-            let text =
-                std::fs::read_to_string(&path).with_context(|| format!("cannot read `{}` as text", path.display()))?;
+            let text = std::fs::read_to_string(&path)
+                .with_context(|| format!("cannot read `{}` as text; save it as UTF-8", path.display()))?;
             Ok(json!({ "name": name, "text": text }))
         })
         .collect()

@@ -19,7 +19,9 @@ use crate::say;
 /// The most apps one call writes.
 const MAX_APPS: usize = 64;
 /// The group whose members get in.
-const GROUP: &str = "staff";
+pub(super) const GROUP: &str = "staff";
+/// The file that declares it, without its ending.
+const GROUPS_FILE: &str = "groups";
 
 /// Write a folder to serve from: process file, local certificate, and a rule for each of your apps.
 #[derive(Args)]
@@ -51,10 +53,59 @@ struct Plan {
     apps: Vec<PlannedApp>,
 }
 
-struct PlannedApp {
-    name: String,
-    host: String,
-    target: String,
+/// An app as an operator would write it down.
+pub(super) struct PlannedApp {
+    pub(super) name: String,
+    pub(super) host: String,
+    pub(super) target: String,
+    /// Who gets in.
+    pub(super) group: String,
+}
+
+impl PlannedApp {
+    /// Words that can stand in a file; whether they make an app is for the check to say.
+    ///
+    /// # Errors
+    /// One of them cannot.
+    pub(super) fn new(name: &str, host: &str, target: &str, group: &str) -> Result<Self> {
+        let is_plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+        if name.is_empty() || !name.chars().all(is_plain) {
+            bail!("`{name}` is no name for an app: `a-z`, `0-9` and `-`");
+        }
+        for (what, word) in [("address; write it as `http://127.0.0.1:3000`", target), ("host", host), ("group", group)]
+        {
+            let is_word = |c: char| c.is_ascii_graphic() && !"\"\\#,{}".contains(c);
+            if word.is_empty() || !word.chars().all(is_word) {
+                bail!("`{}` is no {what}", word.escape_debug());
+            }
+        }
+        let (name, host, group) = (name.to_owned(), host.to_ascii_lowercase(), group.to_owned());
+        Ok(Self { name, host, target: target.trim_end_matches('/').to_owned(), group })
+    }
+
+    /// As a file of kind App.
+    pub(super) fn yaml(&self) -> String {
+        let PlannedApp { name, host, target, group } = self;
+        format!(
+            r#"apiVersion: countersign/v1
+kind: App
+metadata:
+  name: {name}
+spec:
+  title: {name}
+  hosts: ["{host}"]
+  # How much it matters: low, medium, high or critical.
+  sensitivity: medium
+  upstreams:
+    main:
+      targets: ["{target}"]
+  # Who gets in. Nobody else does.
+  access:
+    include:
+      - group: ["{group}"]
+"#
+        )
+    }
 }
 
 impl Init {
@@ -101,21 +152,13 @@ impl Init {
             let Some((name, target)) = app.split_once('=') else {
                 bail!("`{app}` is not NAME=URL, as in `notes=http://127.0.0.1:3000`");
             };
-            let is_plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-            if name.is_empty() || !name.chars().all(is_plain) {
-                bail!("`{name}` is no name for an app: `a-z`, `0-9` and `-`");
-            }
             if apps.iter().any(|known| known.name == name) {
                 bail!("the app `{name}` is named twice");
             }
-            if target.contains(['"', '\\']) || target.chars().any(char::is_control) {
-                bail!("`{}` is no address; write it as `http://127.0.0.1:3000`", target.escape_debug());
+            if name == GROUPS_FILE {
+                bail!("an app cannot be called `{name}` here: its file would be that of the groups");
             }
-            apps.push(PlannedApp {
-                name: name.to_owned(),
-                host: format!("{name}.{domain}"),
-                target: target.trim_end_matches('/').to_owned(),
-            });
+            apps.push(PlannedApp::new(name, &format!("{name}.{domain}"), target, GROUP)?);
         }
         Ok(Plan { auth_url: format!("https://{auth_host}{port}"), auth_host, apps })
     }
@@ -137,9 +180,9 @@ impl Init {
         put(self.folder.join("server.toml"), self.server_toml(plan))?;
         // Keys have no place in a repository, should the folder lie in one.
         put(self.folder.join(".gitignore"), "data/\ntls/*.key\n".to_owned())?;
-        put(config.join("groups.yaml"), groups_yaml())?;
+        put(config.join(format!("{GROUPS_FILE}.yaml")), groups_yaml())?;
         for app in &plan.apps {
-            put(config.join(format!("{}.yaml", app.name)), app_yaml(app))?;
+            put(config.join(format!("{}.yaml", app.name)), app.yaml())?;
         }
         Ok(made.spki)
     }
@@ -212,7 +255,7 @@ listen = "127.0.0.1:0"
             say!("     {}   ->  {}", self.url(&app.host), app.target);
         }
         say!(
-            "\nSomebody else: `countersign user add ADDRESS --name NAME --group {GROUP}`, then `countersign invite ADDRESS`.\nSomething wrong: `countersign doctor -c server.toml`."
+            "\nSomebody else: `countersign user add ADDRESS --name NAME --group {GROUP}`, then `countersign invite ADDRESS`.\nOne more app: `countersign app add NAME --upstream URL`. Something wrong: `countersign doctor -c server.toml`."
         );
     }
 
@@ -232,29 +275,6 @@ metadata:
 spec:
   title: Staff
   membership: external
-"#
-    )
-}
-
-fn app_yaml(app: &PlannedApp) -> String {
-    let PlannedApp { name, host, target } = app;
-    format!(
-        r#"apiVersion: countersign/v1
-kind: App
-metadata:
-  name: {name}
-spec:
-  title: {name}
-  hosts: ["{host}"]
-  # How much it matters: low, medium, high or critical.
-  sensitivity: medium
-  upstreams:
-    main:
-      targets: ["{target}"]
-  # Who gets in. Nobody else does.
-  access:
-    include:
-      - group: [{GROUP}]
 "#
     )
 }
@@ -298,6 +318,7 @@ mod tests {
             ("notes=ftp://127.0.0.1:1", "nothing was written"),
             ("-=http://127.0.0.1:1", "`-.localhost` is not a name"),
             ("notes=http://x\"]\nmode: off", "no address"),
+            ("groups=http://127.0.0.1:1", "that of the groups"),
         ] {
             let folder = base.path().join("new");
             let error = init(&folder, &[app], "localhost").run(&quiet()).err().unwrap().to_string();

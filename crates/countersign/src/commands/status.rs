@@ -25,7 +25,8 @@ pub async fn run(global: &Global) -> Result<ExitCode> {
             ("users", "users"),
             ("sessions", "sessions"),
         ] {
-            say!("{name:<14} {}", output::text(&status, member));
+            let beside = if member == "apps" { ", and the built-in one with pages and console" } else { "" };
+            say!("{name:<14} {}{beside}", output::text(&status, member));
         }
         record(status.get("audit").unwrap_or(&Value::Null));
         if let Some(errors) = policy_errors(&status).filter(|errors| *errors > 0) {

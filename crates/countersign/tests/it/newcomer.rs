@@ -96,7 +96,7 @@ async fn an_app_of_ones_own_is_protected_by_what_init_writes() {
     let text = std::fs::read_to_string(&file).unwrap();
     std::fs::write(&file, text.replace("127.0.0.1:443", &address.to_string())).unwrap();
 
-    let (_served, link) = Served::start(&folder);
+    let (served, link) = Served::start(&folder);
     let door = Door::trusting(address, &std::fs::read_to_string(folder.join("tls/ca.pem")).unwrap());
     let mut carol = Browser::new(&door);
     carol.enrol(&link, json!({ "name": "Carol", "email": ME })).await;
@@ -114,7 +114,30 @@ async fn an_app_of_ones_own_is_protected_by_what_init_writes() {
     let seen = run(&folder, &["doctor", "-c", "server.toml", "--json"]).await;
     let seen: Value = serde_json::from_slice(&seen.stdout).unwrap();
     assert_eq!(seen["state"], "warning", "one administrator is a warning, nothing is broken: {seen:#}");
-    println!("own app protected in {:.1} s of machine time", begun.elapsed().as_secs_f64());
+    let told = done(&folder, &["status"]).await;
+    assert!(told.contains("apps           1, and the built-in one"), "{told}");
+    let own = begun.elapsed();
+    one_more_app(&folder, served, &mut carol).await;
+    println!("own app protected in {:.1} s of machine time", own.as_secs_f64());
+}
+
+/// `app add`, the restart it asks for, and `apply`.
+async fn one_more_app(folder: &Path, served: Served, carol: &mut Browser) {
+    let app = RecordingApp::start().await;
+    let told = done(folder, &["app", "add", "notes", "--upstream", &format!("http://{}", app.address)]).await;
+    assert!(told.contains("Stop `countersign serve`") && told.contains("apply -f config --reason"), "{told}");
+    drop(served);
+    let mut child = binary(folder);
+    child.args(["serve", "-c", "server.toml"]).stdout(Stdio::null()).stderr(Stdio::null());
+    let _served = Served(child.spawn().unwrap());
+    let begun = Instant::now();
+    while !run(folder, &["status"]).await.status.success() {
+        assert!(begun.elapsed() < PATIENCE, "the server starts again");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    done(folder, &["apply", "-f", "config", "--reason", "notes"]).await;
+    carol.open("notes.localhost", "/more").await;
+    assert!(app.take().iter().any(|asked| asked.line().starts_with("GET /more")), "the second app was reached");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::extract::{Path, Query, State};
 use axum::{Extension, Json as Answer};
 use config::SourceFile;
+use model::app::CONTROL_APP;
 use model::{AccessRequest, Action, App, Facts, Principal, ResourceRef, RouteName};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -189,7 +190,8 @@ pub(crate) async fn status(State(control): State<Arc<ControlPlane>>) -> Answer<V
         "config_version": published.config_version,
         "policy_hash": published.policies.policy_hash(),
         "directory_version": published.directory.version,
-        "apps": published.apps.len(),
+        // The operator's; the built-in one, with sign-in pages and console, is always there.
+        "apps": published.apps.iter().filter(|app| app.name.as_str() != CONTROL_APP).count(),
         "users": published.directory.users.len(),
         "sessions": control.sessions.sessions().iter().filter(|session| !session.is_expired(now)).count(),
         "needs_set_up": control.people.needs_set_up(),
