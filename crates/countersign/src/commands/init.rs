@@ -44,6 +44,9 @@ pub struct Init {
     /// The port to listen on
     #[arg(long, default_value_t = 8443)]
     port: u16,
+    /// Where people, keys and the record are kept; relative to the folder
+    #[arg(long, value_name = "PATH", default_value = "data")]
+    data: String,
 }
 
 /// What is written, before it is.
@@ -144,6 +147,9 @@ impl Init {
         if self.apps.len() > MAX_APPS {
             bail!("{} apps are named; {MAX_APPS} is the most", self.apps.len());
         }
+        if self.data.is_empty() || self.data.contains(['"', '\\']) || self.data.chars().any(char::is_control) {
+            bail!("`{}` is no path for the data", self.data.escape_debug());
+        }
         let domain = self.domain.to_ascii_lowercase();
         let auth_host = if domain == "localhost" { domain.clone() } else { format!("auth.{domain}") };
         let port = if self.port == 443 { String::new() } else { format!(":{}", self.port) };
@@ -202,7 +208,7 @@ impl Init {
         format!(
             r#"# One process: control plane and gateway. Relative paths are relative to this file.
 # Every key: docs/config-reference.md
-data_dir = "data"
+data_dir = "{}"
 auth_url = "{}"
 
 [[certificate]]
@@ -225,7 +231,7 @@ origin = "{}/log"
 [admin]
 listen = "127.0.0.1:0"
 "#,
-            plan.auth_url, plan.auth_host
+            self.data, plan.auth_url, plan.auth_host
         )
     }
 
@@ -290,6 +296,7 @@ mod tests {
             domain: domain.to_owned(),
             listen: std::net::IpAddr::from([127, 0, 0, 1]),
             port: 8443,
+            data: "data".to_owned(),
         }
     }
 
@@ -327,6 +334,20 @@ mod tests {
         }
         let twice = init(&base.path().join("new"), &["a=http://127.0.0.1:1", "a=http://127.0.0.1:2"], "localhost");
         assert!(twice.run(&quiet()).err().unwrap().to_string().contains("twice"));
+    }
+
+    #[test]
+    fn the_data_may_lie_elsewhere_and_its_path_is_nothing_but_a_path() {
+        let base = tempfile::tempdir().unwrap();
+        let folder = base.path().join("corp");
+        let elsewhere =
+            |data: &str| Init { data: data.to_owned(), ..init(&folder, &["a=http://127.0.0.1:1"], "localhost") };
+        for odd in ["", "x\"\nauth_url = \"https://evil.example", "a\\b"] {
+            assert!(elsewhere(odd).run(&quiet()).is_err_and(|error| error.to_string().contains("no path")), "{odd}");
+        }
+        elsewhere("/var/lib/countersign").run(&quiet()).unwrap();
+        let server = apply::server(&folder.join("server.toml")).unwrap().unwrap();
+        assert_eq!(server.data_dir, Path::new("/var/lib/countersign"));
     }
 
     #[test]
