@@ -18,6 +18,7 @@ mod queries;
 mod recovery_ops;
 mod rights;
 mod session_ops;
+mod sink_ops;
 mod versions;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -149,6 +150,7 @@ pub struct ControlPlane {
     order: tokio::sync::Mutex<()>,
     revocations: session_ops::Revocations,
     keys: OnceLock<Arc<dyn KeyControl>>,
+    sinks: OnceLock<Arc<audit::Sinks>>,
     followers: queries::Followers,
     drilling: tokio::sync::Mutex<()>,
 }
@@ -173,6 +175,7 @@ impl ControlPlane {
             order: tokio::sync::Mutex::new(()),
             revocations: session_ops::Revocations::default(),
             keys: OnceLock::new(),
+            sinks: OnceLock::new(),
             followers: queries::no_followers(),
             drilling: tokio::sync::Mutex::new(()),
         });

@@ -1,5 +1,7 @@
 //! The process configuration: one TOML file.
 
+mod sink;
+
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -9,6 +11,7 @@ use toml::Spanned;
 
 use crate::problem::{Problem, Problems, choices};
 use crate::text;
+pub use sink::{SinkConfig, SinkTarget, WebhookUrl};
 
 /// What one process is told at start.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -125,6 +128,8 @@ pub struct AuditConfig {
     pub low_space: u8,
     /// The same for the second, louder one.
     pub critical_space: u8,
+    /// Where the record goes beside the log.
+    pub sinks: Vec<SinkConfig>,
 }
 
 /// How old a signing key gets unless said otherwise.
@@ -335,6 +340,11 @@ struct Audit {
     ///
     /// Type: number; default: `10`.
     critical_space: Option<Spanned<u8>>,
+    /// Where the record goes beside the log ([record.md](record.md)); at most 16.
+    ///
+    /// Type: list of tables; default: none.
+    #[serde(default)]
+    sink: Vec<Spanned<sink::Sink>>,
 }
 
 #[derive(Deserialize, Default)]
@@ -629,7 +639,8 @@ impl Reader<'_> {
         {
             self.refuse(value, format!("`critical_space` ({critical_space}) is above `low_space` ({low_space})"));
         }
-        Some(AuditConfig { origin, segment_bytes, mask: audit.mask, allows_marked, low_space, critical_space })
+        let sinks = self.sinks(&audit.sink);
+        Some(AuditConfig { origin, segment_bytes, mask: audit.mask, allows_marked, low_space, critical_space, sinks })
     }
 
     fn percent(&mut self, value: Option<&Spanned<u8>>, default: u8) -> u8 {

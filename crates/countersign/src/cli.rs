@@ -150,6 +150,8 @@ mod tests {
         ("audit drill", &["POST /api/v1/audit/drill"]),
         ("audit explain", &[]),
         ("audit query", &[]),
+        ("audit sink list", &[]),
+        ("audit sink test", &["POST /api/v1/audit/sinks/{name}/test"]),
         ("audit tail", &[]),
         ("audit verify", &[]),
         ("check", &["POST /api/v1/config/check"]),

@@ -12,5 +12,6 @@ pub mod metrics;
 pub(crate) mod record_watch;
 pub mod serve;
 pub mod signing_keys;
+pub(crate) mod sinks;
 pub mod stages;
 pub mod startup;

@@ -109,6 +109,8 @@ record_types! {
     AuditDrill = "audit.drill", 64;
     /// Refusals before authentication, coalesced (AUD-12).
     AccessFlood = "access.flood", 65;
+    /// A sink was tried (AUD-38).
+    AuditSinkTested = "audit.sink_tested", 66;
     /// The wall clock jumped or is not synchronised (AUD-13).
     SystemClock = "system.clock", 72;
     /// The process started.

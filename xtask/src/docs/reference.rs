@@ -29,6 +29,7 @@ const SOURCES: &[(&str, &[Section])] = &[
             ("Admin", "[admin]"),
         ],
     ),
+    ("crates/config/src/server/sink.rs", &[("Sink", "[[audit.sink]]")]),
     (
         "crates/config/src/kinds.rs",
         &[("Envelope", "Every document"), ("Metadata", "metadata"), ("Peek", "Every document")],

@@ -48,7 +48,8 @@ impl ControlPlane {
         let drilled = tokio::task::spawn_blocking(move || {
             if is_live {
                 let dir = this.log.dir().to_path_buf();
-                return Ok(live(&this.log, &dir, this.clock.as_ref(), this.ids.as_ref(), None, &rungs));
+                let sinks = this.sinks.get().map(Arc::as_ref);
+                return Ok(live(&this.log, &dir, this.clock.as_ref(), this.ids.as_ref(), sinks, &rungs));
             }
             let name = format!("countersign-drill-{}", this.ids.uuid_v7(this.clock.now()));
             let folder = Temporary::make(std::env::temp_dir().join(name)).map_err(Failure::unavailable)?;

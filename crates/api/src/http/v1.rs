@@ -81,5 +81,7 @@ pub(crate) fn router(control: Arc<ControlPlane>, portal: Arc<Portal>) -> Router 
         .route("/api/v1/audit/tail", get(audit::tail))
         .route("/api/v1/audit/alerts", get(audit::alerts))
         .route("/api/v1/audit/drill", post(audit::drill))
+        .route("/api/v1/audit/sinks", get(audit::sinks))
+        .route("/api/v1/audit/sinks/{name}/test", post(audit::test_sink))
         .with_state(V1 { control, portal })
 }

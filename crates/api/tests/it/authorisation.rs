@@ -35,6 +35,8 @@ no no yes yes  admin.write  POST   /api/v1/audit/drill
 no no yes yes  audit.export GET    /api/v1/audit/export
 no no yes yes  audit.read   GET    /api/v1/audit/records
 no no yes yes  audit.read   GET    /api/v1/audit/records/{id}
+no no yes yes  audit.read   GET    /api/v1/audit/sinks
+no no yes yes  admin.write  POST   /api/v1/audit/sinks/{name}/test
 no no yes yes  audit.read   GET    /api/v1/audit/tail
 no no yes yes  admin.read   GET    /api/v1/config
 no no yes yes  admin.write  POST   /api/v1/config/apply

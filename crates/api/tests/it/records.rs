@@ -73,6 +73,13 @@ fn changes() -> Vec<(&'static str, &'static str, String, Value, &'static [&'stat
         ),
         (
             "POST",
+            "/api/v1/audit/sinks/{name}/test",
+            "/api/v1/audit/sinks/copy/test".into(),
+            json!({}),
+            &["audit.sink_tested"],
+        ),
+        (
+            "POST",
             "/api/v1/users/{who}/recover",
             "/api/v1/users/alice@corp.test/recover".into(),
             json!({ "step": "open" }),

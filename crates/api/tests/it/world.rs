@@ -211,6 +211,7 @@ impl World {
             ids: Arc::clone(&ids) as Arc<dyn Ids>,
         });
         control.set_keys(Arc::new(OneKey));
+        control.set_sinks(one_sink(&log, folder.path()));
         let return_sealer = Arc::new(kek.sealer(PURPOSE).unwrap());
         let ring =
             |owner| Arc::new(ArcSwap::from_pointee(KeyRing::new(SigningKey::generate(owner).unwrap(), clock.now())));
@@ -484,6 +485,23 @@ fn password_rules() -> PasswordRules {
         issuer: "Corp".to_owned(),
         names: Vec::new(),
     }
+}
+
+/// A file beside the record, that nobody fills.
+fn one_sink(log: &AuditLog, folder: &std::path::Path) -> Arc<audit::Sinks> {
+    let settings = audit::SinkSettings {
+        name: "copy".to_owned(),
+        kind: "file",
+        target: "a file".to_owned(),
+        types: Vec::new(),
+        is_from_start: true,
+        batch_records: 1,
+        batch_bytes: 1,
+        batch_age: std::time::Duration::ZERO,
+        alert_after: std::time::Duration::from_secs(1),
+    };
+    let file = audit::sinks::file::FileSink::new(folder.join("copy.jsonl"), 1 << 20, 1);
+    audit::Sinks::new(log, folder.join("sinks"), vec![(settings, Arc::new(file))])
 }
 
 fn log(folder: &std::path::Path, clock: &Arc<SimClock>, ids: &Arc<SeqIds>) -> Arc<AuditLog> {

@@ -40,6 +40,7 @@ pub fn least_durability(kind: RecordType) -> Durability {
         | T::AuthNotice
         | T::PolicyRolledBack
         | T::AuditAlert
+        | T::AuditSinkTested
         | T::AuthMfaEnrolled
         | T::AuthMfaRemoved
         | T::SessionRevoked

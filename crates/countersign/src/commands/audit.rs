@@ -47,6 +47,9 @@ pub enum Audit {
         #[arg(long)]
         yes: bool,
     },
+    /// Where the record goes beside the log
+    #[command(subcommand)]
+    Sink(SinkCommand),
     /// Recompute checksums, numbers and tree of the whole log from its files; needs no server
     #[command(
         after_help = "Exit 0: everything is there and fits; 1: not, and where.\n\nExample:\n  countersign audit verify /var/lib/countersign/audit"
@@ -60,6 +63,18 @@ pub enum Audit {
         #[expect(missing_docs, reason = "flattened: a doc comment would become help text")]
         #[command(flatten)]
         filters: Filters,
+    },
+}
+
+/// Sinks are written into the process configuration, as `[[audit.sink]]`.
+#[derive(Subcommand)]
+pub enum SinkCommand {
+    /// Every sink: where to, how far behind, what went wrong last
+    List,
+    /// Send one marked line now, beside what waits
+    Test {
+        /// Its name
+        name: String,
     },
 }
 
@@ -226,6 +241,24 @@ impl Audit {
                     say!("{}", output::text(&story, "text"));
                 }
             }
+            Audit::Sink(SinkCommand::List) => {
+                let answer = Client::find(global)?.get("/api/v1/audit/sinks").await?;
+                if global.json {
+                    output::json(&answer);
+                } else {
+                    sinks(&answer);
+                }
+            }
+            Audit::Sink(SinkCommand::Test { name }) => {
+                let path = format!("/api/v1/audit/sinks/{}/test", segment(&name));
+                let answer = Client::find(global)?.post(&path, &serde_json::json!({})).await?;
+                if global.json {
+                    output::json(&answer);
+                } else {
+                    let text = |member| output::text(&answer, member);
+                    say!("taken: a line with `uid` `{}` is now at {}", text("uid"), text("target"));
+                }
+            }
             Audit::Tail { filters } => tail(&Client::find(global)?, global, filters).await?,
         }
         Ok(ExitCode::SUCCESS)
@@ -263,6 +296,27 @@ async fn drill(global: &Global, parts: &DrillParts, live: bool, yes: bool) -> Re
         );
     }
     Ok(if has_passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// One line a sink; what is wrong with it below.
+fn sinks(answer: &Value) {
+    let all: Vec<&Value> = answer.get("sinks").and_then(Value::as_array).into_iter().flatten().collect();
+    if all.is_empty() {
+        say!("there is no sink; write `[[audit.sink]]` into the process configuration (docs/record.md)");
+        return;
+    }
+    let members = ["name", "type", "target", "state", "behind", "delivered", "dead_letters", "last_delivered"];
+    let row = |sink: &&Value| members.iter().map(|member| output::text(sink, member)).collect();
+    output::table(
+        &["SINK", "TYPE", "WHERE TO", "STATE", "BEHIND", "DELIVERED", "DEAD LETTERS", "LAST"],
+        &all.iter().map(row).collect::<Vec<Vec<String>>>(),
+    );
+    for sink in all {
+        let error = output::text(sink, "last_error");
+        if !error.is_empty() {
+            say!("\n{}: {}", output::text(sink, "name"), audit::render::escape(&error));
+        }
+    }
 }
 
 fn verify(folder: &Path, is_json: bool) -> Result<ExitCode> {

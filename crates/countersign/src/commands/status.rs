@@ -55,6 +55,10 @@ pub(crate) fn record(audit: &Value) {
         output::text(audit, "reserves_ready"),
         output::text(audit, "reserves_wanted"),
     );
+    for sink in audit.get("sinks").and_then(Value::as_array).into_iter().flatten() {
+        let text = |member| output::text(sink, member);
+        say!("{:<14} {} {}, {} records behind", "sink", text("name"), text("state"), text("behind"));
+    }
     for alert in audit.get("alerts").and_then(Value::as_array).into_iter().flatten() {
         if alert.get("active").and_then(Value::as_bool) == Some(true) {
             let text = |member| output::text(alert, member);

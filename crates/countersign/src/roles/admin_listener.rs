@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result};
+use audit::Sinks;
 use axum::Router;
 use axum::extract::State;
 use axum::routing::get;
@@ -36,8 +37,15 @@ pub async fn open(address: SocketAddr) -> Result<TcpListener> {
 }
 
 /// Serves `/livez`, `/readyz` and `/metrics` until `shutdown`.
-pub async fn serve(listener: TcpListener, gateway: Arc<Gateway>, readiness: Readiness, shutdown: CancellationToken) {
-    let numbers = move || async move { ([(CONTENT_TYPE, metrics::CONTENT_TYPE)], metrics::text(&gateway)) };
+pub async fn serve(
+    listener: TcpListener,
+    gateway: Arc<Gateway>,
+    sinks: Arc<Sinks>,
+    readiness: Readiness,
+    shutdown: CancellationToken,
+) {
+    let numbers =
+        move || async move { ([(CONTENT_TYPE, metrics::CONTENT_TYPE)], metrics::text(&gateway, &sinks.status())) };
     let router = Router::new()
         .route("/livez", get(|| async { "ok\n" }))
         .route("/readyz", get(ready))

@@ -13,8 +13,8 @@ use api::control::{Checked, Kept, assemble, at_start, check_files, fits};
 use api::http::{Portal, PortalParts, ReservedEndpoints, local_router};
 use api::{Actor, ApiSettings, ControlPlane, ControlPlaneParts, Failure, Published};
 use arc_swap::ArcSwap;
-use audit::AuditLog;
 use audit::floods::FloodGate;
+use audit::{AuditLog, Sinks};
 use config::ServerConfig;
 use config::server::ListenerConfig;
 use feed::Source;
@@ -148,8 +148,8 @@ impl Server {
 
         let assembled = opened.assemble(&tasks, &shutdown).await?;
         let readiness = Arc::new(AtomicBool::new(true));
-        let told = Arc::clone(&assembled.gateway);
-        tasks.spawn(admin_listener::serve(admin, told, Arc::clone(&readiness), admin_shutdown.clone()));
+        let (told, sinks) = (Arc::clone(&assembled.gateway), Arc::clone(&assembled.sinks));
+        tasks.spawn(admin_listener::serve(admin, told, sinks, Arc::clone(&readiness), admin_shutdown.clone()));
         let router = local_router(Arc::clone(&assembled.control), Arc::clone(&assembled.portal));
         tasks.spawn(socket.serve(router, shutdown.clone()));
         for (((listener, tls), trusted_peers), address) in listeners.into_iter().zip(tls).zip(trusted).zip(&addresses) {
@@ -234,6 +234,7 @@ struct Assembled {
     controller: Arc<Controller>,
     log: Arc<AuditLog>,
     floods: Arc<FloodGate>,
+    sinks: Arc<Sinks>,
     store: Arc<Store>,
     ids: Arc<dyn Ids>,
     clock: Arc<dyn Clock>,
@@ -401,6 +402,12 @@ impl Opened {
         ));
         tasks.spawn(record_watch::floods(Arc::clone(&floods), shutdown.clone()));
         tasks.spawn(record_watch::monthly_drill(Arc::clone(&control), shutdown.clone()));
+        let sinks = super::sinks::build(&self.config, &self.log, &self.clock)?;
+        control.set_sinks(Arc::clone(&sinks));
+        let (running, stopping) = (Arc::clone(&sinks), shutdown.clone());
+        tasks.spawn(async move {
+            stopping.run_until_cancelled(running.run()).await;
+        });
         let (vault, every) = (Arc::clone(&self.vault), self.config.keys.rotate_every);
         let rings = vec![assertion, receipt];
         control.set_keys(Arc::new(SigningKeys::new(rings, vault, Arc::clone(&self.clock), every)));
@@ -423,7 +430,7 @@ impl Opened {
         tasks.spawn(rotate_keys(Arc::clone(&control), Arc::clone(&self.ids), shutdown.clone()));
         tasks.spawn(warm_versions(Arc::clone(&control), shutdown.clone()));
         let (log, store, ids, clock, lock) = (self.log, self.store, self.ids, self.clock, self.lock);
-        Ok(Assembled { control, portal, gateway, controller, log, floods, store, ids, clock, lock })
+        Ok(Assembled { control, portal, gateway, controller, log, floods, sinks, store, ids, clock, lock })
     }
 
     /// The version that was on its way when the process ended, if it fits; or the live one, checked again against this

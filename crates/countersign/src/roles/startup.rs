@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result, bail};
 use api::Actor;
 use config::ServerConfig;
-use config::server::CertificateFiles;
+use config::server::{CertificateFiles, SinkTarget};
 use model::record::RecordType;
 use model::seams::Durability;
 use model::{AccessId, Clock, Ids, Recorder};
@@ -144,6 +144,14 @@ pub fn resolve_paths(config: &mut ServerConfig, base: &Path) {
     resolve(&mut config.data_dir);
     config.control_socket.as_mut().map(resolve);
     config.upstream_roots.as_mut().map(resolve);
+    for sink in &mut config.audit.sinks {
+        match &mut sink.to {
+            SinkTarget::File { path, .. } => resolve(path),
+            SinkTarget::Webhook { ca, secret_file, token_file, .. } => {
+                [ca, secret_file, token_file].into_iter().flatten().for_each(resolve);
+            }
+        }
+    }
     for certificate in &mut config.certificates {
         resolve(&mut certificate.cert);
         resolve(&mut certificate.key);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use audit::drill::DrillRung;
-use audit::{Column, Query, Tail, TailItem, render};
+use audit::{Column, Query, SinkStatus, Tail, TailItem, render};
 use axum::Extension;
 use axum::extract::{Path, RawQuery, State};
 use axum::response::{IntoResponse, Response};
@@ -122,6 +122,40 @@ pub(crate) fn health(control: &ControlPlane) -> Value {
         "reserves_wanted": health.reserves.1,
         "unkept": { "refused": health.unkept.refused, "allowed": health.unkept.allowed, "ends": health.unkept.ends },
         "alerts": alerts,
+        "sinks": control.sinks().iter().map(sink).collect::<Vec<_>>(),
+    })
+}
+
+/// How every sink is (AUD-38).
+pub(crate) async fn sinks(State(control): State<Arc<ControlPlane>>) -> axum::Json<Value> {
+    axum::Json(json!({ "sinks": control.sinks().iter().map(sink).collect::<Vec<_>>() }))
+}
+
+/// Hands one marked line to a sink.
+pub(crate) async fn test_sink(
+    State(control): State<Arc<ControlPlane>>,
+    Extension(actor): Extension<Actor>,
+    Path(name): Path<String>,
+) -> Result<axum::Json<Value>, Failure> {
+    let mark = control.test_sink(&actor, &name).await?;
+    let target = control.sinks().into_iter().find(|sink| sink.name == name).map(|sink| sink.target);
+    Ok(axum::Json(json!({ "sink": name, "uid": mark, "target": target })))
+}
+
+fn sink(sink: &SinkStatus) -> Value {
+    json!({
+        "name": sink.name,
+        "type": sink.kind,
+        "target": sink.target,
+        "state": if sink.is_failing { "failing" } else { "well" },
+        "next": sink.next_seq,
+        "behind": sink.lag,
+        "delivered": sink.delivered,
+        "last_delivered": sink.last_delivered.map(|time| time.to_string()),
+        "waiting_secs": sink.waiting.map(|waiting| waiting.as_secs()),
+        "last_error": sink.last_error,
+        "dead_letters": sink.dead_letters,
+        "unreadable": sink.unreadable,
     })
 }
 
