@@ -36,6 +36,7 @@ pub(crate) fn run(repo: &Repo, arguments: &[String]) -> Result<()> {
     let mut sources = BTreeMap::new();
     let requirements =
         std::fs::read_to_string(repo.root.join(requirements::PAGE)).context("no page of requirements")?;
+    let requirements = requirements::explained(&requirements);
     for file in &files {
         let text = std::fs::read_to_string(file).with_context(|| format!("cannot read `{}`", file.display()))?;
         let name = file.strip_prefix(&repo.root).unwrap_or(file).display().to_string();

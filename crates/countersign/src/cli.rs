@@ -14,7 +14,7 @@ use crate::output::report;
 #[derive(Parser)]
 #[command(name = "countersign", version, max_term_width = 110, propagate_version = true)]
 #[command(
-    after_help = "Start here:\n  countersign demo                    everything on this machine, with two sample apps\n  countersign demo --tour             the same, played through and checked\n  countersign init --app NAME=URL     a folder to serve your own app from\n  countersign serve -c server.toml    a server\n  countersign apply -f config/        apps, groups, users and policies from files"
+    after_help = "Start here:\n  countersign demo                    everything on this machine, with two sample apps\n  countersign demo --tour             the same, played through and checked\n  countersign init --app NAME=URL     a folder to serve your own app from\n  countersign serve -c server.toml    a server\n  countersign apply -f config/        apps, groups, users and policies from files\n\nExit codes: 0 done, 1 refused or failed, 2 not understood."
 )]
 struct Cli {
     #[command(flatten)]
@@ -85,8 +85,7 @@ enum Command {
     Demo(crate::demo::Demo),
 }
 
-/// Parses, runs, and turns the outcome into an exit code: 0 done, 1 refused or failed, 2 not understood, 3 done
-/// but not proven.
+/// Parses, runs, and turns the outcome into an exit code: 0 done, 1 refused or failed, 2 not understood.
 pub fn run() -> ExitCode {
     let cli = Cli::parse();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {

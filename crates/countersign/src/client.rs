@@ -93,7 +93,11 @@ impl Client {
         }
         let found = PLACES.iter().map(Path::new).find(|place| place.exists());
         let socket = found.ok_or_else(|| {
-            anyhow!("no running server was found at {}; name its socket with `--socket PATH`", PLACES.join(", "))
+            anyhow!(
+                "no running server was found at {}; start one with `countersign serve`, run this in the folder it was started in, \
+                 or name its socket with `--socket PATH`",
+                PLACES.join(", ")
+            )
         })?;
         Ok(Self { socket: socket.to_owned() })
     }

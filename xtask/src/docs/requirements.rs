@@ -11,12 +11,11 @@ const FAMILIES: &[&str] = &["AUD", "GW", "ID", "L", "PO", "R", "T", "UI"];
 const FOREIGN: &[&str] =
     &["gateway.md", "policy.md", "identity.md", "audit.md", "console.md", "risk.md", "device.md", "mesh.md", "rulings"];
 
-/// What `text` of `file` cites and the page does not explain, and citations of documents that are not here.
-pub(super) fn check(page: &str, file: &str, text: &str) -> Vec<String> {
+/// What `text` of `file` cites and is not `known`, and citations of documents that are not here.
+pub(super) fn check(known: &BTreeSet<String>, file: &str, text: &str) -> Vec<String> {
     if file == PAGE {
         return Vec::new();
     }
-    let known = explained(page);
     let mut problems = Vec::new();
     for (index, line) in text.lines().enumerate() {
         let at = format!("{file}:{}", index + 1);
@@ -31,8 +30,8 @@ pub(super) fn check(page: &str, file: &str, text: &str) -> Vec<String> {
     problems
 }
 
-/// The first column of the page's tables; `L-1 … L-16` stands for all of them.
-fn explained(page: &str) -> BTreeSet<String> {
+/// What the page explains: the first column of its tables; `L-1 … L-16` stands for all of them.
+pub(super) fn explained(page: &str) -> BTreeSet<String> {
     let rows = page.lines().filter_map(|line| line.strip_prefix("| ")?.split_once(" |"));
     rows.flat_map(|(cell, _)| {
         let ids: Vec<String> = cited(cell).collect();
@@ -80,7 +79,7 @@ mod tests {
     #[test]
     fn an_unexplained_id_and_a_foreign_document_are_found() {
         let text = "//! See GW-1, GW-2 and L-2 (policy.md PO-9).\n";
-        let problems = check(PAGE_TEXT, "a.rs", text);
+        let problems = check(&explained(PAGE_TEXT), "a.rs", text);
         assert_eq!(problems.len(), 3, "{problems:?}");
         assert!(problems[0].contains("GW-2") && problems[1].contains("PO-9") && problems[2].contains("policy.md"));
     }

@@ -127,7 +127,7 @@ pub(crate) fn offline(config: &Path, files: &[Value]) -> Result<Result<Value, Pr
 /// The process configuration, with its paths resolved.
 pub(super) fn server(config: &Path) -> Result<Result<ServerConfig, Problems>> {
     let name = config.display().to_string();
-    let text = std::fs::read_to_string(config).with_context(|| format!("cannot read the configuration `{name}`"))?;
+    let text = startup::read(config)?;
     Ok(ServerConfig::parse(&name, &text).map(|mut server| {
         startup::resolve_paths(&mut server, &config.parent().map(PathBuf::from).unwrap_or_default());
         server

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::{Args, ValueEnum};
 use config::ServerConfig;
 use model::{Clock, Ids};
@@ -55,8 +55,7 @@ impl Serve {
     pub async fn run(self) -> Result<ExitCode> {
         let begun = Instant::now();
         start_log(self.log);
-        let text = std::fs::read_to_string(&self.config)
-            .with_context(|| format!("cannot read the configuration `{}`", self.config.display()))?;
+        let text = startup::read(&self.config)?;
         let mut config = match ServerConfig::parse(&self.config.display().to_string(), &text) {
             Ok(config) => config,
             Err(problems) => {

@@ -134,6 +134,19 @@ pub fn tls_settings(listener: &config::server::ListenerConfig) -> TlsSettings {
     }
 }
 
+/// The text of the process configuration.
+///
+/// # Errors
+/// It cannot be read.
+pub fn read(config: &Path) -> Result<String> {
+    std::fs::read_to_string(config).with_context(|| {
+        format!(
+            "cannot read the configuration `{}`; name the file with -c, or make a folder with `countersign init`",
+            config.display()
+        )
+    })
+}
+
 /// Relative paths of the file are relative to its folder.
 pub fn resolve_paths(config: &mut ServerConfig, base: &Path) {
     let resolve = |path: &mut PathBuf| {
