@@ -14,6 +14,7 @@ mod filters;
 mod guard;
 mod home;
 mod live;
+mod notices;
 mod people;
 mod reach;
 mod record;
@@ -50,6 +51,18 @@ const MAX_OUTCOMES: usize = 1_000;
 /// Whether a path of the auth host belongs to the console.
 pub(crate) fn is_ours(path: &str) -> bool {
     path == "/console" || path.starts_with("/console/")
+}
+
+/// Whether a path is a page of the console, and no file, stream or step.
+pub(crate) fn is_page(path: &str) -> bool {
+    let found = find(&Method::GET, path);
+    found.is_some_and(|(screen, _)| !matches!(screen, Screen::Export | Screen::Live))
+}
+
+/// The keys of the console: what is typed, and where it leads (UI-50).
+pub(crate) fn keys() -> Vec<(String, &'static str)> {
+    let screens = visit::NAV.iter().map(|screen| (format!("g {}", screen.letter), screen.text));
+    screens.chain([("/".to_owned(), "To the filter"), ("?".to_owned(), "The list of keys")]).collect()
 }
 
 /// A screen, or a step that changes something.
@@ -179,9 +192,10 @@ impl Console {
     pub(crate) async fn answer(&self, context: &ReservedContext, request: &Request<Bytes>) -> Response<Bytes> {
         let Some(session) = context.session.clone() else { return see_other("/login") };
         let Some((screen, captured)) = find(request.method(), request.uri().path()) else {
-            return Visit::new(self, context, request, session, Screen::Home, String::new()).nothing_here();
+            let visit = Visit::new(self, context, request, session, Screen::Home, String::new()).prepared().await;
+            return visit.nothing_here();
         };
-        let visit = Visit::new(self, context, request, session, screen, captured);
+        let visit = Visit::new(self, context, request, session, screen, captured).prepared().await;
         let response = match self.refusal(&visit) {
             Some(refusal) => refusal,
             None => self.show(&visit).await,

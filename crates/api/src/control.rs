@@ -33,7 +33,7 @@ use model::{App, Clock, Directory, Ids, PolicyDecisionPoint, Recorder, SessionCo
 use pdp_engine::{CompiledPolicies, Engine};
 use pip_identity::people::Overseer;
 use pip_identity::{Accounts, People};
-use store::{ConfigStore, OutboxStore};
+use store::{ConfigStore, OutboxStore, PreferenceStore};
 
 use crate::actor::Actor;
 use crate::failure::Failure;
@@ -84,6 +84,15 @@ pub struct Published {
     pub directory: Arc<Directory>,
 }
 
+/// A certificate that a door shows to clients.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ShownCertificate {
+    /// Names and addresses it is good for.
+    pub names: Vec<String>,
+    /// When it ends.
+    pub not_after: Timestamp,
+}
+
 /// The doors of this process, as the control plane needs them.
 pub trait DoorControl: Send + Sync {
     /// Makes a version the one requests are decided by from now on.
@@ -94,6 +103,11 @@ pub trait DoorControl: Send + Sync {
 
     /// Whether the process has a certificate of this name, for doors to show to apps.
     fn has_certificate(&self, name: &str) -> bool;
+
+    /// The certificates that doors of this process show to clients.
+    fn certificates(&self) -> Vec<ShownCertificate> {
+        Vec::new()
+    }
 
     /// What the doors counted since they started, by the names of their metrics.
     fn counters(&self) -> BTreeMap<String, u64> {
@@ -117,6 +131,8 @@ pub struct ControlPlaneParts {
     pub configs: Arc<dyn ConfigStore>,
     /// Keeps what must be in the record until it is.
     pub notes: Arc<dyn OutboxStore>,
+    /// Keeps how people like their pages.
+    pub preferences: Arc<dyn PreferenceStore>,
     /// The log, for queries.
     pub log: Arc<AuditLog>,
     /// The log, for records.
@@ -140,6 +156,7 @@ pub struct ControlPlane {
     pub(crate) session_view: Arc<dyn SessionView>,
     configs: Arc<dyn ConfigStore>,
     notes: Arc<dyn OutboxStore>,
+    pub(crate) preferences: Arc<dyn PreferenceStore>,
     pub(crate) log: Arc<AuditLog>,
     pub(crate) recorder: Arc<dyn Recorder>,
     doors: Arc<dyn DoorControl>,
@@ -166,6 +183,7 @@ impl ControlPlane {
             session_view: parts.session_view,
             configs: parts.configs,
             notes: parts.notes,
+            preferences: parts.preferences,
             log: parts.log,
             recorder: parts.recorder,
             doors: parts.doors,
@@ -187,6 +205,11 @@ impl ControlPlane {
     /// What the doors counted since they started, by the names of their metrics.
     pub fn counters(&self) -> BTreeMap<String, u64> {
         self.doors.counters()
+    }
+
+    /// The certificates that doors of this process show to clients.
+    pub(crate) fn certificates(&self) -> Vec<ShownCertificate> {
+        self.doors.certificates()
     }
 
     /// What doors decide by now.

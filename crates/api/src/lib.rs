@@ -18,6 +18,7 @@ pub mod failure;
 pub mod http;
 pub mod import;
 mod pending;
+mod preferences;
 
 pub use actor::Actor;
 pub use control::{ApiSettings, ControlPlane, ControlPlaneParts, DoorControl, Published};

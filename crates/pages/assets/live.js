@@ -28,7 +28,7 @@ const element = (name, className, text) => {
 
 const cell = (className, text) => element("td", className, text);
 
-const row = (found) => {
+const row = (found, columns) => {
   const line = element("tr", "fresh");
   const time = element("time");
   time.dateTime = found.time;
@@ -45,7 +45,8 @@ const row = (found) => {
   const why = cell("text");
   why.append(element("code", "", found.reason));
   if (found.sentence) why.append(element("br"), element("span", "quiet", found.sentence));
-  line.append(head, answer, cell("text", found.who), cell("", found.action), cell("text", found.target), why, cell("", found.door));
+  const cells = { answer, who: cell("text", found.who), action: cell("", found.action), what: cell("text", found.target), why, door: cell("", found.door) };
+  line.append(head, ...columns.map((name) => cells[name] ?? cell("")));
   return line;
 };
 
@@ -53,6 +54,7 @@ const follow = (box) => {
   const button = box.querySelector("[data-toggle]");
   const news = box.querySelector("[data-news]");
   const rows = document.querySelector("[data-rows]");
+  const columns = [...rows.closest("table").querySelectorAll("th[data-column]")].map((head) => head.dataset.column);
   let source = null;
   let count = 0;
 
@@ -69,7 +71,7 @@ const follow = (box) => {
     button.setAttribute("aria-pressed", "true");
     say("Following.");
     source.addEventListener("record", (event) => {
-      rows.prepend(row(JSON.parse(event.data)));
+      rows.prepend(row(JSON.parse(event.data), columns));
       rows.closest("table").hidden = false;
       while (rows.rows.length > MOST_ROWS) rows.deleteRow(-1);
       count += 1;

@@ -93,6 +93,26 @@ pub struct Me {
     pub is_admin: bool,
 }
 
+/// How somebody likes their pages.
+#[derive(Debug, Template)]
+#[template(path = "settings.html")]
+pub struct Settings {
+    /// Who is signed in.
+    pub identity: String,
+    /// What was changed just now: a sentence, and the id of its record.
+    pub saved: Option<String>,
+    /// What is wrong with what was sent.
+    pub problem: Option<String>,
+    /// Single letters are keys on the console.
+    pub has_letters: bool,
+    /// The keys: what is typed, and where it leads.
+    pub keys: Vec<Fact>,
+    /// How many notices of the console are put aside.
+    pub aside: usize,
+    /// Session-bound form token (ID-60).
+    pub token: String,
+}
+
 /// A new passkey: a name and a ceremony.
 #[derive(Debug, Template)]
 #[template(path = "passkey_add.html")]
@@ -138,4 +158,4 @@ macro_rules! page {
     };
 }
 
-page!(Confirm Me PasskeyAdd);
+page!(Confirm Me PasskeyAdd Settings);

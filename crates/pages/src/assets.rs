@@ -25,6 +25,7 @@ static ASSETS: LazyLock<Vec<Asset>> = LazyLock::new(|| {
     vec![
         load("console.css", "text/css; charset=utf-8", include_bytes!("../assets/console.css")),
         load("countersign.css", "text/css; charset=utf-8", include_bytes!("../assets/countersign.css")),
+        load("keys.js", "text/javascript; charset=utf-8", include_bytes!("../assets/keys.js")),
         load("live.js", "text/javascript; charset=utf-8", include_bytes!("../assets/live.js")),
         load("mark.svg", "image/svg+xml", include_bytes!("../assets/mark.svg")),
         load("passkey.js", "text/javascript; charset=utf-8", include_bytes!("../assets/passkey.js")),
@@ -61,5 +62,38 @@ mod tests {
             assert_eq!(find(&address).map(|found| found.name), Some(asset.name));
         }
         assert!(find("missing").is_none());
+    }
+
+    #[test]
+    fn what_a_security_team_has_to_read_stays_small() {
+        const MOST_SCRIPT: usize = 8 * 1024;
+        const MOST_STYLE: usize = 12 * 1024;
+        let packed = |ending: &str| -> usize {
+            let assets = ASSETS.iter().filter(|asset| asset.name.ends_with(ending));
+            // Deflate, and the eighteen bytes around it in gzip.
+            assets.map(|asset| miniz_oxide::deflate::compress_to_vec(asset.bytes, 9).len() + 18).sum()
+        };
+        assert!(packed(".js") <= MOST_SCRIPT, "{} bytes of script (UI-23)", packed(".js"));
+        assert!(packed(".css") <= MOST_STYLE, "{} bytes of style", packed(".css"));
+    }
+
+    #[test]
+    fn scripts_make_no_markup_from_text_and_leave_no_global() {
+        for asset in ASSETS.iter().filter(|asset| asset.name.ends_with(".js")) {
+            let text = str::from_utf8(asset.bytes).unwrap();
+            assert!(text.contains("\n\"use strict\";\n"), "{}", asset.name);
+            for banned in [
+                "innerHTML",
+                "outerHTML",
+                "insertAdjacentHTML",
+                "document.write",
+                "eval(",
+                "Function(",
+                "globalThis",
+                "var ",
+            ] {
+                assert!(!text.contains(banned), "{} uses {banned}", asset.name);
+            }
+        }
     }
 }

@@ -46,6 +46,12 @@ pub struct Shell {
     pub command: String,
     /// The access id of this very page.
     pub request_id: String,
+    /// Session-bound form token (ID-60).
+    pub token: String,
+    /// The address of this page, to come back to.
+    pub here: String,
+    /// Single letters are keys (UI-50).
+    pub has_letters: bool,
 }
 
 /// A screen in the navigation.
@@ -55,6 +61,8 @@ pub struct NavItem {
     pub text: &'static str,
     /// Its address.
     pub url: &'static str,
+    /// The letter that leads to it after `g` (UI-50).
+    pub letter: char,
     /// This one.
     pub is_current: bool,
 }
@@ -66,6 +74,8 @@ pub struct ConsoleNotice {
     pub text: String,
     /// What to do.
     pub action: Link,
+    /// What puts it aside until its state changes: its name, and the state it has now.
+    pub aside: (String, String),
 }
 
 /// One of several to choose from.
@@ -77,6 +87,21 @@ pub struct Choice {
     pub text: String,
     /// Chosen now.
     pub is_chosen: bool,
+}
+
+/// The columns of a list as a person wants them (UI-5).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Columns {
+    /// The list, as the form names it.
+    pub list: &'static str,
+    /// The columns beside the first, in order.
+    pub all: Vec<Choice>,
+}
+
+impl Columns {
+    fn has(&self, name: &str) -> bool {
+        self.all.iter().any(|column| column.value == name && column.is_chosen)
+    }
 }
 
 /// A value that was not understood: shown at its field and in the summary above the form.

@@ -13,6 +13,7 @@ use super::visit::Visit;
 use super::{file, filters};
 use crate::failure::Failure;
 use crate::http::portal::page;
+use crate::preferences::List;
 
 /// This screen.
 const PATH: &str = "/console/access";
@@ -82,6 +83,7 @@ fn screen(
     let total = total.map(|total| format!("; {total}")).unwrap_or_default();
     AccessList {
         shell: shell(visit, filters),
+        columns: visit.columns(List::Access),
         filters: first,
         more_filters: more,
         has_more_set: filters::has_more_set(visit),
@@ -108,6 +110,7 @@ fn refused(visit: &Visit<'_>, filters: &[(String, String)], failure: &Failure) -
     let (first, more) = filters::fields(visit, &errors);
     let list = AccessList {
         shell: shell(visit, filters),
+        columns: visit.columns(List::Access),
         filters: first,
         more_filters: more,
         has_more_set: filters::has_more_set(visit),

@@ -11,6 +11,7 @@ use super::text::{badge, count, segment, shown, url};
 use super::visit::Visit;
 use crate::failure::Failure;
 use crate::http::portal::page;
+use crate::preferences::List;
 
 /// How many people the list asks about for each app.
 const MAX_ASKED: usize = 1_000;
@@ -32,11 +33,13 @@ pub(super) fn list(visit: &Visit<'_>) -> Response<Bytes> {
         hosts: hosts(app),
         sensitivity: sensitivity(app),
         label: shown(&app.label),
+        owner: shown(app.labels.get("owner").map_or("", String::as_str)),
         reach: people.iter().filter(|user| reaching.effect(user, app) == Effect::Allow).count(),
         declared_at: shown(&app.declared_at),
     };
     let screen = Apps {
         shell: visit.shell("Apps", "GET /api/v1/apps".to_owned(), "countersign app list".to_owned()),
+        columns: visit.columns(List::Apps),
         rows: apps.iter().map(row).collect(),
         unlabelled: apps.iter().filter(|app| app.sensitivity.is_none()).count(),
     };

@@ -36,10 +36,8 @@ pub(super) async fn show(visit: &Visit<'_>) -> Response<Bytes> {
     let mut shell = visit.shell("Overview", "GET /api/v1/status".to_owned(), "countersign status".to_owned());
     let tally = tally.unwrap_or_else(|failure| {
         // The rest of the page does not depend on the record.
-        shell.notices.push(pages::console::ConsoleNotice {
-            text: format!("The record does not answer: {}.", shown(&failure.to_string())),
-            action: Link { text: "Try again".to_owned(), url: "/console".to_owned() },
-        });
+        let text = format!("The record does not answer: {}.", shown(&failure.to_string()));
+        shell.notices.push(super::notices::unanswered(text));
         Tally::default()
     });
     let home = Home {

@@ -17,6 +17,7 @@ use super::visit::Visit;
 use super::{Screen, act, recoveries, sessions};
 use crate::failure::Failure;
 use crate::http::portal::{page, with_cookie};
+use crate::preferences::List;
 
 /// People on a page.
 const ROWS: usize = 50;
@@ -77,6 +78,7 @@ pub(super) fn list(visit: &Visit<'_>, problem: Option<&Failure>) -> Response<Byt
     };
     let screen = People {
         shell: visit.shell("People", "GET /api/v1/users".to_owned(), "countersign user list".to_owned()),
+        columns: visit.columns(List::People),
         search: visit.asked("q").to_owned(),
         states: [any].into_iter().chain(STATES.map(one)).collect(),
         rows: people.iter().map(row).collect(),
@@ -155,6 +157,7 @@ pub(super) async fn detail(visit: &Visit<'_>) -> Response<Bytes> {
             format!("GET /api/v1/users/{id}"),
             format!("countersign user show {}", shell_word(&user.email)),
         ),
+        columns: visit.columns(List::Sessions),
         facts: facts(&user, visit.control().people().deletion_wishes().get(&user.id).copied()),
         groups: user.groups.iter().map(group).collect(),
         access: access.collect(),

@@ -16,6 +16,7 @@ use super::text::{count, moment, shell_word, shown, url};
 use super::visit::Visit;
 use crate::failure::Failure;
 use crate::http::portal::{browser_name, page, with_cookie};
+use crate::preferences::List;
 
 /// Sessions on a page.
 const ROWS: usize = 50;
@@ -158,6 +159,7 @@ fn screen(visit: &Visit<'_>, wanted: &Wanted, sessions: &[Arc<Session>], errors:
                 user.map(|user| format!(" --user {}", shell_word(user))).unwrap_or_default()
             ),
         ),
+        columns: visit.columns(List::Sessions),
         who: visit.asked("user").to_owned(),
         network: visit.asked("network").to_owned(),
         app: visit.asked("app").to_owned(),

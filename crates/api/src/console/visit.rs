@@ -6,31 +6,46 @@ use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
 use model::directory::ADMINS_GROUP;
 use model::seams::ReservedContext;
-use model::{Action, Session, Timestamp, UserId, UserState};
+use model::{Action, Session, Timestamp, UserId};
 use pages::Link;
-use pages::console::{ConsoleNotice, Message, NavItem, Shell};
+use pages::console::{Choice, Columns, ConsoleNotice, Message, NavItem, Shell};
 
 use super::guard::{self, NotOurs};
+use super::notices;
 use super::rights::Rights;
 use super::{Console, Screen};
 use crate::actor::Actor;
 use crate::control::{ControlPlane, Published};
 use crate::failure::Failure;
 use crate::http::portal::{Portal, page};
+use crate::preferences::{List, Preferences};
 
 /// How fresh a confirmation must be for an act on other people (UI-7).
 pub(super) const FRESH_SECS: i64 = 300;
 /// Names of fields that are ours and not typed by anybody.
 const OWN_FIELDS: &[&str] = &["token", "expected"];
 
+/// A screen of the navigation.
+pub(super) struct NavScreen {
+    pub(super) text: &'static str,
+    url: &'static str,
+    right: Action,
+    /// Typed after `g`.
+    pub(super) letter: char,
+}
+
+const fn nav(text: &'static str, url: &'static str, right: Action, letter: char) -> NavScreen {
+    NavScreen { text, url, right, letter }
+}
+
 /// Screens of the navigation with the right each needs.
-const NAV: &[(&str, &str, Action)] = &[
-    ("Overview", "/console", Action::AdminRead),
-    ("Access", "/console/access", Action::AuditRead),
-    ("Why", "/console/why", Action::AdminRead),
-    ("Apps", "/console/apps", Action::AdminRead),
-    ("People", "/console/people", Action::AdminRead),
-    ("Sessions", "/console/sessions", Action::AdminRead),
+pub(super) const NAV: &[NavScreen] = &[
+    nav("Overview", "/console", Action::AdminRead, 'o'),
+    nav("Access", "/console/access", Action::AuditRead, 'a'),
+    nav("Why", "/console/why", Action::AdminRead, 'w'),
+    nav("Apps", "/console/apps", Action::AdminRead, 'p'),
+    nav("People", "/console/people", Action::AdminRead, 'e'),
+    nav("Sessions", "/console/sessions", Action::AdminRead, 's'),
 ];
 
 /// One request.
@@ -45,6 +60,8 @@ pub(super) struct Visit<'a> {
     published: Arc<Published>,
     query: Vec<(String, String)>,
     form: Vec<(String, String)>,
+    preferences: Preferences,
+    notices: Vec<ConsoleNotice>,
 }
 
 impl<'a> Visit<'a> {
@@ -62,7 +79,29 @@ impl<'a> Visit<'a> {
         let query = parse(request.uri().query().unwrap_or_default().as_bytes());
         let is_form = *request.method() == Method::POST && request.body().len() <= guard::BODY_BYTES;
         let form = if is_form { parse(request.body()) } else { Vec::new() };
-        Self { console, context, request, session, screen, captured, rights, published, query, form }
+        Self {
+            console,
+            context,
+            request,
+            session,
+            screen,
+            captured,
+            rights,
+            published,
+            query,
+            form,
+            preferences: Preferences::default(),
+            notices: Vec::new(),
+        }
+    }
+
+    /// With what this person has set and what they should look at. Files and streams have a use for neither.
+    pub(super) async fn prepared(mut self) -> Self {
+        if !matches!(self.screen, Screen::Export | Screen::Live) {
+            self.preferences = self.control().preferences(self.session.user).await;
+            self.notices = notices::of(&self).await;
+        }
+        self
     }
 
     pub(super) fn console(&self) -> &Console {
@@ -100,6 +139,10 @@ impl<'a> Visit<'a> {
 
     pub(super) fn rights(&self) -> &Rights {
         &self.rights
+    }
+
+    pub(super) fn preferences(&self) -> &Preferences {
+        &self.preferences
     }
 
     pub(super) fn may_write(&self) -> bool {
@@ -176,71 +219,48 @@ impl<'a> Visit<'a> {
     /// The frame of a page.
     pub(super) fn shell(&self, title: &str, api: String, command: String) -> Shell {
         let path = self.request.uri().path();
-        let best = NAV.iter().map(|(_, url, _)| *url).filter(|url| is_below(path, url)).max_by_key(|url| url.len());
-        let nav = NAV.iter().filter(|(_, _, action)| self.rights.may(*action));
+        let best = NAV.iter().map(|to| to.url).filter(|url| is_below(path, url)).max_by_key(|url| url.len());
+        let nav = NAV.iter().filter(|to| self.rights.may(to.right)).map(|to| NavItem {
+            text: to.text,
+            url: to.url,
+            letter: to.letter,
+            is_current: Some(to.url) == best,
+        });
         Shell {
             title: title.to_owned(),
             identity: self.name_of(self.session.user),
-            nav: nav.map(|(text, url, _)| NavItem { text, url, is_current: Some(*url) == best }).collect(),
-            notices: self.notices(),
+            nav: nav.collect(),
+            notices: self.notices.clone(),
             api,
             command,
             request_id: self.context.access_id.to_string(),
+            token: self.token(),
+            here: self.here(),
+            has_letters: self.preferences.has_letters(),
         }
+    }
+
+    /// The address to come back to: this page, or the overview after a step.
+    fn here(&self) -> String {
+        let is_page = matches!(*self.request.method(), Method::GET | Method::HEAD);
+        let target = self.request.uri().path_and_query().filter(|_| is_page);
+        target.map_or("/console", http::uri::PathAndQuery::as_str).to_owned()
+    }
+
+    /// The columns of a list as this person wants them.
+    pub(super) fn columns(&self, list: List) -> Columns {
+        let choice = |(name, text): &(&str, &str)| Choice {
+            value: (*name).to_owned(),
+            text: (*text).to_owned(),
+            is_chosen: self.preferences.shows(list, name),
+        };
+        Columns { list: list.name(), all: list.columns().iter().map(choice).collect() }
     }
 
     /// The address of a person, or their id when there is none any more.
     pub(super) fn name_of(&self, user: UserId) -> String {
         let known = self.published.directory.users.get(&user);
         known.map_or_else(|| user.to_string(), |user| super::text::shown(&user.email))
-    }
-
-    /// What somebody who administers should look at (UI-9).
-    fn notices(&self) -> Vec<ConsoleNotice> {
-        let mut notices = Vec::new();
-        if !self.rights.may(Action::AdminRead) {
-            return notices;
-        }
-        // What somebody did to the record comes first; the list is kept in memory, so no page waits for the disk.
-        for alert in self.control().log.alerts().list().iter().filter(|alert| alert.is_active) {
-            let kind = alert.kind;
-            notices.push(ConsoleNotice {
-                text: format!(
-                    "The record, {}: {}.",
-                    kind.as_str().replace('_', " "),
-                    super::text::shown(&alert.detail)
-                ),
-                action: Link { text: kind.what_to_do().to_owned(), url: "/console/access?type=audit.alert".to_owned() },
-            });
-        }
-        let users = self.published.directory.users.values();
-        let is_admin = |user: &&Arc<model::UserEntry>| {
-            user.state == UserState::Active && user.groups.iter().any(|group| group.as_str() == ADMINS_GROUP)
-        };
-        if users.filter(is_admin).count() == 1 {
-            notices.push(ConsoleNotice {
-                text: "Only one person administers: if their passkey is lost, nobody can.".to_owned(),
-                action: Link { text: "Invite another".to_owned(), url: "/console/people#invite".to_owned() },
-            });
-        }
-        let wishes = self.control().people().deletion_wishes();
-        if let Some((first, _)) = wishes.iter().min_by_key(|(_, at)| **at) {
-            notices.push(ConsoleNotice {
-                text: format!(
-                    "{} to be deleted; `countersign user deletions` shows who.",
-                    super::text::count(wishes.len(), "person asks", "people ask")
-                ),
-                action: Link { text: "Who waits longest".to_owned(), url: format!("/console/people/{first}") },
-            });
-        }
-        let findings = self.published.policies.findings().len();
-        if findings > 0 {
-            notices.push(ConsoleNotice {
-                text: format!("{} in the policies.", super::text::count(findings, "finding", "findings")),
-                action: Link { text: "Look at them".to_owned(), url: "/console#findings".to_owned() },
-            });
-        }
-        notices
     }
 
     /// A page that says one thing, with whatever was typed.
@@ -295,4 +315,17 @@ impl<'a> Visit<'a> {
 
 fn is_below(path: &str, url: &str) -> bool {
     path.strip_prefix(url).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn every_screen_has_a_letter_of_its_own() {
+        let letters: BTreeSet<char> = NAV.iter().map(|to| to.letter).collect();
+        assert_eq!(letters.len(), NAV.len());
+        assert!(letters.iter().all(|letter| letter.is_ascii_lowercase() && *letter != 'g'));
+    }
 }

@@ -3,6 +3,7 @@
 
 mod acts;
 mod lists;
+mod settings;
 
 use std::sync::Arc;
 

@@ -86,18 +86,27 @@ pub(crate) struct World {
 
 /// Doors that remember the newest version.
 #[derive(Default)]
-pub(crate) struct Doors(Mutex<Vec<u64>>);
+pub(crate) struct Doors {
+    versions: Mutex<Vec<u64>>,
+    certificates: Mutex<Vec<api::control::ShownCertificate>>,
+}
 
 impl Doors {
     /// Directory versions in the order they were published.
     pub(crate) fn published(&self) -> Vec<u64> {
-        self.0.lock().unwrap().clone()
+        self.versions.lock().unwrap().clone()
+    }
+
+    /// Shows a certificate that ends then.
+    pub(crate) fn show_certificate(&self, name: &str, not_after: Timestamp) {
+        let shown = api::control::ShownCertificate { names: vec![name.to_owned()], not_after };
+        self.certificates.lock().unwrap().push(shown);
     }
 }
 
 impl DoorControl for Doors {
     fn publish(&self, published: &Published) {
-        self.0.lock().unwrap().push(published.directory.version);
+        self.versions.lock().unwrap().push(published.directory.version);
     }
 
     fn is_covered(&self, _: &str) -> bool {
@@ -106,6 +115,10 @@ impl DoorControl for Doors {
 
     fn has_certificate(&self, _: &str) -> bool {
         true
+    }
+
+    fn certificates(&self) -> Vec<api::control::ShownCertificate> {
+        self.certificates.lock().unwrap().clone()
     }
 }
 
@@ -203,6 +216,7 @@ impl World {
             session_view: Arc::clone(&sessions) as Arc<dyn SessionView>,
             configs: Arc::clone(&store) as Arc<dyn store::ConfigStore>,
             notes: Arc::clone(&store) as Arc<dyn store::OutboxStore>,
+            preferences: Arc::clone(&store) as Arc<dyn store::PreferenceStore>,
             log: Arc::clone(&log),
             recorder: Arc::clone(&recorder) as Arc<dyn model::Recorder>,
             doors: Arc::clone(&doors) as Arc<dyn DoorControl>,

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use api::control::ShownCertificate;
 use api::{DoorControl, Published};
 use bytes::Bytes;
 use feed::{ConfigSource, SourceText};
@@ -52,6 +53,14 @@ impl DoorControl for Doors {
 
     fn has_certificate(&self, name: &str) -> bool {
         self.names.contains(name)
+    }
+
+    fn certificates(&self) -> Vec<ShownCertificate> {
+        let shown = |certificate: &Certificate| ShownCertificate {
+            names: certificate.names().collect(),
+            not_after: certificate.not_after(),
+        };
+        self.certificates.iter().map(shown).collect()
     }
 
     fn counters(&self) -> BTreeMap<String, u64> {

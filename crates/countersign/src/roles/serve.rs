@@ -371,6 +371,7 @@ impl Opened {
             session_view: table,
             configs: self.store.clone(),
             notes: self.store.clone(),
+            preferences: self.store.clone(),
             log: Arc::clone(&self.log),
             recorder,
             doors: Arc::new(doors),

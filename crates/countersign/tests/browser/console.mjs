@@ -75,6 +75,96 @@ const look = async (page, name) => {
   await page.setViewportSize(WIDE);
 };
 
+// `/`, `g` and a letter, `?`: never from a field, and gone once they are switched off.
+const keys = async (page) => {
+  await page.goto(at("/console"));
+  await page.keyboard.press("g");
+  await page.keyboard.press("a");
+  await page.waitForURL(at("/console/access"));
+  await page.keyboard.press("/");
+  assert.equal(await page.evaluate(() => document.activeElement.id), "f-who");
+  await page.keyboard.type("go/a?");
+  assert.equal(await page.inputValue("#f-who"), "go/a?", "a field keeps its keys");
+  assert.equal(await page.locator("dialog").count(), 0);
+  await page.evaluate(() => document.activeElement.blur());
+  await page.keyboard.press("Control+g");
+  await page.keyboard.press("e");
+  assert.equal(page.url(), at("/console/access"), "keys of the browser are the browser's");
+  await page.focus("nav a[data-key=w]");
+  await page.keyboard.press("?");
+  assert.match(await page.locator("dialog").innerText(), /To the filter[^]*Overview[^]*Switch them off/);
+  await violations(page, "the list of keys");
+  await shoot(page, "keys");
+  await page.keyboard.press("Escape");
+  assert.equal(await page.locator("dialog").count(), 0);
+  assert.equal(await page.evaluate(() => document.activeElement.dataset.key), "w", "the focus is where it was");
+};
+
+// Where the focus goes on the way through the commonest tasks, stop by stop. A change of the order is a change of this list.
+const stops = async (page, most) => {
+  const seen = [];
+  for (let n = 0; n < most; n += 1) {
+    await page.keyboard.press("Tab");
+    const name = await page.evaluate(() => {
+      const stop = document.activeElement;
+      if (stop === document.body) return "";
+      const label = stop.labels?.[0]?.firstChild?.textContent ?? stop.getAttribute("aria-label") ?? stop.textContent;
+      return label.trim().replaceAll(/\s+/g, " ").slice(0, 40);
+    });
+    if (!name) break;
+    seen.push(name);
+  }
+  return seen;
+};
+
+const HEAD = ["Skip to the content", "Countersign", "Overview", "Access", "Why", "Apps", "People", "Sessions", "My apps", "Settings", "Sign out"];
+
+const tabOrder = async (page) => {
+  for (const [path, expected] of [
+    ["/console/access", ["Who", "What", "Answer", "Since", "More filters", "Show", "Clear"]],
+    ["/console/people", ["Name or address", "State", "Show"]],
+    ["/console/sessions", ["Person", "App", "Network", "Older than", "Show", "Clear"]],
+    ["/console/why", ["Request id", "Start from it"]],
+  ]) {
+    await page.goto(at(path));
+    const notices = await page.locator(".watch :is(a, button)").count();
+    const seen = await stops(page, HEAD.length + notices + expected.length);
+    assert.deepEqual(seen.slice(0, HEAD.length), HEAD, path);
+    assert.deepEqual(seen.slice(HEAD.length + notices), expected, path);
+  }
+};
+
+// Columns and notices are kept on the server; the keys are switched off for good.
+const settings = async (page) => {
+  await page.goto(at("/console/people"));
+  const before = await page.locator(".watch li").count();
+  assert.ok(before > 0, "carol administers alone");
+  await page.locator(".watch button").first().press("Enter");
+  await page.waitForFunction((count) => document.querySelectorAll(".watch li").length < count, before);
+  await page.locator(".columns summary").press("Enter");
+  await page.uncheck("input[name=column][value=groups]");
+  await page.click(".columns button");
+  await page.waitForFunction(() => document.querySelectorAll("thead th").length === 4);
+  assert.equal(page.url(), at("/console/people"));
+  await page.goto(at("/me/settings"));
+  await look(page, "settings");
+  await page.uncheck("#letters");
+  await page.click("button.primary");
+  await page.waitForURL(/recorded=/);
+  await page.goto(at("/console"));
+  await page.keyboard.press("?");
+  assert.equal(await page.locator("dialog").count(), 0, "switched off");
+  await page.goto(at("/me/settings"));
+  await page.check("#letters");
+  await page.click("button.primary");
+  await page.click("text=Show everything again");
+  await page.goto(at("/console/people"));
+  await page.locator(".columns summary").click();
+  await page.check("input[name=column][value=groups]");
+  await page.click(".columns button");
+  await page.waitForFunction(() => document.querySelectorAll("thead th").length === 5);
+};
+
 const browser = await launch();
 try {
   const carol = await someone(browser, "carol");
@@ -202,7 +292,10 @@ try {
   await page.keyboard.press("Enter");
   assert.equal(await page.evaluate(() => document.activeElement.id), "main");
 
-  step("by keyboard");
+  await keys(page);
+  await tabOrder(page);
+  await settings(page);
+  step("by keyboard: keys, the order of the stops, settings");
 
   // The same without JavaScript.
   const plain = await browser.newContext({

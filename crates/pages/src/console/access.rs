@@ -1,6 +1,6 @@
 //! The live decisions and one access in full.
 
-use super::{Badge, Choice, FieldError, Pair, Shell};
+use super::{Badge, Choice, Columns, FieldError, Pair, Shell};
 use crate::views::{Link, Moment};
 
 /// A filter of the list.
@@ -58,6 +58,8 @@ pub struct Export {
 pub struct AccessList {
     /// Around it.
     pub shell: Shell,
+    /// Which columns are shown.
+    pub columns: Columns,
     /// The filters asked for most.
     pub filters: Vec<FilterField>,
     /// The others.

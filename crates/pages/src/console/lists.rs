@@ -1,6 +1,6 @@
 //! Apps, people, sessions, the start of the console, and the two steps of an act that takes something away.
 
-use super::{Badge, Choice, FieldError, MaybeMoment, Pair, Shell};
+use super::{Badge, Choice, Columns, FieldError, MaybeMoment, Pair, Shell};
 use crate::views::{Link, Moment};
 
 /// A step of the first run; done or not is computed from what is there (UI-2).
@@ -66,6 +66,8 @@ pub struct AppRow {
     pub sensitivity: String,
     /// Data label.
     pub label: String,
+    /// Who answers for it, by its label `owner`.
+    pub owner: String,
     /// How many people the engine lets in.
     pub reach: usize,
     /// `apps.yaml:3`.
@@ -78,6 +80,8 @@ pub struct AppRow {
 pub struct Apps {
     /// Around it.
     pub shell: Shell,
+    /// Which columns are shown.
+    pub columns: Columns,
     /// By title.
     pub rows: Vec<AppRow>,
     /// Apps without sensitivity.
@@ -157,6 +161,8 @@ pub struct PersonRow {
 pub struct People {
     /// Around it.
     pub shell: Shell,
+    /// Which columns are shown.
+    pub columns: Columns,
     /// As typed.
     pub search: String,
     /// State to choose.
@@ -226,6 +232,8 @@ pub struct RecoveryState {
 pub struct Person {
     /// Around it.
     pub shell: Shell,
+    /// Which columns the table of sessions has.
+    pub columns: Columns,
     /// Address, id, state.
     pub facts: Vec<Pair>,
     /// Group and how they are in it.
@@ -287,6 +295,8 @@ pub struct SessionLine {
 pub struct Sessions {
     /// Around it.
     pub shell: Shell,
+    /// Which columns are shown.
+    pub columns: Columns,
     /// Filters as typed: person, network, older than.
     pub who: String,
     /// Network prefix.

@@ -10,6 +10,7 @@ mod codes;
 mod confirm;
 mod pair;
 mod passkeys;
+mod settings;
 
 use std::sync::Arc;
 
@@ -71,6 +72,7 @@ impl Portal {
             "/me/password" => self.pair_page(&visit, StatusCode::OK, Problem::default()).await,
             "/me/password/remove" => self.pair_remove_page(&visit, StatusCode::OK, None).await,
             "/me/delete" => self.deletion_page(&visit, StatusCode::OK, None),
+            "/me/settings" => self.settings_page(&visit).await,
             _ => self.nothing_here(context),
         }
     }
@@ -96,6 +98,7 @@ impl Portal {
             ("/me/notices/not-me", None) => self.not_me(visit).await,
             ("/me/delete", Some(_)) => self.deletion_page(visit, StatusCode::FORBIDDEN, refused),
             ("/me/delete", None) => self.deletion_request(visit).await,
+            ("/me/settings", None) => self.settings_set(visit).await,
             (_, Some(_)) => foreign_form(visit.context),
             (_, None) => self.nothing_here(visit.context),
         }
