@@ -23,6 +23,7 @@ pub mod query;
 pub mod render;
 pub mod sinks;
 pub mod tail;
+pub mod tally;
 pub mod verify;
 
 pub use alerts::{Alert, AlertKind, Alerts};
@@ -33,3 +34,4 @@ pub use log::{AuditLog, Health, LogConfig, LogSeams, OnFailure, OpenError, OpenR
 pub use query::{Answer, Coverage, Query, QueryError};
 pub use sinks::{Batch, Sink, SinkError, SinkSettings, SinkStatus, Sinks};
 pub use tail::{Tail, TailItem};
+pub use tally::{Counts, Tally};

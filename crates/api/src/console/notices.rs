@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use audit::AlertKind;
 use model::directory::ADMINS_GROUP;
 use model::{Action, Timestamp, UserEntry, UserState};
 use pages::Link;
@@ -65,15 +66,22 @@ fn record(visit: &Visit<'_>) -> Vec<Found> {
         .map(|alert| {
             let (kind, since) = (alert.kind.as_str(), alert.since);
             let text = format!("The record, {}: {}.", kind.replace('_', " "), shown(&alert.detail));
-            let state = format!("{since} {}", alert.detail);
+            // How wrong the clock is moves by itself; that it is wrong does not.
+            let detail = if alert.kind == AlertKind::ClockUnsynchronised { "" } else { &*alert.detail };
+            let state = format!("{since} {detail}");
             Found::new(
                 &format!("record:{kind}"),
                 &state,
                 text,
-                (alert.kind.what_to_do(), "/console/access?type=audit.alert"),
+                (&capital(alert.kind.what_to_do()), "/console/access?type=audit.alert"),
             )
         })
         .collect()
+}
+
+fn capital(text: &str) -> String {
+    let mut rest = text.chars();
+    rest.next().map(|first| first.to_uppercase().chain(rest).collect()).unwrap_or_default()
 }
 
 /// Certificates that end soon, or have ended.

@@ -11,3 +11,4 @@ mod questions;
 mod recovery;
 mod sealing;
 mod sinks;
+mod tally;

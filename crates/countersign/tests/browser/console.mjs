@@ -147,7 +147,11 @@ const settings = async (page) => {
   await page.waitForFunction(() => document.querySelectorAll("thead th").length === 4);
   assert.equal(page.url(), at("/console/people"));
   await page.goto(at("/me/settings"));
-  await look(page, "settings");
+  await shoot(page, "settings");
+  await violations(page, "settings, light");
+  await page.emulateMedia({ colorScheme: "dark" });
+  await violations(page, "settings, dark");
+  await page.emulateMedia({ colorScheme: "light" });
   await page.uncheck("#letters");
   await page.click("button.primary");
   await page.waitForURL(/recorded=/);
@@ -268,7 +272,7 @@ try {
   await page.goto(at("/console/people"));
   await page.click("tbody th a >> text=Bob");
   await look(page, "person-recovery");
-  await page.click("text=Vouch for them");
+  await page.click(".acts a >> text=Vouch for them");
   assert.match(await heading(page), /^Vouch for Bob\?$/);
   await look(page, "vouch");
   await page.click("button.danger");
