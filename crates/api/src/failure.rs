@@ -3,6 +3,7 @@
 use config::Problems;
 use model::seams::{ControlError, RecordError};
 use pip_identity::people::PeopleError;
+use pip_identity::throttle::Throttled;
 
 /// An operation that changed nothing, unless the variant says otherwise.
 #[derive(Clone, PartialEq, Debug, thiserror::Error)]
@@ -59,10 +60,24 @@ impl Failure {
         Failure::Invalid { field, message: message.to_string() }
     }
 
+    /// [`Failure::TooMany`], with the time to wait.
+    pub fn too_many(throttled: &Throttled) -> Self {
+        Failure::TooMany { retry_after_secs: retry_after_secs(throttled) }
+    }
+
     /// [`Failure::Unavailable`] from anything printable.
     pub fn unavailable(message: impl ToString) -> Self {
         Failure::Unavailable { message: message.to_string() }
     }
+}
+
+/// When to ask again about an account that only a passkey opens.
+const CLOSED_RETRY_SECS: u64 = 24 * 3600;
+
+/// What `Retry-After` says of a throttled attempt; rounded up, so that whoever waits so long has waited long enough.
+pub(crate) fn retry_after_secs(throttled: &Throttled) -> u64 {
+    let up = |wait: std::time::Duration| wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+    throttled.retry_after().map_or(CLOSED_RETRY_SECS, |wait| up(wait).max(1))
 }
 
 impl From<PeopleError> for Failure {

@@ -100,6 +100,8 @@ pub struct IdentityConfig {
     pub password_min_chars: usize,
     /// Administrators need a passkey; otherwise password and one-time code are enough (ID-11).
     pub admins_need_passkey: bool,
+    /// A proven recovery of an administrator waits a day (ID-6).
+    pub admin_recovery_waits: bool,
     /// Idle limit of sessions.
     pub session_idle: Duration,
     /// Absolute limit of sessions.
@@ -280,6 +282,12 @@ struct Identity {
     ///
     /// Type: `phr` or `mfa`; default: `phr`.
     admins_require: Option<Spanned<String>>,
+    /// Whether the recovery of an administrator's account opens 24 hours after its last proof and not before; until then every
+    /// administrator can stop it. `countersign admin recover` on the machine itself does not wait.
+    ///
+    /// Type: true or false; default: `false`.
+    #[serde(default)]
+    admin_recovery_waits: bool,
     /// How long a sign-in lasts.
     ///
     /// Type: table.
@@ -568,6 +576,7 @@ impl Reader<'_> {
             passwords: identity.passwords,
             password_min_chars,
             admins_need_passkey,
+            admin_recovery_waits: identity.admin_recovery_waits,
             session_idle: idle,
             session_absolute: absolute,
         })
@@ -773,12 +782,12 @@ segment = "4MiB"
     #[test]
     fn passwords_are_off_and_long_and_not_for_administrators_unless_said_otherwise() {
         let identity = ServerConfig::parse("server.toml", GOOD).unwrap().identity;
-        assert!(!identity.passwords && identity.admins_need_passkey);
+        assert!(!identity.passwords && identity.admins_need_passkey && !identity.admin_recovery_waits);
         assert_eq!(identity.password_min_chars, 15);
         let with = |lines: &str| GOOD.replace("rp_id = \"corp.test\"", &format!("rp_id = \"corp.test\"\n{lines}"));
-        let said = with("passwords = true\npassword_min = 8\nadmins_require = \"mfa\"");
+        let said = with("passwords = true\npassword_min = 8\nadmins_require = \"mfa\"\nadmin_recovery_waits = true");
         let identity = ServerConfig::parse("server.toml", &said).unwrap().identity;
-        assert!(identity.passwords && !identity.admins_need_passkey);
+        assert!(identity.passwords && !identity.admins_need_passkey && identity.admin_recovery_waits);
         assert_eq!(identity.password_min_chars, 8);
         assert!(problems(&with("password_min = 7")).contains("`7` is outside 8 to 64 characters"));
         assert!(problems(&with("admins_require = \"nothing\"")).contains("`nothing` is not valid here"));

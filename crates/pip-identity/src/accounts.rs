@@ -44,4 +44,11 @@ impl Accounts {
             passwords,
         })
     }
+
+    /// The same, where a proven recovery of an administrator waits ([`crate::recovery::COOL_DOWN`]) or does not.
+    #[must_use]
+    pub fn where_admins_wait(mut self, admins_wait: bool) -> Self {
+        self.recovery.admins_wait = admins_wait;
+        self
+    }
 }

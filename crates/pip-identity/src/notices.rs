@@ -110,15 +110,15 @@ impl Notices {
         Ok(())
     }
 
-    /// Uses up a "not me" token and says which notice it was. The caller ends every session of that person, and every
-    /// recovery that is under way.
+    /// Uses up a "not me" token of `user` and says which notice it was. The caller ends every session of that person, and
+    /// every recovery that is under way.
     ///
     /// # Errors
-    /// [`NoticeRefusal::Unknown`].
-    pub async fn not_me(&self, token: &str) -> Result<NoticeRow, NoticeRefusal> {
+    /// [`NoticeRefusal::Unknown`], also where the notice is somebody else's: theirs stays good.
+    pub async fn not_me(&self, user: UserId, token: &str) -> Result<NoticeRow, NoticeRefusal> {
         let token = Secret::typed(token).ok_or(NoticeRefusal::Unknown)?.hash(DOMAIN);
         let row = self.people.store().notice(token).await?.ok_or(NoticeRefusal::Unknown)?;
-        if self.people.now() >= row.at + NOTICE_MEMORY {
+        if row.user != user || self.people.now() >= row.at + NOTICE_MEMORY {
             return Err(NoticeRefusal::Unknown);
         }
         match self.people.store().apply(None, vec![DirectoryChange::UseNotice { token }]).await {

@@ -25,11 +25,15 @@ use crate::passwords::{PairRefusal, Passwords};
 use crate::people::{People, PeopleError};
 use crate::recovery_codes::{CodeRefusal, RecoveryCodes};
 use crate::secret::Secret;
+pub use crate::store::Approver;
 use crate::store::{DirectoryChange, NoteRow, NoticeKind, RecoveryRow, RecoveryState, StoreError};
 use crate::throttle::{Throttle, Throttled};
 
 /// How long a case waits for its second proof.
 pub const CASE_LIFETIME: Duration = Duration::from_secs(24 * 3600);
+/// How long a proven recovery of an administrator waits where the operator wants it to (ID-6): time for the others, and for
+/// the account's owner, to notice and stop it.
+pub const COOL_DOWN: Duration = Duration::from_secs(24 * 3600);
 /// How long a case is remembered after its end.
 pub const CASE_MEMORY: Duration = Duration::from_secs(30 * 24 * 3600);
 /// Random bytes of the ticket of whoever opened a case.
@@ -56,17 +60,10 @@ pub struct RecoveryView {
     pub is_open: bool,
     /// Nothing more has to be proven.
     pub is_proven: bool,
+    /// Proven, but it opens nothing before this time.
+    pub waits_until: Option<Timestamp>,
     /// The code of an authenticator app would prove it.
     pub has_authenticator: bool,
-}
-
-/// An administrator who vouches.
-#[derive(Clone, PartialEq, Eq, Debug)]
-pub struct Approver {
-    /// An address, or `local-operator`.
-    pub name: String,
-    /// Their account, if they have one.
-    pub user: Option<UserId>,
 }
 
 /// What becomes of a case that is under way when an administrator begins another.
@@ -132,6 +129,18 @@ impl RecoveryRefusal {
     }
 }
 
+impl RecoveryRefusal {
+    /// The throttle's word, where it is the throttle that refuses.
+    pub fn throttled(&self) -> Option<&Throttled> {
+        match self {
+            RecoveryRefusal::Throttled(throttled)
+            | RecoveryRefusal::Code(CodeRefusal::Throttled(throttled))
+            | RecoveryRefusal::Pair(PairRefusal::Throttled(throttled)) => Some(throttled),
+            _ => None,
+        }
+    }
+}
+
 impl From<StoreError> for RecoveryRefusal {
     fn from(error: StoreError) -> Self {
         match error {
@@ -168,13 +177,14 @@ pub struct Recovery {
     links: Links,
     codes: RecoveryCodes,
     passwords: Arc<Passwords>,
+    pub(crate) admins_wait: bool,
 }
 
 impl Recovery {
     /// Over this directory, behind this throttle.
     pub fn new(people: Arc<People>, throttle: Arc<Throttle>, passwords: Arc<Passwords>) -> Self {
         let (links, codes) = (Links::new(Arc::clone(&people)), RecoveryCodes::new(Arc::clone(&people), throttle));
-        Self { people, links, codes, passwords }
+        Self { people, links, codes, passwords, admins_wait: false }
     }
 
     /// Opens a case with an address and a recovery code; the code is out of use and every earlier case of the person
@@ -282,7 +292,7 @@ impl Recovery {
         let mut case = self.live(row)?;
         self.passwords.verify_code(case.row().user, code, from).await?;
         case.authenticator(self.people.now())?;
-        self.keep(case).await
+        self.proven(case).await
     }
 
     /// The second proof: an administrator vouches. The caller has checked that they administer.
@@ -293,7 +303,7 @@ impl Recovery {
         let row = self.by_id(id).await?;
         let mut case = self.live(row)?;
         case.approve(approver, self.people.now())?;
-        self.keep(case).await
+        self.proven(case).await
     }
 
     /// Stops a case.
@@ -324,7 +334,7 @@ impl Recovery {
     /// As [`Recovery::claim`].
     pub async fn claim_for(&self, id: RecoveryId, approver: &Approver) -> Result<IssuedLink, RecoveryRefusal> {
         let row = self.by_id(id).await?;
-        if row.ticket.is_some() || row.approvals.last() != Some(&approver.name) {
+        if row.ticket.is_some() || !row.approvals.last().is_some_and(|last| last.is_same(approver)) {
             return Err(RecoveryRefusal::Unknown);
         }
         self.link(row).await
@@ -356,8 +366,15 @@ impl Recovery {
 
     async fn link(&self, row: RecoveryRow) -> Result<IssuedLink, RecoveryRefusal> {
         let mut case = self.live(row)?;
+        // Somebody who became an administrator after their proof waits too.
+        if self.waits(case.row()) && case.cool_down(self.people.now()) {
+            case.moved();
+            let ready_at = case.row().ready_at.unwrap_or(self.people.now());
+            self.keep(case).await?;
+            return Err(CaseRefusal::Cooling { ready_at }.into());
+        }
         case.check_proven(self.people.now())?;
-        let by = case.row().approvals.last().cloned().unwrap_or_else(|| "recovery".to_owned());
+        let by = case.row().approvals.last().map_or_else(|| "recovery".to_owned(), |last| last.name.clone());
         let was = Some(case.row().revision);
         let user = case.row().user;
         case.linked();
@@ -394,6 +411,7 @@ impl Recovery {
             epoch: entry.epoch,
             opened_at: now,
             expires_at: now + CASE_LIFETIME,
+            ready_at: None,
         })
     }
 
@@ -427,6 +445,18 @@ impl Recovery {
             Some(row) => Err(RecoveryRefusal::Running { id: row.id, since: row.opened_at }),
             None => Ok(()),
         }
+    }
+
+    /// One proof more; the last one begins the wait where there is one.
+    async fn proven(&self, mut case: Case) -> Result<RecoveryView, RecoveryRefusal> {
+        if self.waits(case.row()) {
+            case.cool_down(self.people.now());
+        }
+        self.keep(case).await
+    }
+
+    fn waits(&self, row: &RecoveryRow) -> bool {
+        self.admins_wait && self.people.administrators().contains(&row.user)
     }
 
     async fn keep(&self, case: Case) -> Result<RecoveryView, RecoveryRefusal> {
@@ -465,7 +495,8 @@ impl Recovery {
         let user = self.people.directory().users.get(&row.user).cloned();
         let is_open = self.live(row.clone()).is_ok_and(|case| case.check_open(self.people.now()).is_ok());
         let is_proven = is_open && Case::new(row.clone()).is_proven();
+        let waits_until = row.ready_at.filter(|ready_at| is_proven && self.people.now() < *ready_at);
         let has_authenticator = self.people.store().factors_of(row.user).await?.totp.is_some();
-        Ok(RecoveryView { row, user, is_open, is_proven, has_authenticator })
+        Ok(RecoveryView { row, user, is_open, is_proven, waits_until, has_authenticator })
     }
 }

@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 mod accounts;
 
-pub use self::accounts::{Factors, NoticeKind, NoticeRow, PasswordRow, RecoveryRow, RecoveryState, TotpRow};
+pub use self::accounts::{Approver, Factors, NoticeKind, NoticeRow, PasswordRow, RecoveryRow, RecoveryState, TotpRow};
 
 /// The longest credential id that is accepted (WebAuthn L3 §7.1 step 25).
 pub const MAX_CREDENTIAL_ID_BYTES: usize = 1023;

@@ -78,13 +78,13 @@ pub(super) async fn state_of(visit: &Visit<'_>, user: &UserEntry) -> Option<Reco
 }
 
 fn facts(case: &RecoveryView) -> Vec<Pair> {
-    let vouched = case.row.approvals.iter().map(|name| shown(name)).collect::<Vec<_>>().join(", ");
+    let vouched = case.row.approvals.iter().map(|approver| shown(&approver.name)).collect::<Vec<_>>().join(", ");
     let proofs = match (case.row.has_code, case.row.has_authenticator) {
         (true, true) => "a recovery code, and the authenticator app",
         (true, false) => "a recovery code",
         _ => "no code",
     };
-    vec![
+    let mut facts = vec![
         Pair::plain("Case", case.row.id.to_string()),
         Pair::plain("Begun", case.row.opened_at.readable()),
         Pair::plain("Open until", case.row.expires_at.readable()),
@@ -92,9 +92,15 @@ fn facts(case: &RecoveryView) -> Vec<Pair> {
         Pair::plain("Vouched", if vouched.is_empty() { "nobody yet".to_owned() } else { vouched }),
         Pair::plain(
             "State",
-            if case.is_proven { "proven: they go on in their browser" } else { "one more proof is needed" },
+            match (case.is_proven, case.waits_until) {
+                (true, Some(_)) => "proven, and waits: an administrator's account opens a day later",
+                (true, None) => "proven: they go on in their browser",
+                (false, _) => "one more proof is needed",
+            },
         ),
-    ]
+    ];
+    facts.extend(case.waits_until.map(|at| Pair::plain("Opens", at.readable())));
+    facts
 }
 
 /// What the act would be counted by (UI-6).
@@ -232,6 +238,12 @@ pub(super) async fn act(visit: &Visit<'_>, step: Step) -> Response<Bytes> {
     let text = match (step, &link) {
         (Step::Stop, _) => format!("The recovery of {email} is stopped."),
         (_, Some(_)) => format!("Two administrators vouched for {email}. It was not mailed."),
+        (_, None) if view.waits_until.is_some() => {
+            let opens = view.waits_until.map_or_else(String::new, |at| at.readable());
+            format!(
+                "The recovery of {email} is proven. It opens at {opens} and not before; until then it can be stopped."
+            )
+        }
         (_, None) if view.is_proven => format!("The recovery of {email} is proven: they go on in their browser."),
         (_, None) => format!("A recovery of {email} is begun. Another administrator must vouch too."),
     };

@@ -17,8 +17,11 @@ use super::{Console, Screen};
 use crate::actor::Actor;
 use crate::control::{ControlPlane, Published};
 use crate::failure::Failure;
-use crate::http::portal::{Portal, page};
+use crate::http::portal::{Portal, page, retry_after};
 use crate::preferences::{List, Preferences};
+
+/// When a sign-in that asked too often may ask again: its allowance grows back meanwhile.
+const RETRY_SECS: u64 = 5;
 
 /// How fresh a confirmation must be for an act on other people (UI-7).
 pub(super) const FRESH_SECS: i64 = 300;
@@ -288,7 +291,11 @@ impl<'a> Visit<'a> {
             Failure::DoneUnrecorded(_) => (StatusCode::SERVICE_UNAVAILABLE, "Done, but not recorded"),
             Failure::Unavailable { .. } => (StatusCode::SERVICE_UNAVAILABLE, "This cannot be done right now"),
         };
-        self.message(code, title, vec![super::text::shown(&failure.to_string())])
+        let wait = match failure {
+            Failure::TooMany { retry_after_secs } => Some(*retry_after_secs),
+            _ => None,
+        };
+        retry_after(self.message(code, title, vec![super::text::shown(&failure.to_string())]), wait)
     }
 
     pub(super) fn nothing_here(&self) -> Response<Bytes> {
@@ -301,7 +308,7 @@ impl<'a> Visit<'a> {
 
     pub(super) fn too_many(&self) -> Response<Bytes> {
         let text = "This sign-in asked too often; wait a few seconds. What you sent was not done.".to_owned();
-        self.message(StatusCode::TOO_MANY_REQUESTS, "Too many requests", vec![text])
+        retry_after(self.message(StatusCode::TOO_MANY_REQUESTS, "Too many requests", vec![text]), Some(RETRY_SECS))
     }
 
     /// Names the right that is missing, and who gives it (UI-4).

@@ -8,9 +8,8 @@ use model::seams::Cause;
 use model::{Directory, Ids, Principal, RecoveryId, Timestamp, TokenHash, UserId};
 use pip_identity::links::IssuedLink;
 use pip_identity::notices::NoticeRefusal;
-use pip_identity::recovery::{Approver, Opened, RecoveryRefusal, RecoveryView, Running};
+use pip_identity::recovery::{Approver, CaseRefusal, Opened, RecoveryRefusal, RecoveryView, Running};
 use pip_identity::store::NoteRow;
-use pip_identity::throttle::Throttled;
 use uuid::Uuid;
 
 use super::ControlPlane;
@@ -51,7 +50,7 @@ impl ControlPlane {
     ) -> Result<RecoveryView, RecoveryFailure> {
         let view = self.accounts.recovery.prove_authenticator(ticket, code, from).await;
         let view = self.refused(actor, "authenticator code in a recovery", view).await?;
-        self.note(actor, &view, "proven with the authenticator app").await?;
+        self.note(actor, &view, &waiting("proven with the authenticator app", &view)).await?;
         Ok(view)
     }
 
@@ -61,7 +60,7 @@ impl ControlPlane {
     /// As [`pip_identity::Recovery::claim`].
     pub async fn claim_recovery(&self, actor: &Actor, ticket: &str) -> Result<IssuedLink, RecoveryFailure> {
         let view = self.accounts.recovery.status(ticket).await?;
-        let link = self.accounts.recovery.claim(ticket).await?;
+        let link = self.waited(actor, &view, self.accounts.recovery.claim(ticket).await).await?;
         self.note(actor, &view, "link made").await?;
         Ok(link)
     }
@@ -98,12 +97,20 @@ impl ControlPlane {
             return Err(RecoveryRefusal::Unknown.into());
         }
         let approver = approver(actor);
-        let view = self.accounts.recovery.approve(case, &approver).await?;
-        self.note(actor, &view, "an administrator vouches").await?;
-        if view.row.ticket.is_some() || !view.is_proven {
-            return Ok((view, None));
-        }
-        let link = self.accounts.recovery.claim_for(view.row.id, &approver).await?;
+        let is_last = open.row.approvals.last().is_some_and(|last| last.is_same(&approver));
+        // Whoever vouched last comes again for the link once the wait is over.
+        let view = if open.is_proven && open.row.ready_at.is_some() && open.row.ticket.is_none() && is_last {
+            open
+        } else {
+            let view = self.accounts.recovery.approve(case, &approver).await?;
+            self.note(actor, &view, &waiting("an administrator vouches", &view)).await?;
+            if view.row.ticket.is_some() || !view.is_proven || view.waits_until.is_some() {
+                return Ok((view, None));
+            }
+            view
+        };
+        let link = self.accounts.recovery.claim_for(view.row.id, &approver).await;
+        let link = self.waited(actor, &view, link).await?;
         self.note(actor, &view, "link made").await?;
         Ok((view, Some(link)))
     }
@@ -139,12 +146,10 @@ impl ControlPlane {
     /// # Errors
     /// [`Failure::Conflict`]: the token was used, is too old, was never shown, or is of a notice to somebody else.
     pub async fn not_me(&self, actor: &Actor, user: UserId, token: &str) -> Result<Carried, Failure> {
-        let unknown = || Failure::Conflict { message: NoticeRefusal::Unknown.to_string() };
-        let notice = match self.accounts.notices.not_me(token).await {
-            Ok(notice) if notice.user == user => notice,
-            Ok(_) | Err(NoticeRefusal::Unknown) => return Err(unknown()),
-            Err(NoticeRefusal::People(error)) => return Err(error.into()),
-        };
+        let notice = self.accounts.notices.not_me(user, token).await.map_err(|refusal| match refusal {
+            NoticeRefusal::Unknown => Failure::Conflict { message: refusal.to_string() },
+            NoticeRefusal::People(error) => error.into(),
+        })?;
         let mut record = self.actor_record(actor, RecordType::AuthNotice);
         record.change.object_kind = Some("notice");
         record.change.object_id = Some(Arc::from(notice.id.to_string()));
@@ -160,6 +165,19 @@ impl ControlPlane {
     async fn begun(&self, actor: &Actor, view: &RecoveryView, text: &str) -> Result<(), Failure> {
         self.note(actor, view, text).await?;
         self.record(self.about(actor, view, RecordType::AuthNotice, text)).await
+    }
+
+    /// Records the beginning of a wait that the last step itself began.
+    async fn waited(
+        &self,
+        actor: &Actor,
+        view: &RecoveryView,
+        link: Result<IssuedLink, RecoveryRefusal>,
+    ) -> Result<IssuedLink, RecoveryFailure> {
+        if let (Err(RecoveryRefusal::Case(CaseRefusal::Cooling { ready_at })), None) = (&link, view.row.ready_at) {
+            self.note(actor, view, &format!("waits until {ready_at}: the account administers")).await?;
+        }
+        Ok(link?)
     }
 
     async fn note(&self, actor: &Actor, view: &RecoveryView, text: &str) -> Result<(), Failure> {
@@ -251,7 +269,7 @@ impl From<RecoveryFailure> for Failure {
         match refusal {
             RecoveryRefusal::People(error) => error.into(),
             RecoveryRefusal::Unknown => Failure::NotFound { message },
-            RecoveryRefusal::Throttled(throttled) => too_many(&throttled),
+            RecoveryRefusal::Throttled(throttled) => Failure::too_many(&throttled),
             RecoveryRefusal::Case(_)
             | RecoveryRefusal::Code(_)
             | RecoveryRefusal::Link(_)
@@ -261,12 +279,12 @@ impl From<RecoveryFailure> for Failure {
     }
 }
 
-/// When to ask again about an account that only a passkey opens.
-const CLOSED_RETRY_SECS: u64 = 24 * 3600;
-
-fn too_many(throttled: &Throttled) -> Failure {
-    let wait = throttled.retry_after().map_or(CLOSED_RETRY_SECS, |wait| wait.as_secs().max(1));
-    Failure::TooMany { retry_after_secs: wait }
+/// What the record says of a step, with the wait it began.
+fn waiting(text: &str, view: &RecoveryView) -> String {
+    match view.waits_until {
+        Some(until) => format!("{text}; waits until {until}: the account administers"),
+        None => text.to_owned(),
+    }
 }
 
 fn approver(actor: &Actor) -> Approver {

@@ -33,7 +33,7 @@ use pki::{KeyRing, Sealer};
 use serde::Serialize;
 
 use self::answers::json;
-pub(crate) use self::answers::{page, problem, see_other, with_cookie};
+pub(crate) use self::answers::{page, problem, retry_after, see_other, with_cookie};
 pub(crate) use self::home::browser_name;
 use crate::actor::Actor;
 use crate::control::ControlPlane;

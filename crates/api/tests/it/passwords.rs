@@ -163,6 +163,25 @@ async fn this_was_not_me_ends_every_sign_in() {
 }
 
 #[tokio::test]
+async fn somebody_elses_this_was_not_me_ends_nothing_and_stays_good_for_them() {
+    let world = World::new().await;
+    let (hers, thief) = (world.session(ALICE, 1), world.session(CAROL, 2));
+    world.device(&hers).await;
+    let token = world.accounts.notices.show(ALICE).await.unwrap().remove(0).not_me;
+    let actor = api::Actor::system(model::AccessId(uuid::Uuid::from_u128(1)));
+    for (who, token) in [(CAROL, token.expose()), (ALICE, "never shown"), (ALICE, "")] {
+        let refused = world.control.not_me(&actor, who, token).await;
+        assert!(matches!(refused, Err(api::Failure::Conflict { .. })), "{who}");
+    }
+    let is_live = |session: &Session| world.sessions.session(session.id, world.control.now()).is_some();
+    assert!(is_live(&hers) && is_live(&thief));
+    assert!(world.recorder.of_type(RecordType::AuthNotice).is_empty());
+    let carried = world.control.not_me(&actor, ALICE, token.expose()).await.unwrap();
+    assert!(!carried.revocations.is_empty() && !is_live(&hers) && is_live(&thief));
+    assert!(world.control.not_me(&actor, ALICE, token.expose()).await.is_err(), "used");
+}
+
+#[tokio::test]
 async fn this_was_not_me_ends_every_sign_in_though_the_record_takes_nothing() {
     let world = World::new().await;
     let (here, there) = (world.session(ALICE, 1), world.session(ALICE, 2));

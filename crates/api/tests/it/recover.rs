@@ -1,11 +1,12 @@
 //! The way back in (ID-6): with a code and a second proof, and in no other way.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::StatusCode;
 use model::record::RecordType;
-use model::{Session, SessionView};
-use pip_identity::recovery::Approver;
+use model::{AccessId, Principal, Session, SessionView, UserId};
+use pip_identity::recovery::{Approver, COOL_DOWN};
 use serde_json::json;
 
 use crate::device::Device;
@@ -35,8 +36,13 @@ fn case(opened: &Answer) -> String {
 }
 
 async fn vouch(world: &World) {
-    let id = world.accounts.recovery.open_case_of(ALICE).await.unwrap().row.id;
-    let approver = Approver { name: "carol@corp.test".to_owned(), user: Some(CAROL) };
+    vouch_for(world, ALICE).await;
+}
+
+async fn vouch_for(world: &World, user: UserId) {
+    let id = world.accounts.recovery.open_case_of(user).await.unwrap().row.id;
+    let by = if user == CAROL { ("local-operator", None) } else { ("carol@corp.test", Some(CAROL)) };
+    let approver = Approver { name: by.0.to_owned(), user: by.1 };
     world.accounts.recovery.approve(id, &approver).await.unwrap();
 }
 
@@ -89,6 +95,88 @@ async fn a_code_and_an_administrator_lead_to_a_new_passkey_and_end_everything_el
     assert_eq!(world.recorder.of_type(RecordType::AuthMfaRemoved).len(), 1);
     let again = world.form(None, "/recover/case", &[("case", &case)]).await;
     assert_eq!(again.status, StatusCode::GONE, "the way is open once: {}", again.body);
+}
+
+#[tokio::test]
+async fn the_page_of_an_administrators_recovery_says_until_when_it_waits() {
+    let world = World::new().await;
+    let fresh = world.fresh_session(CAROL);
+    let code = world.accounts.codes.regenerate(&fresh).await.unwrap().remove(0).expose();
+    let case = case(&open(&world, "carol@corp.test", &code).await);
+    vouch_for(&world, CAROL).await;
+    let address = format!("/recover/case?case={case}");
+    let waits = world.page(None, &address).await;
+    let until = (world.control.now() + COOL_DOWN).readable();
+    assert!(waits.body.contains("Proven, and waiting") && waits.body.contains(&until), "{}", waits.body);
+    let early = world.form(None, "/recover/case", &[("case", &case)]).await;
+    assert_eq!(early.status, StatusCode::UNPROCESSABLE_ENTITY);
+    assert!(early.body.contains("and not before"), "{}", early.body);
+    world.clock.advance(COOL_DOWN);
+    let open = world.page(None, &address).await;
+    assert!(open.body.contains("You have proven who you are"), "{}", open.body);
+    let claimed = world.form(None, "/recover/case", &[("case", &case)]).await;
+    assert!(claimed.location.starts_with("/recover/link?code="), "{claimed:?}");
+}
+
+#[tokio::test]
+async fn two_administrators_wait_for_the_link_of_a_third_and_the_wait_is_recorded() {
+    let world = World::new().await;
+    let step = |step: &str| json!({ "step": step });
+    let path = "/api/v1/users/carol@corp.test/recover";
+    let begun = world.local("POST", path, &step("open")).await.json();
+    let id = begun["id"].as_str().unwrap().parse().unwrap();
+    let second = api::Actor {
+        principal: Principal::User(ALICE),
+        name: "alice@corp.test".to_owned(),
+        ..api::Actor::system(AccessId(uuid::Uuid::from_u128(1)))
+    };
+    let (view, link) = world.control.approve_recovery(&second, CAROL, id).await.unwrap();
+    assert!(view.is_proven && link.is_none());
+    let until = view.waits_until.unwrap();
+    assert!(has_text(&world.recorder.of_type(RecordType::AuthRecovery), &format!("waits until {until}")));
+    let listed = world.local("GET", "/api/v1/recoveries", &json!({})).await.json();
+    assert_eq!(listed["recoveries"][0]["waits_until"], until.to_string(), "{listed}");
+    assert!(world.control.approve_recovery(&second, CAROL, id).await.is_err(), "not before its time");
+    world.clock.advance(COOL_DOWN);
+    let (_, link) = world.control.approve_recovery(&second, CAROL, id).await.unwrap();
+    assert!(link.is_some(), "whoever vouched last comes again for the link");
+
+    let begun = world.local("POST", path, &json!({ "step": "open", "restart": true })).await.json();
+    let id = begun["id"].as_str().unwrap().parse().unwrap();
+    world.control.approve_recovery(&second, CAROL, id).await.unwrap();
+    assert_eq!(world.local("POST", path, &step("stop")).await.json()["state"], "stopped");
+    world.clock.advance(COOL_DOWN);
+    assert!(world.control.approve_recovery(&second, CAROL, id).await.is_err(), "stopped while it waited");
+}
+
+#[tokio::test]
+async fn whoever_guesses_too_often_is_told_on_the_page_when_to_try_again() {
+    let world = World::new().await;
+    world.pair(&world.session(ALICE, 1)).await;
+    let mut answers = Vec::new();
+    for _ in 0..12 {
+        answers.push(open(&world, "alice@corp.test", "aaaa-aaaa-aaaa-aaaa").await);
+    }
+    let last = answers.pop().unwrap();
+    assert_eq!(last.status, StatusCode::TOO_MANY_REQUESTS, "{}", last.body);
+    let wait: u64 = last.retry_after.clone().unwrap().parse().unwrap();
+    assert!(wait >= 1 && last.body.contains("<form"), "{last:?}");
+    assert_eq!(answers[0].retry_after, None);
+    // Whoever waits so long has waited long enough.
+    world.clock.advance(Duration::from_secs(wait));
+    assert_eq!(open(&world, "alice@corp.test", "aaaa-aaaa-aaaa-aaaa").await.status, StatusCode::UNPROCESSABLE_ENTITY);
+
+    world.clock.advance(Duration::from_secs(3_600));
+    let mut last = None;
+    for _ in 0..12 {
+        let transaction = world.page(None, "/login/password").await.field("transaction");
+        let fields =
+            [("transaction", transaction.as_str()), ("email", "alice@corp.test"), ("password", "wrong"), ("code", "1")];
+        last = Some(world.form(None, "/login/password", &fields).await);
+    }
+    let last = last.unwrap();
+    assert_eq!(last.status, StatusCode::TOO_MANY_REQUESTS, "{}", last.body);
+    assert!(last.retry_after.is_some());
 }
 
 #[tokio::test]

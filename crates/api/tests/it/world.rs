@@ -191,7 +191,8 @@ impl World {
         let throttle = Arc::new(Throttle::new());
         let kek = Kek::from_bytes(&[1; pki::seal::KEK_BYTES]).unwrap();
         let sealer = kek.sealer(pip_identity::passwords::SEAL_PURPOSE).unwrap();
-        let accounts = Arc::new(Accounts::new(&people, &throttle, sealer, password_rules()).unwrap());
+        let accounts = Accounts::new(&people, &throttle, sealer, password_rules()).unwrap();
+        let accounts = Arc::new(accounts.where_admins_wait(true));
         let sessions = Arc::<FakeSessions>::default();
         let session_control = Arc::new(FakeSessionControl::new(Arc::clone(&sessions), Arc::clone(&clock)));
         let recorder = Arc::<FakeRecorder>::default();
@@ -413,6 +414,7 @@ pub(crate) struct Answer {
     pub(crate) location: String,
     pub(crate) sets_session: bool,
     pub(crate) clear_site_data: Option<String>,
+    pub(crate) retry_after: Option<String>,
     pub(crate) body: String,
 }
 
@@ -425,6 +427,7 @@ impl Answer {
             status: response.status(),
             location: header(header::LOCATION).unwrap_or_default(),
             sets_session: cookies.any(|cookie| cookie.as_bytes().starts_with(b"__Host-countersign=")),
+            retry_after: header(header::RETRY_AFTER),
             clear_site_data: header(http::HeaderName::from_static("clear-site-data")),
             body: String::from_utf8_lossy(response.body()).into_owned(),
         }

@@ -180,6 +180,11 @@ impl User {
                         "Until {}, once. It was not mailed: hand it over yourself.",
                         output::text(&answer, "url_expires")
                     );
+                } else if !output::text(&answer, "waits_until").is_empty() {
+                    say!(
+                        "It is proven and opens at {}: they administer. Until then `--stop` ends it.",
+                        output::text(&answer, "waits_until")
+                    );
                 } else if output::text(&answer, "is_proven") == "true" {
                     say!("It is proven: their browser goes on by itself.");
                 } else if output::text(&answer, "state") == "open" {
@@ -197,6 +202,7 @@ impl User {
                     ("CODE", "has_code"),
                     ("VOUCHED", "approvals"),
                     ("PROVEN", "is_proven"),
+                    ("WAITS UNTIL", "waits_until"),
                     ("BEGAN", "opened"),
                 ];
                 output::list(&answer, "recoveries", &columns);

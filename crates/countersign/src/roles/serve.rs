@@ -289,7 +289,7 @@ impl Opened {
             names: identity.domains.iter().chain([&identity.rp_id]).cloned().collect(),
         };
         let sealer = self.kek.sealer(pip_identity::passwords::SEAL_PURPOSE)?;
-        Ok(Accounts::new(&self.people, throttle, sealer, rules)?)
+        Ok(Accounts::new(&self.people, throttle, sealer, rules)?.where_admins_wait(identity.admin_recovery_waits))
     }
 
     fn upstream_roots(&self) -> Result<Option<Arc<str>>> {

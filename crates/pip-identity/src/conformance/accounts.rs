@@ -5,8 +5,8 @@ use uuid::Uuid;
 
 use super::{Outcome, failed, same, user, write};
 use crate::store::{
-    DirectoryChange, DirectoryStore, Factors, MAX_KNOWN_DEVICES, NoticeKind, NoticeRow, PasswordRow, RecoveryRow,
-    RecoveryState, SignIn, StoreError, TotpRow, Unique, UserRow,
+    Approver, DirectoryChange, DirectoryStore, Factors, MAX_KNOWN_DEVICES, NoticeKind, NoticeRow, PasswordRow,
+    RecoveryRow, RecoveryState, SignIn, StoreError, TotpRow, Unique, UserRow,
 };
 
 const ALICE: UserId = UserId(Uuid::from_u128(1));
@@ -36,12 +36,16 @@ fn recovery(n: u128, of: UserId) -> RecoveryRow {
         ticket: Some(hash(&n.to_string())),
         has_code: true,
         has_authenticator: false,
-        approvals: vec!["carol@corp.example".to_owned(), "local-operator \"'".to_owned()],
+        approvals: vec![
+            Approver { name: "carol@corp.example".to_owned(), user: Some(BOB) },
+            Approver { name: "local-operator \"'".to_owned(), user: None },
+        ],
         state: RecoveryState::Open,
         link: Some(InvitationId(Uuid::from_u128(9))),
         epoch: 3,
         opened_at: at(i64::try_from(n).unwrap_or(0)),
         expires_at: at(1_000),
+        ready_at: n.is_multiple_of(2).then(|| at(900)),
     }
 }
 

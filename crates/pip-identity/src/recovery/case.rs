@@ -2,8 +2,8 @@
 
 use model::Timestamp;
 
-use super::Approver;
-use crate::store::{RecoveryRow, RecoveryState};
+use super::{CASE_LIFETIME, COOL_DOWN};
+use crate::store::{Approver, RecoveryRow, RecoveryState};
 
 /// The most administrators that are noted.
 pub const MAX_APPROVALS: usize = 8;
@@ -14,6 +14,12 @@ pub enum CaseRefusal {
     /// They vouched already.
     #[error("you have vouched for this person already; another administrator must")]
     AlreadyApproved,
+    /// Proven, and an administrator's: it waits.
+    #[error("this account administers: its recovery opens at {} and not before; until then another administrator can stop it", .ready_at.readable())]
+    Cooling {
+        /// Until when.
+        ready_at: Timestamp,
+    },
     /// One secret, or none.
     #[error("one more proof is needed: a code of the authenticator app, or an administrator who vouches")]
     NotProven,
@@ -30,6 +36,7 @@ impl CaseRefusal {
     pub fn code(self) -> &'static str {
         match self {
             CaseRefusal::AlreadyApproved => "recovery_approved_already",
+            CaseRefusal::Cooling { .. } => "recovery_waits",
             CaseRefusal::NotProven => "recovery_not_proven",
             CaseRefusal::OwnAccount => "recovery_own_account",
             CaseRefusal::Over => "recovery_over",
@@ -80,7 +87,25 @@ impl Case {
     /// Over, or not proven.
     pub fn check_proven(&self, now: Timestamp) -> Result<(), CaseRefusal> {
         self.check_open(now)?;
-        if self.is_proven() { Ok(()) } else { Err(CaseRefusal::NotProven) }
+        if !self.is_proven() {
+            return Err(CaseRefusal::NotProven);
+        }
+        match self.row.ready_at {
+            Some(ready_at) if now < ready_at => Err(CaseRefusal::Cooling { ready_at }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Begins the wait of a proven case, once: nothing that comes later makes it shorter. The case stays open as long again
+    /// after it as any other. Says whether it began.
+    pub(super) fn cool_down(&mut self, now: Timestamp) -> bool {
+        if !self.is_proven() || self.row.ready_at.is_some() {
+            return false;
+        }
+        let ready_at = now + COOL_DOWN;
+        self.row.ready_at = Some(ready_at);
+        self.row.expires_at = ready_at + CASE_LIFETIME;
+        true
     }
 
     /// The authenticator that is still bound was used.
@@ -103,10 +128,12 @@ impl Case {
         if approver.user == Some(self.row.user) {
             return Err(CaseRefusal::OwnAccount);
         }
-        if self.row.approvals.contains(&approver.name) || self.row.approvals.len() >= MAX_APPROVALS {
+        if self.row.approvals.iter().any(|earlier| earlier.is_same(approver))
+            || self.row.approvals.len() >= MAX_APPROVALS
+        {
             return Err(CaseRefusal::AlreadyApproved);
         }
-        self.row.approvals.push(approver.name.clone());
+        self.row.approvals.push(approver.clone());
         self.row.revision += 1;
         Ok(())
     }
@@ -124,6 +151,11 @@ impl Case {
             }
             RecoveryState::Done | RecoveryState::Stopped => Err(CaseRefusal::Over),
         }
+    }
+
+    /// What was changed beside a proof is a revision of its own.
+    pub(super) fn moved(&mut self) {
+        self.row.revision += 1;
     }
 
     /// Its link is made.

@@ -87,8 +87,8 @@ pub struct RecoveryRow {
     pub has_code: bool,
     /// A code of the authenticator that is still bound was given.
     pub has_authenticator: bool,
-    /// Administrators who vouched, by address or `local-operator`; each once.
-    pub approvals: Vec<String>,
+    /// Administrators who vouched; each once.
+    pub approvals: Vec<Approver>,
     /// Where it stands.
     pub state: RecoveryState,
     /// The link it led to.
@@ -99,6 +99,27 @@ pub struct RecoveryRow {
     pub opened_at: Timestamp,
     /// From when on it is refused.
     pub expires_at: Timestamp,
+    /// Proven, but it opens nothing before this time; see [`crate::recovery::COOL_DOWN`].
+    pub ready_at: Option<Timestamp>,
+}
+
+/// An administrator who vouches.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Approver {
+    /// An address, or `local-operator`; for people to read.
+    pub name: String,
+    /// Their account, if they have one: who they are, whatever their address is by now.
+    pub user: Option<UserId>,
+}
+
+impl Approver {
+    /// Whether two are one and the same. Addresses change hands, ids do not.
+    pub fn is_same(&self, other: &Approver) -> bool {
+        match (self.user, other.user) {
+            (Some(one), Some(another)) => one == another,
+            _ => self.name == other.name,
+        }
+    }
 }
 
 /// What a person has to hear of (ID-7).

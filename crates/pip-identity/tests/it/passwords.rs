@@ -126,6 +126,28 @@ async fn ten_wrong_codes_ask_for_another_factor_and_a_stranger_without_the_passw
 }
 
 #[tokio::test]
+async fn a_sign_in_with_the_passkey_opens_one_time_codes_that_were_closed() {
+    let (world, _, _) = World::with_admin().await;
+    let (bob, mut device) = world.add_enrolled(BOB).await;
+    let session = world.session(bob);
+    let passwords = &world.accounts.passwords;
+    let offer = passwords.start(Setter::Session(&session)).await.unwrap();
+    let app = App::scan(&offer.base32);
+    passwords.finish(&session, GOOD, &app.code(&world)).await.unwrap();
+    for _ in 0..MAX_CODE_FAILURES {
+        world.pass(900);
+        assert_eq!(sign_in(&world, BOB, GOOD, "000000").await, Err(PairRefusal::Wrong));
+    }
+    world.pass(900);
+    assert_eq!(sign_in(&world, BOB, GOOD, &app.code(&world)).await, Err(PairRefusal::Wrong));
+    assert!(passwords.view(bob).await.unwrap().unwrap().is_locked);
+    world.sign_in(&mut device).await.unwrap();
+    assert!(!passwords.view(bob).await.unwrap().unwrap().is_locked);
+    world.pass(900);
+    assert_eq!(sign_in(&world, BOB, GOOD, &app.code(&world)).await, Ok(bob));
+}
+
+#[tokio::test]
 async fn a_known_browser_signs_in_while_strangers_guess() {
     let (world, bob, app) = with_pair().await;
     let browser = Some(TokenHash::of(b"browser"));

@@ -1,15 +1,16 @@
 //! Getting back in (ID-5, ID-6): with two proofs, and in no other way.
 
-use model::{TokenHash, UserId};
+use model::{GroupId, TokenHash, UserId};
+use pip_identity::Accounts;
 use pip_identity::links::LinkRefusal;
 use pip_identity::passkeys::{Enrolled, Keep, PasskeyRefusal, Refusal};
 use pip_identity::people::LastAdmin;
-use pip_identity::recovery::{Approver, CASE_LIFETIME, CaseRefusal, Opened, RecoveryRefusal, Running};
+use pip_identity::recovery::{Approver, CASE_LIFETIME, COOL_DOWN, CaseRefusal, Opened, RecoveryRefusal, Running};
 use pip_identity::recovery_codes::CodeRefusal;
 use pip_identity::store::{DirectoryChange, DirectoryStore, NoticeKind, RecoveryRow, RecoveryState};
 
 use crate::device::Device;
-use crate::world::{HOME, World};
+use crate::world::{HOME, World, rules, sealer};
 
 const BOB: &str = "bob@corp.example";
 
@@ -150,6 +151,95 @@ async fn a_second_beginning_ends_a_running_recovery_only_when_told_to() {
 }
 
 #[tokio::test]
+async fn an_administrator_whose_address_changed_does_not_vouch_twice() {
+    let lost = lost().await;
+    let recovery = &lost.world.accounts.recovery;
+    let id = recovery.open_for(lost.bob, &lost.carol(), Running::Keep).await.unwrap().row.id;
+    let married = Approver { name: "carol.new@corp.example".into(), ..lost.carol() };
+    let again = recovery.approve(id, &married).await.err();
+    assert_eq!(again, Some(RecoveryRefusal::Case(CaseRefusal::AlreadyApproved)));
+}
+
+#[tokio::test]
+async fn a_link_is_not_for_whoever_got_the_address_of_the_one_who_vouched() {
+    let lost = lost().await;
+    let recovery = &lost.world.accounts.recovery;
+    let id = recovery.open_for(lost.bob, &operator(), Running::Keep).await.unwrap().row.id;
+    recovery.approve(id, &lost.carol()).await.unwrap();
+    let heir = Approver { user: Some(UserId(uuid::Uuid::from_u128(99))), ..lost.carol() };
+    assert_eq!(recovery.claim_for(id, &heir).await.err(), Some(RecoveryRefusal::Unknown));
+    recovery.claim_for(id, &lost.carol()).await.unwrap();
+}
+
+/// bob administers, where the recovery of administrators waits.
+async fn lost_administrator() -> Lost {
+    let mut lost = lost().await;
+    lost.world.people.add_member(&GroupId::new("admins"), lost.bob).await.unwrap();
+    lost.wait(true);
+    lost
+}
+
+impl Lost {
+    /// As a restart with another setting.
+    fn wait(&mut self, admins_wait: bool) {
+        let throttle = std::sync::Arc::new(pip_identity::Throttle::new());
+        let accounts = Accounts::new(&self.world.people, &throttle, sealer(), rules()).unwrap();
+        self.world.accounts = accounts.where_admins_wait(admins_wait);
+    }
+}
+
+#[tokio::test]
+async fn an_administrators_recovery_waits_a_day_and_nothing_makes_it_shorter() {
+    let mut lost = lost_administrator().await;
+    let opened = lost.open(0).await;
+    let ticket = opened.ticket.expose().to_owned();
+    let recovery = &lost.world.accounts.recovery;
+    let view = recovery.approve(opened.view.row.id, &lost.carol()).await.unwrap();
+    let ready_at = lost.world.now() + COOL_DOWN;
+    assert!(view.is_proven && view.waits_until == Some(ready_at));
+    let waits = Some(RecoveryRefusal::Case(CaseRefusal::Cooling { ready_at }));
+    assert_eq!(recovery.claim(&ticket).await.err(), waits);
+    // Neither more proof, nor another setting, nor a second less.
+    lost.world.pass(3_600);
+    let more = recovery.approve(opened.view.row.id, &operator()).await.unwrap();
+    assert_eq!(more.waits_until, Some(ready_at));
+    lost.wait(false);
+    lost.world.pass(COOL_DOWN.as_secs() - 3_600 - 1);
+    assert_eq!(lost.world.accounts.recovery.claim(&ticket).await.err(), waits);
+    lost.world.pass(1);
+    let link = lost.world.accounts.recovery.claim(&ticket).await.unwrap();
+    lost.enrol(link.secret.expose(), &Keep::default()).await.unwrap();
+}
+
+#[tokio::test]
+async fn an_administrators_recovery_is_stopped_while_it_waits() {
+    let lost = lost_administrator().await;
+    let recovery = &lost.world.accounts.recovery;
+    let opened = lost.open(0).await;
+    recovery.approve(opened.view.row.id, &operator()).await.unwrap();
+    lost.world.pass(COOL_DOWN.as_secs() / 2);
+    recovery.stop(opened.view.row.id).await.unwrap();
+    lost.world.pass(COOL_DOWN.as_secs());
+    let refusal = recovery.claim(opened.ticket.expose()).await.err();
+    assert_eq!(refusal, Some(RecoveryRefusal::Case(CaseRefusal::Over)));
+}
+
+#[tokio::test]
+async fn a_wait_is_not_dodged_by_administering_only_after_the_proof() {
+    let mut lost = lost().await;
+    lost.wait(true);
+    let recovery = &lost.world.accounts.recovery;
+    let opened = lost.open(0).await;
+    let view = recovery.approve(opened.view.row.id, &operator()).await.unwrap();
+    assert_eq!(view.waits_until, None, "bob does not administer");
+    lost.world.people.add_member(&GroupId::new("admins"), lost.bob).await.unwrap();
+    let refusal = recovery.claim(opened.ticket.expose()).await.err();
+    assert!(matches!(refusal, Some(RecoveryRefusal::Case(CaseRefusal::Cooling { .. }))), "{refusal:?}");
+    lost.world.pass(COOL_DOWN.as_secs());
+    recovery.claim(opened.ticket.expose()).await.unwrap();
+}
+
+#[tokio::test]
 async fn nobody_vouches_for_their_own_account() {
     let lost = lost().await;
     let own = Approver { name: BOB.into(), user: Some(lost.bob) };
@@ -271,10 +361,11 @@ async fn that_was_not_me_works_once_and_an_older_showing_is_void() {
     let first = notices.show(lost.bob).await.unwrap();
     let second = notices.show(lost.bob).await.unwrap();
     assert!(!first.is_empty());
-    assert!(notices.not_me(first[0].not_me.expose()).await.is_err(), "shown again since");
-    let row = notices.not_me(second[0].not_me.expose()).await.unwrap();
+    assert!(notices.not_me(lost.bob, first[0].not_me.expose()).await.is_err(), "shown again since");
+    assert!(notices.not_me(lost.carol, second[0].not_me.expose()).await.is_err(), "somebody else's");
+    let row = notices.not_me(lost.bob, second[0].not_me.expose()).await.unwrap();
     assert_eq!(row.user, lost.bob);
-    assert!(notices.not_me(second[0].not_me.expose()).await.is_err(), "used");
+    assert!(notices.not_me(lost.bob, second[0].not_me.expose()).await.is_err(), "used");
     let kept = lost.world.store.notices_of(lost.bob).await.unwrap();
     assert!(kept.iter().all(|row| row.token != Some(TokenHash::of(second[0].not_me.expose().as_bytes()))));
     notices.seen(lost.bob, lost.world.now()).await.unwrap();

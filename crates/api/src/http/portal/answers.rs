@@ -77,6 +77,14 @@ pub(crate) fn unavailable(failure: &crate::Failure) -> Response<Bytes> {
     problem(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "This cannot be done right now. Try again in a minute.")
 }
 
+/// Says when to try again, where something was tried too often.
+pub(crate) fn retry_after(mut response: Response<Bytes>, secs: Option<u64>) -> Response<Bytes> {
+    if let Some(secs) = secs {
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(secs));
+    }
+    response
+}
+
 /// Adds a `Set-Cookie`.
 pub(crate) fn with_cookie(mut response: Response<Bytes>, cookie: &str) -> Response<Bytes> {
     if let Ok(mut value) = HeaderValue::try_from(cookie) {

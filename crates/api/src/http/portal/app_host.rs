@@ -8,7 +8,7 @@ use model::record::RecordType;
 use model::seams::ReservedContext;
 use model::{Principal, SessionId, TokenHash};
 
-use super::answers::{json, page, parameter, problem, see_other, unavailable, with_cookie};
+use super::answers::{json, page, parameter, problem, retry_after, see_other, unavailable, with_cookie};
 use super::{MAX_OWN_LOOK_UPS, Portal, jwks};
 use crate::failure::Failure;
 
@@ -111,7 +111,7 @@ impl Portal {
         let (Some(id), Some(session)) = (id, &context.session) else { return not_here() };
         if !self.may_look_up(session.id, context.now) {
             let sentence = "Too many look-ups in a minute; wait a little.";
-            return problem(StatusCode::TOO_MANY_REQUESTS, "too_many", sentence);
+            return retry_after(problem(StatusCode::TOO_MANY_REQUESTS, "too_many", sentence), Some(60));
         }
         let Ok(story) = self.control_arc().explain_access(&self.actor(context), id).await else { return not_here() };
         let Some(record) = story.decision() else { return not_here() };

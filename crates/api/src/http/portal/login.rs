@@ -12,9 +12,9 @@ use pki::return_ticket::{ReturnTarget, ReturnTicket};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::answers::{json, page, parameter, problem, see_other, unavailable, with_cookie};
+use super::answers::{json, page, parameter, problem, retry_after, see_other, unavailable, with_cookie};
 use super::{Handoff, Portal, Transaction, bind_browser, restart};
-use crate::failure::Failure;
+use crate::failure::{Failure, retry_after_secs};
 
 /// What the script sends to begin a ceremony.
 #[derive(Deserialize)]
@@ -247,16 +247,16 @@ pub(super) fn refused(refusal: &Refusal) -> Response<Bytes> {
     if is_store_error(&refusal.why) {
         return unavailable(&Failure::unavailable(&refusal.why));
     }
-    let status = match refusal.why.code() {
-        "throttled" => StatusCode::TOO_MANY_REQUESTS,
-        _ => StatusCode::FORBIDDEN,
+    let (status, wait) = match &refusal.why {
+        PasskeyRefusal::Throttled(throttled) => (StatusCode::TOO_MANY_REQUESTS, Some(retry_after_secs(throttled))),
+        _ => (StatusCode::FORBIDDEN, None),
     };
     let mut detail = refusal.why.to_string();
     if let Some(first) = detail.get_mut(..1) {
         first.make_ascii_uppercase();
     }
     detail.push('.');
-    problem(status, refusal.why.code(), &detail)
+    retry_after(problem(status, refusal.why.code(), &detail), wait)
 }
 
 /// Whether the database is at fault and not the person.

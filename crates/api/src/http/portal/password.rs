@@ -12,9 +12,9 @@ use model::seams::ReservedContext;
 use pip_identity::passwords::{PairFailure, PairRefusal};
 
 use super::account::{foreign_form, sentence};
-use super::answers::{page_towards, parameter, see_other, unavailable, with_cookie};
+use super::answers::{page_towards, parameter, retry_after, see_other, unavailable, with_cookie};
 use super::{Portal, Transaction, bind_browser, restart};
-use crate::failure::Failure;
+use crate::failure::{Failure, retry_after_secs};
 use crate::http::reserved::is_own_origin;
 
 /// The longest secret that is looked at; the service has its own, shorter limit.
@@ -85,7 +85,8 @@ impl Portal {
             Err(failure) => {
                 self.record_wrong_pair(context, &failure, "sign-in").await;
                 let form = sign_in_form(typed.transaction, &typed.email, Some(sentence(&failure.why.to_string())));
-                return page_towards(status_of(&failure.why), form.render(), towards.as_deref());
+                let response = page_towards(status_of(&failure.why), form.render(), towards.as_deref());
+                return retry_after(response, wait_of(&failure.why));
             }
         };
         let Some(transaction) = self.transactions.take(&typed.transaction, context.now) else { return restart() };
@@ -170,7 +171,8 @@ impl Portal {
             Err(failure) => {
                 self.record_wrong_pair(context, &failure, "step-up").await;
                 let problem = (status_of(&failure.why), sentence(&failure.why.to_string()));
-                return self.step_form(context, typed.transaction, Some(problem)).await;
+                let response = self.step_form(context, typed.transaction, Some(problem)).await;
+                return retry_after(response, wait_of(&failure.why));
             }
         };
         match self.confirmed(context, session, &typed.transaction, proof).await {
@@ -212,6 +214,13 @@ pub(super) fn status_of(why: &PairRefusal) -> StatusCode {
         PairRefusal::Throttled(_) => StatusCode::TOO_MANY_REQUESTS,
         PairRefusal::Busy(_) | PairRefusal::People(_) | PairRefusal::Unreadable => StatusCode::SERVICE_UNAVAILABLE,
         _ => StatusCode::UNPROCESSABLE_ENTITY,
+    }
+}
+
+fn wait_of(why: &PairRefusal) -> Option<u64> {
+    match why {
+        PairRefusal::Throttled(throttled) => Some(retry_after_secs(throttled)),
+        _ => None,
     }
 }
 

@@ -8,16 +8,16 @@
 use bytes::Bytes;
 use data_encoding::BASE64URL_NOPAD;
 use http::{Request, Response, StatusCode};
-use model::TokenHash;
 use model::seams::ReservedContext;
+use model::{Timestamp, TokenHash};
 use pip_identity::recovery::{RecoveryRefusal, RecoveryView};
-use pip_identity::recovery_codes::CodeRefusal;
 
 use super::account::{address, foreign_form, sentence};
-use super::answers::{page, parameter, see_other, unavailable, with_cookie};
+use super::answers::{page, parameter, retry_after, see_other, unavailable, with_cookie};
 use super::password::busy;
 use super::{Portal, bind_browser};
 use crate::control::RecoveryFailure;
+use crate::failure::retry_after_secs;
 use crate::http::reserved::is_own_origin;
 
 /// The longest address of a case that is looked at.
@@ -46,7 +46,8 @@ impl Portal {
             Ok(opened) => opened,
             Err(RecoveryFailure::Failure(failure)) => return unavailable(&failure),
             Err(RecoveryFailure::Refused(why)) => {
-                return page(status_of(&why), opening(&email, Some(sentence(&why.to_string()))).render());
+                let form = opening(&email, Some(sentence(&why.to_string())));
+                return retry_after(page(status_of(&why), form.render()), why.throttled().map(retry_after_secs));
             }
         };
         see_other(&address("/recover/case", &[("case", &self.case_of(browser, opened.ticket.expose()))]))
@@ -93,7 +94,8 @@ impl Portal {
             Err(RecoveryFailure::Refused(RecoveryRefusal::Unknown)) => over(context),
             Err(RecoveryFailure::Refused(why)) => {
                 let problem = (status_of(&why), sentence(&why.to_string()));
-                self.case_page(context, request, Some(problem)).await
+                let wait = why.throttled().map(retry_after_secs);
+                retry_after(self.case_page(context, request, Some(problem)).await, wait)
             }
         }
     }
@@ -150,6 +152,9 @@ fn case_form(view: &RecoveryView, case: String, problem: Option<String>) -> page
         cancel: ("Look again".to_owned(), address("/recover/case", &[("case", &case)])),
         ..pages::FormPage::default()
     };
+    if let Some(until) = view.waits_until {
+        return waiting(form, until);
+    }
     if view.is_proven {
         return pages::FormPage {
             heading: "You have proven who you are".to_owned(),
@@ -184,6 +189,23 @@ fn case_form(view: &RecoveryView, case: String, problem: Option<String>) -> page
     }
 }
 
+/// Proven, and an administrator's where those wait (ID-6).
+fn waiting(mut form: pages::FormPage, until: Timestamp) -> pages::FormPage {
+    form.facts.push(pages::Fact { name: "Opens".to_owned(), value: until.readable() });
+    pages::FormPage {
+        heading: "Proven, and waiting".to_owned(),
+        paragraphs: vec![
+            "Your account administers this place. So that nobody takes it over unseen, its recovery waits a day after the last proof. Nothing makes that shorter.".to_owned(),
+            "Come back to this page then, in this browser. Keep the address.".to_owned(),
+        ],
+        consequences: vec![
+            "Until then another administrator can stop it, and so can you, if you get in another way.".to_owned(),
+        ],
+        submit: "Go on when the time has come".to_owned(),
+        ..form
+    }
+}
+
 fn over(context: &ReservedContext) -> Response<Bytes> {
     let notice = pages::Notice {
         heading: "This recovery is over".to_owned(),
@@ -199,10 +221,9 @@ fn over(context: &ReservedContext) -> Response<Bytes> {
 }
 
 fn status_of(refusal: &RecoveryRefusal) -> StatusCode {
-    match refusal.code() {
-        "throttled" => StatusCode::TOO_MANY_REQUESTS,
-        "directory" => StatusCode::SERVICE_UNAVAILABLE,
-        _ if matches!(refusal, RecoveryRefusal::Code(CodeRefusal::Throttled(_))) => StatusCode::TOO_MANY_REQUESTS,
+    match refusal {
+        _ if refusal.throttled().is_some() => StatusCode::TOO_MANY_REQUESTS,
+        RecoveryRefusal::People(_) => StatusCode::SERVICE_UNAVAILABLE,
         _ => StatusCode::UNPROCESSABLE_ENTITY,
     }
 }

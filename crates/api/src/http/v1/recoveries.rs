@@ -105,8 +105,9 @@ fn view(view: &RecoveryView) -> Value {
         },
         "has_code": view.row.has_code,
         "has_authenticator": view.row.has_authenticator,
-        "approvals": view.row.approvals,
+        "approvals": view.row.approvals.iter().map(|approver| approver.name.as_str()).collect::<Vec<_>>(),
         "is_proven": view.is_proven,
+        "waits_until": view.waits_until,
         "opened": view.row.opened_at,
         "expires": view.row.expires_at,
     })

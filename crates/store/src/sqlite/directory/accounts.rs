@@ -2,16 +2,17 @@
 
 use model::{InvitationId, NoticeId, RecoveryId, Timestamp, TokenHash, UserId, UserState};
 use pip_identity::store::{
-    DirectoryChange, Factors, MAX_KNOWN_DEVICES, NoticeKind, NoticeRow, PasswordRow, RecoveryRow, RecoveryState,
-    SignIn, StoreError, TotpRow,
+    Approver, DirectoryChange, Factors, MAX_KNOWN_DEVICES, NoticeKind, NoticeRow, PasswordRow, RecoveryRow,
+    RecoveryState, SignIn, StoreError, TotpRow,
 };
+use serde_json::{Value, json};
 use sqlx::SqliteConnection;
 use sqlx::sqlite::SqliteRow;
 
 use super::Failure;
 use super::apply::{bytes_of, exactly_one};
 use crate::sqlite::Store;
-use crate::sqlite::rows::{Columns, to_integer, to_json};
+use crate::sqlite::rows::{Columns, to_integer};
 
 /// One change of what is not directory, link, passkey or set of recovery codes.
 pub(super) async fn apply(connection: &mut SqliteConnection, change: DirectoryChange) -> Result<(), Failure> {
@@ -155,13 +156,13 @@ async fn put_totp(connection: &mut SqliteConnection, row: TotpRow) -> Result<(),
 
 async fn put_recovery(connection: &mut SqliteConnection, row: RecoveryRow, was: Option<u32>) -> Result<(), Failure> {
     let columns = "user = ?2, revision = ?3, ticket = ?4, has_code = ?5, has_authenticator = ?6, approvals = ?7,
-                   state = ?8, link = ?9, epoch = ?10, opened_at = ?11, expires_at = ?12";
+                   state = ?8, link = ?9, epoch = ?10, opened_at = ?11, expires_at = ?12, ready_at = ?13";
     let sql = match was {
         None => "INSERT INTO recoveries (id, user, revision, ticket, has_code, has_authenticator, approvals, state,
-                     link, epoch, opened_at, expires_at)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12) ON CONFLICT (id) DO NOTHING"
+                     link, epoch, opened_at, expires_at, ready_at)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13) ON CONFLICT (id) DO NOTHING"
             .to_owned(),
-        Some(_) => format!("UPDATE recoveries SET {columns} WHERE id = ?1 AND revision = ?13"),
+        Some(_) => format!("UPDATE recoveries SET {columns} WHERE id = ?1 AND revision = ?14"),
     };
     let query = sqlx::query(sqlx::AssertSqlSafe(sql))
         .bind(row.id.as_bytes().to_vec())
@@ -170,12 +171,13 @@ async fn put_recovery(connection: &mut SqliteConnection, row: RecoveryRow, was: 
         .bind(row.ticket.map(hash))
         .bind(row.has_code)
         .bind(row.has_authenticator)
-        .bind(to_json(row.approvals.iter().map(String::as_str)))
+        .bind(approvals_json(&row.approvals))
         .bind(row.state.as_str())
         .bind(row.link.map(|link| link.as_bytes().to_vec()))
         .bind(to_integer("epoch of a person", row.epoch)?)
         .bind(row.opened_at.0)
-        .bind(row.expires_at.0);
+        .bind(row.expires_at.0)
+        .bind(row.ready_at.map(|at| at.0));
     let query = match was {
         None => query,
         Some(was) => query.bind(was),
@@ -274,13 +276,38 @@ fn recovery_row(row: &SqliteRow) -> Result<RecoveryRow, crate::StoreError> {
         ticket: row.maybe_hash("ticket")?,
         has_code: row.flag("has_code")?,
         has_authenticator: row.flag("has_authenticator")?,
-        approvals: row.strings("approvals")?,
+        approvals: approvals(row)?,
         state: row.word("state", RecoveryState::ALL, RecoveryState::as_str)?,
         link: row.maybe_uuid("link")?.map(InvitationId),
         epoch: row.count("epoch")?,
         opened_at: row.time("opened_at")?,
         expires_at: row.time("expires_at")?,
+        ready_at: row.maybe_time("ready_at")?,
     })
+}
+
+/// Who vouched: `{"name": …, "user": …}`, or a name alone.
+fn approvals_json(approvals: &[Approver]) -> String {
+    let one = |approver: &Approver| match approver.user {
+        Some(user) => json!({ "name": approver.name, "user": user.to_string() }),
+        None => Value::from(approver.name.as_str()),
+    };
+    Value::Array(approvals.iter().map(one).collect()).to_string()
+}
+
+fn approvals(row: &SqliteRow) -> Result<Vec<Approver>, crate::StoreError> {
+    let text = row.text("approvals")?;
+    let one = |value: &Value| match value {
+        Value::String(name) => Some(Approver { name: name.clone(), user: None }),
+        Value::Object(members) => Some(Approver {
+            name: members.get("name")?.as_str()?.to_owned(),
+            user: Some(members.get("user")?.as_str()?.parse().ok()?),
+        }),
+        _ => None,
+    };
+    let values = serde_json::from_str::<Vec<Value>>(&text).ok();
+    let approvals = values.and_then(|values| values.iter().map(one).collect());
+    approvals.ok_or_else(|| crate::StoreError::malformed("approvals", text))
 }
 
 fn notice_row(row: &SqliteRow) -> Result<NoticeRow, crate::StoreError> {
