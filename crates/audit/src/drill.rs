@@ -19,12 +19,15 @@ use model::{AccessId, Clock, Ids, Timestamp, UserId};
 use crate::alerts::AlertKind;
 use crate::clock::ClockWatch;
 use crate::keyring::{DailyKeyStore, Day, KeyStoreError, SealKey, SubjectKeys};
-use crate::log::faults::Fault;
+use crate::log::disk::FileFacts;
+use crate::log::faults::{Fault, FlippedByte};
 use crate::log::{AuditLog, LOG_DOOR, LogConfig, LogSeams, MIN_SEGMENT_BYTES, SpaceMarks};
 use crate::query::Query;
 use crate::sinks::Sinks;
 use crate::{Column, SealedAccess};
 
+/// In `object_id` of the record of a whole drill; its parts leave records of the same type without it.
+pub const REPORT: &str = "report";
 /// How soon a rung has to be detected (AUD-19).
 pub const DETECT_WITHIN: Duration = Duration::from_secs(2);
 /// How soon the log has to be well again after the harm is over.
@@ -195,6 +198,7 @@ struct EndFault<'a>(&'a AuditLog);
 impl Drop for EndFault<'_> {
     fn drop(&mut self) {
         self.0.faults().set(Fault::None);
+        self.0.faults().flip(None);
     }
 }
 
@@ -207,19 +211,11 @@ impl Stage<'_> {
     }
 
     fn rung(&self, rung: DrillRung) -> RungResult {
-        let not_drilled = |detail: &str| RungResult {
-            rung,
-            outcome: Outcome::NotDrilled,
-            detected_in: None,
-            detail: detail.to_owned(),
-        };
         let found = match rung {
             DrillRung::SinkHang => self.sink_hang(),
-            DrillRung::Corrupt if self.is_live => {
-                return not_drilled("only on a shadow log: what is overwritten is not always still in memory");
-            }
             DrillRung::DiskFull => self.disk_full(),
             DrillRung::DeleteFile => self.harm(AlertKind::FileDeleted, |file| std::fs::remove_file(file)),
+            DrillRung::Corrupt if self.is_live => self.misread(),
             DrillRung::Corrupt => self.harm(AlertKind::FileDamaged, |file| self.overwrite_newest(file)),
             DrillRung::ClockJump => self.clock_jump(),
         };
@@ -298,10 +294,47 @@ impl Stage<'_> {
         Ok(())
     }
 
-    fn overwrite_newest(&self, file: &Path) -> std::io::Result<()> {
+    /// The newest frame of the real log reads back damaged; not a byte on the disk is touched.
+    fn misread(&self) -> Found {
+        let _over = EndFault(self.log);
+        let name = self.log.current_file();
+        let mut misread = None;
+        let (took, _) = self.harm(AlertKind::FileDamaged, |_| {
+            let (facts, offset) = (self.log.disk().facts(&self.log.current_file())?, self.newest_offset()?);
+            misread = Some(facts);
+            self.log.faults().flip(Some(FlippedByte { file: facts, offset }));
+            Ok(())
+        })?;
+        if let Some(facts) = misread {
+            self.forget_aside(&facts, &name);
+        }
+        Ok((took, format!("seen in what was read back; laid down again, all {MARKS} records of before are there")))
+    }
+
+    /// What was set aside is whole and the same as what stands in its place: it must not take the place of evidence.
+    fn forget_aside(&self, facts: &FileFacts, name: &str) {
+        let disk = self.log.disk();
+        let is_ours = |file: &String| {
+            file.starts_with("aside-")
+                && file.ends_with(name)
+                && disk.facts(file).is_ok_and(|found| found.is_same_file(facts))
+        };
+        let aside = disk.list().unwrap_or_default().into_iter().find(is_ours);
+        if let Some(aside) = aside
+            && let Err(error) = disk.remove(&aside)
+        {
+            tracing::error!(%error, file = aside, "what a drill set aside cannot be removed");
+        }
+    }
+
+    /// Behind the head of the newest frame, so that only its checksum tells.
+    fn newest_offset(&self) -> std::io::Result<u64> {
         let offset = self.log.newest_frame().ok_or_else(|| std::io::Error::other("the file holds no record"))?;
-        // Behind the head of the frame, so that only its checksum tells.
-        OpenOptions::new().write(true).open(file)?.write_all_at(b"drilldrill", offset.saturating_add(64))
+        Ok(offset.saturating_add(64))
+    }
+
+    fn overwrite_newest(&self, file: &Path) -> std::io::Result<()> {
+        OpenOptions::new().write(true).open(file)?.write_all_at(b"drilldrill", self.newest_offset()?)
     }
 
     /// The watch is shown a clock that was set by an hour; the real one is not touched.

@@ -375,6 +375,10 @@ impl AuditLog {
         &self.dir
     }
 
+    pub(crate) fn disk(&self) -> &dyn Disk {
+        &*self.shared.disk
+    }
+
     /// The file records go to now.
     pub(crate) fn current_file(&self) -> String {
         self.tip.lock().unwrap_or_else(PoisonError::into_inner).segment.file_name()

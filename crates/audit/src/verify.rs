@@ -8,13 +8,18 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use model::ids::Digest32;
+use model::record::RecordType;
 
-use crate::entry::{Column, Value, decode_entry, split_payload};
+use crate::drill::REPORT;
+use crate::entry::{Column, Entry, Value, decode_entry, split_payload};
 use crate::log::disk::{Disk, OsDisk};
 use crate::log::reader::{list_segments, read_header};
 use crate::log::segment::Header;
 use crate::log::tree::{RunningRoot, leaf_hash};
 use crate::log::walk::{Hole, Visit, walk};
+
+/// How many drills are told of.
+pub const MAX_DRILLS: usize = 3;
 
 /// One epoch of a log.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -42,6 +47,8 @@ pub struct Verified {
     pub slices: u64,
     /// Everything that is wrong; empty means the log proves.
     pub problems: Vec<Hole>,
+    /// What drills of the log left: the newest [`MAX_DRILLS`], oldest first.
+    pub drills: Vec<String>,
     /// The last segment ends in an unfinished write, which opening the log cuts.
     pub is_torn: bool,
 }
@@ -150,9 +157,26 @@ impl State {
             Ok(entry) if !entry.columns.iter().any(|(c, v)| *c == Column::Type && matches!(v, Value::Uint(_))) => {
                 "the entry has no type".into()
             }
-            Ok(_) => return,
+            Ok(entry) => {
+                self.note_drill(&entry);
+                return;
+            }
         };
         self.problem(file, seq, &problem);
+    }
+
+    fn note_drill(&mut self, entry: &Entry) {
+        let get = |column| entry.columns.iter().find(|(found, _)| *found == column).map(|(_, value)| value);
+        let is_drill = get(Column::Type) == Some(&Value::Uint(u64::from(RecordType::AuditDrill.code())));
+        let is_report = matches!(get(Column::ObjectId), Some(Value::Text(id)) if **id == *REPORT);
+        if let (true, true, Some(Value::Text(said)), Some(Value::Time(time))) =
+            (is_drill, is_report, get(Column::Change), get(Column::Time))
+        {
+            if self.found.drills.len() >= MAX_DRILLS {
+                self.found.drills.remove(0);
+            }
+            self.found.drills.push(format!("{time}: {said} (record {})", entry.seq));
+        }
     }
 
     fn close(&mut self) {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use audit::drill::{DrillReport, DrillRung, live, shadow};
+use audit::drill::{DrillReport, DrillRung, REPORT, live, shadow};
 use audit::{Column, Query, SealedAccess};
 use model::decision::LOCAL_OPERATOR;
 use model::record::RecordType;
@@ -17,8 +17,6 @@ use crate::failure::Failure;
 
 /// How old the last drill may be.
 const DRILL_AGE: Duration = Duration::from_secs(30 * 24 * 3_600);
-/// In `object_id` of the record of a whole drill; its parts leave records of the same type without it.
-const REPORT: &str = "report";
 
 impl ControlPlane {
     /// An id for something the product begins by itself.

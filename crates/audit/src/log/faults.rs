@@ -2,7 +2,7 @@
 //! the log of a running server is on it too, so that a live drill can be run. With nothing wished for it only passes on.
 
 use std::io;
-use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use super::disk::{Disk, DiskFile, FileFacts, Space};
@@ -26,6 +26,15 @@ impl Fault {
     const ALL: [Fault; 5] = [Fault::None, Fault::Full, Fault::Broken, Fault::ForgetsOnSync, Fault::Hung];
 }
 
+/// A byte of a file that reads back as another; what is on the disk stays as it is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct FlippedByte {
+    /// Which file.
+    pub file: FileFacts,
+    /// Where in it.
+    pub offset: u64,
+}
+
 /// "As the disk says".
 const REAL_SPACE: u64 = u64::MAX;
 
@@ -34,6 +43,8 @@ pub struct Faults {
     wished: AtomicU8,
     free_percent: AtomicU64,
     spares: AtomicUsize,
+    is_flipped: AtomicBool,
+    flipped: Mutex<Option<FlippedByte>>,
     hung: Mutex<()>,
     let_go: Condvar,
 }
@@ -44,6 +55,8 @@ impl Default for Faults {
             wished: AtomicU8::new(0),
             free_percent: AtomicU64::new(REAL_SPACE),
             spares: AtomicUsize::new(0),
+            is_flipped: AtomicBool::new(false),
+            flipped: Mutex::default(),
             hung: Mutex::default(),
             let_go: Condvar::new(),
         }
@@ -70,6 +83,24 @@ impl Faults {
     /// The disk claims to have so much room; `None` for the truth.
     pub fn claim_free(&self, percent: Option<u8>) {
         self.free_percent.store(percent.map_or(REAL_SPACE, u64::from), Ordering::SeqCst);
+    }
+
+    /// From now on this byte reads back wrong, whoever opens its file; `None` ends it.
+    pub fn flip(&self, flipped: Option<FlippedByte>) {
+        *self.flipped.lock().unwrap_or_else(PoisonError::into_inner) = flipped;
+        self.is_flipped.store(flipped.is_some(), Ordering::SeqCst);
+    }
+
+    fn damage(&self, file: &dyn DiskFile, bytes: &mut [u8], offset: u64) -> io::Result<()> {
+        let flipped = *self.flipped.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(flipped) = flipped
+            && let Some(at) = flipped.offset.checked_sub(offset).and_then(|at| usize::try_from(at).ok())
+            && let Some(byte) = bytes.get_mut(at)
+            && file.facts()?.is_same_file(&flipped.file)
+        {
+            *byte ^= 0xff;
+        }
+        Ok(())
     }
 
     /// What is wrong for the file with this number; waits while it hangs.
@@ -173,7 +204,11 @@ impl DiskFile for FaultyFile {
     }
 
     fn read_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<usize> {
-        self.file.read_at(bytes, offset)
+        let read = self.file.read_at(bytes, offset)?;
+        if self.faults.is_flipped.load(Ordering::Relaxed) {
+            self.faults.damage(&*self.file, bytes.get_mut(..read).unwrap_or_default(), offset)?;
+        }
+        Ok(read)
     }
 
     fn sync(&self) -> io::Result<()> {

@@ -1,7 +1,7 @@
 //! The watch: looks twice a second whether the files of the log are still where and what they were (AUD-19), whether there
 //! is room, whether the committer gets on, and writes down what the log has to say about itself.
 //!
-//! It never writes to a segment: it calls the committer. Invariant: damage to the newest frame, the header, the name, the
+//! It never writes to a segment: it calls the committer. Invariant: damage to what was written in the last second, the header, the name, the
 //! place or the length of the current segment is seen within [`CHECK_INTERVAL`] and the time of one look.
 
 use std::collections::BTreeMap;
@@ -90,6 +90,9 @@ pub(crate) struct Watch {
 pub(crate) struct Reread {
     segment: Option<Arc<Segment>>,
     offset: u64,
+    /// Where the log ended at the two looks before: what was written since the first is read again each time, however much
+    /// else is written.
+    ends: (u64, u64),
 }
 
 pub(crate) struct Seen {
@@ -217,23 +220,33 @@ impl Watch {
 
     /// Reads a stretch of the current segment again.
     fn read_again(&mut self, segment: &Arc<Segment>, end: u64) -> Option<Trouble> {
-        if self.reread.segment.as_ref() != Some(segment) || self.reread.offset >= end {
-            self.reread = Reread { segment: Some(segment.clone()), offset: HEADER_BYTES as u64 };
+        let start = HEADER_BYTES as u64;
+        if self.reread.segment.as_ref() != Some(segment) {
+            self.reread = Reread { segment: Some(segment.clone()), offset: start, ends: (start, start) };
+        }
+        if self.reread.offset >= end {
+            self.reread.offset = start;
         }
         let file = self.intake.shared.disk.open(&segment.file_name()).ok()?;
-        let mut scanner = Scanner::new(&*file, self.reread.offset);
-        let until = end.min(self.reread.offset.saturating_add(REREAD_BYTES));
-        while scanner.offset() < until {
-            let offset = scanner.offset();
-            match scanner.step().ok()? {
-                Parsed::Frame(_) => {}
-                Parsed::Bad | Parsed::End => {
-                    let detail = format!("{}: byte {offset} is not what was written", segment.file_name());
-                    return Some(Trouble { kind: AlertKind::FileDamaged, detail });
+        let (fresh, before) = self.reread.ends;
+        self.reread.ends = (before, end);
+        for (from, is_fresh) in [(fresh, true), (self.reread.offset, false)] {
+            let mut scanner = Scanner::new(&*file, from);
+            let until = end.min(from.saturating_add(REREAD_BYTES));
+            while scanner.offset() < until {
+                let offset = scanner.offset();
+                match scanner.step().ok()? {
+                    Parsed::Frame(_) => {}
+                    Parsed::Bad | Parsed::End => {
+                        let detail = format!("{}: byte {offset} is not what was written", segment.file_name());
+                        return Some(Trouble { kind: AlertKind::FileDamaged, detail });
+                    }
                 }
             }
+            if !is_fresh {
+                self.reread.offset = scanner.offset();
+            }
         }
-        self.reread.offset = scanner.offset();
         None
     }
 

@@ -120,7 +120,8 @@ impl Sinks {
 
     /// Delivers, and moves the cursor behind it.
     async fn hand_over(&self, entry: &Entry, cursor: &Cursor, stretch: Stretch, next_seq: u64) {
-        let mut parts = VecDeque::from([0..stretch.lines.len()]);
+        let mut parts = VecDeque::new();
+        parts.push_back(0..stretch.lines.len());
         let mut dead_in_row = 0;
         while let Some(part) = parts.pop_front().filter(|part| !part.is_empty()) {
             self.hand_over_part(entry, cursor, &stretch.lines, part, &mut parts, &mut dead_in_row).await;

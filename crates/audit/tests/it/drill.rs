@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use audit::drill::{DETECT_WITHIN, DrillRung, Outcome, live, shadow};
 use audit::log::faults::Fault;
-use model::record::RecordType;
+use model::record::{AuditRecord, RecordType};
 use model::seams::Durability;
 
-use crate::common::World;
+use crate::common::{START, World};
 
 #[test]
 fn a_shadow_drill_passes_every_rung_in_time() {
@@ -33,10 +33,32 @@ fn a_live_drill_leaves_the_log_whole_and_its_disk_well() {
     let report = live(&log, world.dir.path(), &*world.clock, &*world.ids, None, DrillRung::ALL);
     assert!(report.has_passed(), "{report:?}");
     let corrupt = report.rungs.iter().find(|found| found.rung == DrillRung::Corrupt).unwrap();
-    assert_eq!(corrupt.outcome, Outcome::NotDrilled, "never on the real log");
+    assert!(corrupt.outcome == Outcome::Passed && corrupt.detected_in.unwrap() <= DETECT_WITHIN, "{report:?}");
+    let files =
+        std::fs::read_dir(world.dir.path()).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    assert!(!files.into_iter().any(|name| name.starts_with("aside-")), "the place of evidence stays free");
+    let mut told = AuditRecord::new(RecordType::AuditDrill, world.access(), START, "control");
+    told.change.object_id = Some(audit::drill::REPORT.into());
+    told.change.change = Some(report.summary().into());
+    log.append_blocking(told, Durability::Strict).unwrap();
     log.append_blocking(world.decision(), Durability::Strict).unwrap();
     log.close();
-    assert_eq!(audit::verify::verify(world.dir.path()).unwrap().problems, vec![]);
+    let found = audit::verify::verify(world.dir.path()).unwrap();
+    assert_eq!(found.problems, vec![]);
+    assert!(found.drills[0].contains(&report.summary()), "{:?}", found.drills);
+}
+
+#[test]
+fn a_frame_that_reads_back_wrong_is_found_each_time_and_costs_no_record() {
+    let world = World::new();
+    let (log, _) = world.open();
+    for _ in 0..3 {
+        let report = live(&log, world.dir.path(), &*world.clock, &*world.ids, None, &[DrillRung::Corrupt]);
+        assert!(report.has_passed(), "{report:?}");
+    }
+    let log = world.open_again(&log);
+    assert_eq!(audit::verify::verify(world.dir.path()).unwrap().epochs.len(), 1, "no record was given up");
+    drop(log);
 }
 
 #[test]
@@ -62,4 +84,24 @@ fn a_log_whose_disk_does_not_get_well_fails_the_drill() {
     let mut record = world.decision();
     record.kind = RecordType::AuditDrill;
     assert!(log.append_blocking(record, Durability::Strict).is_ok());
+}
+
+#[test]
+fn damage_to_a_new_frame_is_found_in_time_while_others_write_on() {
+    let world = World::new();
+    let (log, _) = world.open();
+    let is_over = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !is_over.load(std::sync::atomic::Ordering::SeqCst) {
+                log.append_blocking(world.decision(), Durability::Standard).unwrap();
+                std::thread::sleep(std::time::Duration::from_millis(1));
+            }
+        });
+        let report = live(&log, world.dir.path(), &*world.clock, &*world.ids, None, &[DrillRung::Corrupt]);
+        is_over.store(true, std::sync::atomic::Ordering::SeqCst);
+        assert!(report.has_passed(), "{report:?}");
+    });
+    log.close();
+    assert_eq!(audit::verify::verify(world.dir.path()).unwrap().problems, vec![]);
 }

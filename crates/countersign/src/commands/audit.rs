@@ -329,10 +329,12 @@ fn verify(folder: &Path, is_json: bool) -> Result<ExitCode> {
             "records": found.records,
             "epochs": found.epochs.len(),
             "unfinished_write": found.is_torn,
+            "drills": found.drills,
             "problems": problems,
         }));
     } else {
         say!("{} records in {} segments, {} epochs", found.records, found.segments, found.epochs.len());
+        found.drills.iter().for_each(|drill| say!("drilled: {}", audit::render::escape(drill)));
         problems.iter().for_each(|problem| say!("wrong: {problem}"));
         if problems.is_empty() {
             say!("everything is there and fits");

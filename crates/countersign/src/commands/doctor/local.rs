@@ -4,6 +4,8 @@ use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use audit::SpaceMarks;
+use audit::log::disk::{Disk, OsDisk};
 use config::ServerConfig;
 use config::server::CertificateFiles;
 use model::{Clock, Timestamp};
@@ -16,8 +18,6 @@ use crate::system::SystemClock;
 const DAY_SECS: i64 = 86_400;
 /// A certificate that ends sooner is a warning (GW-75).
 const CERTIFICATE_DAYS: i64 = 30;
-/// Less free space than this share of the file system is a warning; half of it is broken (AUD-18).
-const FREE_PERCENT: u64 = 20;
 
 /// What was seen, and where the process would be spoken to.
 pub(super) struct Looked {
@@ -45,14 +45,15 @@ pub(super) fn look(file: &Path) -> Looked {
     let socket = config.control_socket.clone().unwrap_or_else(|| config.data_dir.join("control.sock"));
     let is_running = std::os::unix::net::UnixStream::connect(&socket).is_ok();
     let mut findings = vec![Finding::fine(subject, format!("`{name}` is understood"))];
-    findings.extend(data_folder(&config.data_dir));
+    let marks = SpaceMarks { low: config.audit.low_space, critical: config.audit.critical_space };
+    findings.extend(data_folder(&config.data_dir, marks));
     findings.extend(certificates(&config, SystemClock::default().now()));
     findings.extend(config.listeners.iter().map(|listener| address(listener.address, is_running)));
     findings.push(names(&config));
     Looked { findings, socket: Some(socket) }
 }
 
-fn data_folder(path: &Path) -> Vec<Finding> {
+fn data_folder(path: &Path, marks: SpaceMarks) -> Vec<Finding> {
     let subject = "data folder";
     let shown = path.display();
     let Ok(metadata) = std::fs::metadata(path) else {
@@ -81,27 +82,27 @@ fn data_folder(path: &Path) -> Vec<Finding> {
         ),
         (Err(_), false) => Finding::fine("key-encryption key", "the first start makes it"),
     });
-    findings.push(space(path));
+    findings.push(space(path, marks));
     findings
 }
 
-fn space(path: &Path) -> Finding {
+/// By the marks at which the running server raises its alerts.
+fn space(path: &Path, marks: SpaceMarks) -> Finding {
     let subject = "disk";
-    let usage = match rustix::fs::statvfs(path) {
-        Ok(usage) => usage,
+    let space = match OsDisk::new(path).space() {
+        Ok(space) => space,
         Err(error) => return Finding::warning(subject, format!("its space is not known: {error}"), "look with `df`"),
     };
-    // What only root may use is no room for us.
-    let usable = usage.f_blocks.saturating_sub(usage.f_bfree.saturating_sub(usage.f_bavail));
-    let free_percent = (usage.f_bavail.saturating_mul(100)).checked_div(usable).unwrap_or(0);
-    let free_mib = usage.f_bavail.saturating_mul(usage.f_frsize) >> 20;
-    let seen = format!("{free_mib} MiB free, {free_percent} % of the file system of `{}`", path.display());
+    let (free, mib) = (space.free_percent(), space.free >> 20);
+    let seen = format!("{mib} MiB free, {free} % of the file system of `{}`", path.display());
     let remedy = "make room: without room for the record the doors close";
-    match free_percent {
-        free if free >= FREE_PERCENT => Finding::fine(subject, seen),
-        free if free >= FREE_PERCENT / 2 => Finding::warning(subject, seen, remedy),
-        _ => Finding::broken(subject, seen, remedy),
+    if free < marks.critical {
+        return Finding::broken(subject, format!("{seen}; the alert is at {} %", marks.critical), remedy);
     }
+    if free < marks.low {
+        return Finding::warning(subject, format!("{seen}; the alert is at {} %", marks.low), remedy);
+    }
+    Finding::fine(subject, seen)
 }
 
 fn certificates(config: &ServerConfig, now: Timestamp) -> Vec<Finding> {
