@@ -141,6 +141,20 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_others_may_not_read_is_given_to_the_group_of_the_service() {
+        let postinst = include_str!("../../packaging/deb/postinst");
+        let closed: Vec<&str> =
+            FILES.iter().filter(|(_, _, mode)| mode & 0o007 == 0).map(|(_, place, _)| *place).collect();
+        assert!(!closed.is_empty());
+        for place in closed {
+            assert!(
+                postinst.contains(&format!("chown root:countersign /{place}\n")),
+                "the service cannot read `{place}`"
+            );
+        }
+    }
+
+    #[test]
     fn the_control_file_has_what_dpkg_asks_for() {
         let text = control("0.1.0", "amd64", 7);
         for field in ["Package", "Version", "Architecture", "Maintainer", "Description"] {

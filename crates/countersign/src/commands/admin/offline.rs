@@ -76,7 +76,7 @@ fn accounts(ground: &Ground) -> Result<Accounts> {
 
 fn read(file: &Path) -> Result<ServerConfig> {
     let name = file.display().to_string();
-    let text = std::fs::read_to_string(file).with_context(|| format!("cannot read the configuration `{name}`"))?;
+    let text = startup::read(file)?;
     let mut config = ServerConfig::parse(&name, &text).map_err(|problems| anyhow!("{problems}"))?;
     startup::resolve_paths(&mut config, &file.parent().map(PathBuf::from).unwrap_or_default());
     Ok(config)
