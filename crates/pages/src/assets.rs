@@ -23,6 +23,7 @@ pub struct Asset {
 
 static ASSETS: LazyLock<Vec<Asset>> = LazyLock::new(|| {
     vec![
+        load("client.js", "text/javascript; charset=utf-8", include_bytes!("../assets/client.js")),
         load("console.css", "text/css; charset=utf-8", include_bytes!("../assets/console.css")),
         load("countersign.css", "text/css; charset=utf-8", include_bytes!("../assets/countersign.css")),
         load("keys.js", "text/javascript; charset=utf-8", include_bytes!("../assets/keys.js")),
@@ -43,6 +44,11 @@ fn load(name: &'static str, content_type: &'static str, bytes: &'static [u8]) ->
 /// The asset at `address` (the part after [`PREFIX`]).
 pub fn find(address: &str) -> Option<&'static Asset> {
     ASSETS.iter().find(|asset| asset.address == address)
+}
+
+/// The asset called `name`, for those that also have an address that does not change.
+pub fn named(name: &str) -> Option<&'static Asset> {
+    ASSETS.iter().find(|asset| asset.name == name)
 }
 
 /// The path of the asset called `name`; a page that names an unknown one is caught by the tests.

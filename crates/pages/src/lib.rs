@@ -20,8 +20,8 @@ pub use filters::mark;
 pub use forms::{Field, FormPage};
 pub use scan::{MAX_SCAN_BYTES, ScanCode};
 pub use views::{
-    Denied, Enrol, Fact, FixLink, Frame, Launchpad, Link, Moment, Notice, RecoveryCodes, SessionRow, SignIn, SignOut,
-    StepUp, Tile,
+    Denied, Enrol, Fact, FixLink, Frame, Launchpad, Link, Moment, Notice, RecoveryCodes, Renewed, SessionRow, SignIn,
+    SignOut, StepUp, Tile,
 };
 
 /// The content security policy of every page (UI-20).

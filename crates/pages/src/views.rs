@@ -19,7 +19,7 @@ macro_rules! page {
     };
 }
 
-page!(Denied Enrol Frame Launchpad Notice RecoveryCodes SignIn SignOut StepUp);
+page!(Denied Enrol Frame Launchpad Notice RecoveryCodes Renewed SignIn SignOut StepUp);
 
 /// A time for machines (RFC 3339) and for people (UI-8).
 pub type Moment = (String, String);
@@ -188,6 +188,11 @@ pub struct Notice {
     /// The access id, where there is a record.
     pub request_id: Option<String>,
 }
+
+/// The end of a sign-in that a script of an app waits for (GW-13).
+#[derive(Debug, Template)]
+#[template(path = "renewed.html")]
+pub struct Renewed;
 
 /// The sign-out question (GW-19).
 #[derive(Debug, Template)]

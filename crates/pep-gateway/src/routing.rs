@@ -14,8 +14,20 @@ use model::{App, Route, Upstream};
 pub const RESERVED_PREFIX: &str = "/.countersign";
 
 /// The reserved endpoints; those ending in `/` take exactly one more segment.
-const RESERVED: &[&str] =
-    &["assets/", "client.js", "decision/", "handoff", "jwks.json", "login", "logout", "session", "step-up"];
+const RESERVED: &[&str] = &[
+    "assets/",
+    "client.js",
+    "decision/",
+    "handoff",
+    "jwks.json",
+    "link",
+    "login",
+    "logout",
+    "renew",
+    "renewed",
+    "session",
+    "step-up",
+];
 
 /// Hosts and paths of one configuration version.
 #[derive(Debug, Default)]

@@ -7,8 +7,10 @@
 mod account;
 mod answers;
 mod app_host;
+mod arrivals;
 mod enrol;
 mod home;
+mod linked;
 mod login;
 mod logout;
 mod notices;
@@ -90,6 +92,8 @@ pub struct Portal {
     receipt_keys: Arc<ArcSwap<KeyRing>>,
     transactions: Pending<String, Transaction>,
     handoffs: Pending<TokenHash, Handoff>,
+    arrivals: Pending<arrivals::Place, arrivals::Arrival>,
+    walks: Pending<String, linked::Walk>,
     parked: Pending<String, String>,
     codes: Pending<SessionId, Vec<String>>,
     look_ups: Pending<(SessionId, u64), ()>,
@@ -112,6 +116,8 @@ struct Handoff {
     authority: String,
     browser: TokenHash,
     target: String,
+    /// When the door sent the browser on its way.
+    began: Timestamp,
 }
 
 /// A link as it is shown once. No `Debug`: the URL holds the secret.
@@ -170,6 +176,8 @@ impl Portal {
             receipt_keys: parts.receipt_keys,
             transactions: Pending::new(TRANSACTION_LIFE, MAX_TRANSACTIONS),
             handoffs: Pending::new(HANDOFF_LIFE, MAX_HANDOFFS),
+            arrivals: Pending::new(arrivals::ARRIVAL_LIFE, arrivals::MAX_ARRIVALS),
+            walks: Pending::new(HANDOFF_LIFE, MAX_HANDOFFS),
             parked: Pending::new(TRANSACTION_LIFE, MAX_PARKED),
             codes: Pending::new(CODES_LIFE, MAX_CODES),
             look_ups: Pending::new(LOOK_UP_WINDOW, MAX_LOOK_UPS),

@@ -16,6 +16,7 @@ mod failures;
 mod flaky;
 mod import;
 mod journeys;
+mod linked;
 mod outbox;
 mod own_decisions;
 mod passwords;

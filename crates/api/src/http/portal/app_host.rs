@@ -9,7 +9,7 @@ use model::seams::ReservedContext;
 use model::{Principal, SessionId, TokenHash};
 
 use super::answers::{json, page, parameter, problem, retry_after, see_other, unavailable, with_cookie};
-use super::{MAX_OWN_LOOK_UPS, Portal, jwks};
+use super::{MAX_OWN_LOOK_UPS, Portal, cacheable, jwks};
 use crate::failure::Failure;
 
 impl Portal {
@@ -25,6 +25,11 @@ impl Portal {
             "logout" if request.method() == Method::POST => self.logout(context, request).await,
             "session" if is_read => self.who_am_i(context),
             "step-up" if is_read => self.step_up_link(context, request),
+            // Only GET: each step is taken once.
+            "link" if request.method() == Method::GET => self.link(context, request),
+            "renew" if request.method() == Method::GET => self.renew(context, request),
+            "renewed" if is_read => self.renewed(),
+            "client.js" if is_read => client_script(),
             "jwks.json" if is_read => jwks(&self.assertion_keys, context.now),
             other if is_read && other.starts_with("decision/") => self.own_decision(context, other).await,
             _ => problem(StatusCode::NOT_FOUND, "not_found", "Nothing of ours is at this address."),
@@ -40,8 +45,11 @@ impl Portal {
         let Some(handoff) = handoff.filter(|h| h.authority == context.authority && h.browser == browser) else {
             return see_other("/");
         };
+        if let Some(page) = self.circle(context, &handoff) {
+            return page;
+        }
         match self.carry_over(context, handoff.session).await {
-            Ok(cookie) => with_cookie(see_other(&handoff.target), &cookie),
+            Ok(cookie) => with_cookie(see_other(&self.onwards(context, handoff.session, &handoff.target)), &cookie),
             Err(Failure::NotFound { .. } | Failure::Conflict { .. }) => see_other("/"),
             Err(failure) => unavailable(&failure),
         }
@@ -137,6 +145,14 @@ impl Portal {
             "fix": fix,
         });
         json(StatusCode::OK, &body)
+    }
+}
+
+/// The script an app may load to keep its pages going (GW-13). Its address does not change, so it is asked for again.
+fn client_script() -> Response<Bytes> {
+    match pages::assets::named("client.js") {
+        Some(asset) => cacheable(crate::http::assets::answer(&pages::assets::path(asset.name))),
+        None => problem(StatusCode::NOT_FOUND, "not_found", "Nothing of ours is at this address."),
     }
 }
 

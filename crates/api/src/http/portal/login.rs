@@ -50,6 +50,10 @@ impl Portal {
             // Signed in on the auth host already: straight on, no second prompt.
             return self.go_on(session.id, ticket, context.now);
         }
+        let asks_nothing = parameter(query, "quiet").is_some();
+        if let Some(answer) = ticket.as_ref().filter(|_| asks_nothing).and_then(Self::renewed_without_asking) {
+            return answer;
+        }
         let (browser, cookie) = bind_browser(self, context);
         let app_title = ticket.as_ref().and_then(|ticket| self.app_title(&ticket.authority));
         let transaction = self.begin_transaction(Transaction { ticket, step_up: None, browser }, context.now);
@@ -155,7 +159,13 @@ impl Portal {
             return if is_console_path(&target) { target } else { "/".to_owned() };
         }
         let code = pki::random_token(self.control.ids.as_ref());
-        let handoff = Handoff { session, authority: ticket.authority.clone(), browser: ticket.binding, target };
+        let handoff = Handoff {
+            session,
+            authority: ticket.authority.clone(),
+            browser: ticket.binding,
+            target,
+            began: ticket.created,
+        };
         self.handoffs.put(TokenHash::of(code.expose().as_bytes()), handoff, now);
         format!("https://{}/.countersign/handoff?code={}", ticket.authority, code.expose())
     }
