@@ -62,6 +62,7 @@ pub(super) fn unanswered(text: String) -> ConsoleNotice {
 fn record(visit: &Visit<'_>) -> Vec<Found> {
     let alerts = visit.control().log.alerts().list();
     let active = alerts.iter().filter(|alert| alert.is_active);
+    let to = if visit.may_read_record() { "/console/access?type=audit.alert" } else { "/console" };
     active
         .map(|alert| {
             let (kind, since) = (alert.kind.as_str(), alert.since);
@@ -73,7 +74,7 @@ fn record(visit: &Visit<'_>) -> Vec<Found> {
                 &format!("record:{kind}"),
                 &state,
                 text,
-                (&capital(alert.kind.what_to_do()), "/console/access?type=audit.alert"),
+                (&capital(alert.kind.what_to_do()), to),
             )
         })
         .collect()
