@@ -93,6 +93,39 @@ pub struct ShownCertificate {
     pub not_after: Timestamp,
 }
 
+/// From when on an ending certificate is told (GW-75).
+const CERTIFICATE_NOTICE: std::time::Duration = std::time::Duration::from_secs(30 * 86_400);
+
+/// How near the end of a certificate is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Ending {
+    /// More than 30 days away.
+    Later,
+    /// It has ended.
+    Over,
+    /// Within 30 days.
+    Soon,
+}
+
+impl ShownCertificate {
+    pub(crate) fn ending(&self, now: Timestamp) -> Ending {
+        match self.not_after {
+            end if end <= now => Ending::Over,
+            end if end <= now + CERTIFICATE_NOTICE => Ending::Soon,
+            _ => Ending::Later,
+        }
+    }
+}
+
+/// A door and what it decides by.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct DoorState {
+    /// Its name.
+    pub name: String,
+    /// The configuration it has.
+    pub config_version: u64,
+}
+
 /// The doors of this process, as the control plane needs them.
 pub trait DoorControl: Send + Sync {
     /// Makes a version the one requests are decided by from now on.
@@ -106,6 +139,11 @@ pub trait DoorControl: Send + Sync {
 
     /// The certificates that doors of this process show to clients.
     fn certificates(&self) -> Vec<ShownCertificate> {
+        Vec::new()
+    }
+
+    /// The doors, with the configuration each decides by.
+    fn doors(&self) -> Vec<DoorState> {
         Vec::new()
     }
 
@@ -210,6 +248,11 @@ impl ControlPlane {
     /// The certificates that doors of this process show to clients.
     pub(crate) fn certificates(&self) -> Vec<ShownCertificate> {
         self.doors.certificates()
+    }
+
+    /// The doors, with the configuration each decides by.
+    pub(crate) fn doors_now(&self) -> Vec<DoorState> {
+        self.doors.doors()
     }
 
     /// What doors decide by now.

@@ -4,13 +4,15 @@
 //! Invariant: each screen works without a script; `live.js` only adds the tail and local times.
 
 mod access;
+mod chart;
 mod lists;
 mod why;
 
 pub use access::{AccessList, AccessRow, Export, FilterField, Record, RecordTable};
+pub use chart::{Bars, MAX_BARS, NamedCount, Span, Stacks};
 pub use lists::{
-    AppDetail, AppRow, Apps, Confirm, Credential, Done, FirstRunStep, Home, NamedCount, Outcome, People, Person,
-    PersonAccess, PersonRow, Reach, RecoveryState, RouteRow, SessionLine, Sessions, Withdrawn,
+    AppDetail, AppRow, Apps, CertificateRow, Confirm, Credential, Done, FirstRunStep, Home, Outcome, People, Person,
+    PersonAccess, PersonRow, Reach, RecoveryState, RouteRow, SessionLine, Sessions, Tile, Withdrawn,
 };
 pub use why::{Change, Part, PartFact, Why, WhyAnswer};
 

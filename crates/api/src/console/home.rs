@@ -1,168 +1,205 @@
 //! Screen 1, is it healthy and what is refused; on a new install the first steps, each done or not by what is really
 //! there (UI-2).
+//!
+//! The pictures are counted from the index of the record in memory, so the page costs the same however much is recorded.
 
-use std::collections::BTreeMap;
+mod first_run;
 
-use audit::Column;
+use std::time::Duration;
+
+use audit::Tally;
 use bytes::Bytes;
 use http::{Response, StatusCode};
-use model::{Effect, Reason};
-use pages::Link;
-use pages::console::{FirstRunStep, Home, NamedCount, Pair};
+use model::{Reason, Timestamp};
+use pages::console::{Bars, CertificateRow, Home, NamedCount, Pair, Span, Stacks, Tile};
 
-use super::text::{badge, count, effect, shown, url};
+use super::text::{count, moment, shown, url};
 use super::visit::Visit;
-use crate::failure::Failure;
+use crate::control::Ending;
 use crate::http::portal::page;
 
-/// How many decisions the overview counts.
-const COUNTED: &str = "2000";
-/// How many reasons it names.
+/// How long a bar of the picture is.
+const SPAN: Duration = Duration::from_secs(3_600);
+/// How many there are.
+const SPANS: usize = 24;
+/// How many reasons are named.
 const MAX_REASONS: usize = 8;
 
-/// What the newest decisions come to.
-#[derive(Default)]
-struct Tally {
-    effects: BTreeMap<&'static str, (Effect, u64)>,
-    reasons: BTreeMap<String, u64>,
-    span: String,
-}
-
 pub(super) async fn show(visit: &Visit<'_>) -> Response<Bytes> {
-    let tally = match visit.may_read_record() {
-        true => tally(visit).await,
-        false => Ok(Tally::default()),
-    };
-    let mut shell = visit.shell("Overview", "GET /api/v1/status".to_owned(), "countersign status".to_owned());
-    let tally = tally.unwrap_or_else(|failure| {
-        // The rest of the page does not depend on the record.
-        let text = format!("The record does not answer: {}.", shown(&failure.to_string()));
-        shell.notices.push(super::notices::unanswered(text));
-        Tally::default()
-    });
+    let tally = visit.may_read_record().then(|| tally(visit));
+    let range = tally.as_ref().map(range).unwrap_or_default();
     let home = Home {
-        shell,
-        steps: steps(visit),
-        effects: effects(&tally),
-        span: tally.span,
-        refusals: refusals(tally.reasons),
+        shell: visit.shell("Overview", "GET /api/v1/status".to_owned(), "countersign status".to_owned()),
+        steps: first_run::steps(visit),
+        tiles: tiles(visit, tally.as_ref()),
+        span: tally.as_ref().map(told).unwrap_or_default(),
+        answers: tally.as_ref().map(|tally| Stacks::new("answers", "Answers by the hour", range.clone(), spans(tally))),
+        reasons: tally.filter(|tally| !tally.reasons.is_empty()).map(|tally| reasons(tally, range)),
+        certificates: certificates(visit),
+        doors: doors(visit),
         state: state(visit),
         findings: visit.published().policies.findings().iter().map(|finding| shown(&finding.to_string())).collect(),
     };
     page(StatusCode::OK, home.render())
 }
 
-async fn tally(visit: &Visit<'_>) -> Result<Tally, Failure> {
-    let filters = [("type", "access.decision"), ("limit", COUNTED)];
-    let filters: Vec<(String, String)> = filters.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
-    let query = visit.control().parse_query(&filters)?;
-    let answer = visit.control().query(&visit.actor(), query, &visit.control().query_words(&filters)).await?;
-    let span = match answer.has_more {
-        true => format!("The newest {} decisions.", answer.rows.len()),
-        false => format!("{} in the last 24 hours.", count(answer.rows.len(), "decision", "decisions")),
-    };
-    let mut tally = Tally { span, ..Tally::default() };
-    for effect in [Effect::Allow, Effect::StepUp, Effect::Deny] {
-        tally.effects.insert(effect.as_str(), (effect, 0));
-    }
-    for row in &answer.rows {
-        let Some(effect) = effect(row.text(Column::Effect)) else { continue };
-        if let Some((_, times)) = tally.effects.get_mut(effect.as_str()) {
-            *times += 1;
-        }
-        if effect != Effect::Allow {
-            *tally.reasons.entry(row.text(Column::Reason).unwrap_or_default().to_owned()).or_default() += 1;
-        }
-    }
-    Ok(tally)
+/// Whole hours, the running one included.
+fn tally(visit: &Visit<'_>) -> Tally {
+    let hour = i64::try_from(SPAN.as_nanos()).unwrap_or(i64::MAX);
+    let next = visit.now().0.div_euclid(hour).saturating_add(1).saturating_mul(hour);
+    visit.control().log.tally(Timestamp(next), SPAN, SPANS)
 }
 
-fn effects(tally: &Tally) -> Vec<NamedCount> {
-    let one = |(effect, count): &(Effect, u64)| NamedCount {
-        name: badge(Some(*effect)).text,
-        sentence: match effect {
-            Effect::Allow => "let through",
-            Effect::Deny => "refused",
-            Effect::StepUp => "asked for more proof",
-        }
-        .to_owned(),
-        count: *count,
-        url: url("/console/access", [("type", "access.decision"), ("effect", effect.as_str())]),
-    };
-    tally.effects.values().map(one).collect()
+fn range(tally: &Tally) -> String {
+    let until = tally.since + tally.span * u32::try_from(tally.spans.len()).unwrap_or(u32::MAX);
+    format!("{} to {}", tally.since.readable(), until.readable())
 }
 
-fn refusals(reasons: BTreeMap<String, u64>) -> Vec<NamedCount> {
-    let mut all: Vec<(String, u64)> = reasons.into_iter().collect();
-    all.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
-    all.truncate(MAX_REASONS);
-    all.into_iter()
-        .map(|(code, count)| NamedCount {
-            sentence: code.parse::<Reason>().map(|reason| reason.sentence().to_owned()).unwrap_or_default(),
-            url: url("/console/access", [("reason", code.as_str())]),
-            name: shown(&code),
-            count,
+/// What the pictures cover, in words.
+fn told(tally: &Tally) -> String {
+    let known = tally.spans.iter().filter(|span| span.is_some()).count();
+    let mut told = format!(
+        "{} in the last {}",
+        count(usize::try_from(tally.all.total()).unwrap_or(usize::MAX), "decision", "decisions"),
+        count(known, "hour", "hours")
+    );
+    if known < tally.spans.len() {
+        told.push_str(", as far back as the index of the record reaches");
+    }
+    if tally.floods > 0 {
+        told.push_str("; refusals of floods are counted in records of their own");
+    }
+    told.push('.');
+    told
+}
+
+fn tiles(visit: &Visit<'_>, tally: Option<&Tally>) -> Vec<Tile> {
+    let mut tiles = Vec::new();
+    if let Some(tally) = tally {
+        let since = tally.since.to_string();
+        let to = |pairs: &[(&'static str, &'static str)]| {
+            let pairs = [("type", "access.decision")].into_iter().chain(pairs.iter().copied());
+            url("/console/access", pairs.chain([("since", since.as_str())]))
+        };
+        let effect = |value: u64, name: &str, sentence: &str, word: &'static str| Tile {
+            value: value.to_string(),
+            name: name.to_owned(),
+            sentence: sentence.to_owned(),
+            url: to(&[("effect", word)]),
+        };
+        tiles.extend([
+            effect(tally.all.allowed, "✓ ALLOW", "let through", "ALLOW"),
+            effect(tally.all.step_up, "↑ STEP_UP", "asked for more proof", "STEP_UP"),
+            effect(tally.all.denied, "✕ DENY", "refused", "DENY"),
+            Tile {
+                value: judged(tally),
+                name: "Judged by rules".to_owned(),
+                sentence: on_trial(visit, tally),
+                url: to(&[("reason", "allow.public")]),
+            },
+        ]);
+        let active = visit.control().log.alerts().list().iter().filter(|alert| alert.is_active).count();
+        tiles.push(Tile {
+            value: active.to_string(),
+            name: "Alerts".to_owned(),
+            sentence: "about the record itself".to_owned(),
+            url: url("/console/access", [("type", "audit.alert"), ("since", "7d")]),
+        });
+    }
+    let doors = visit.control().doors_now();
+    let behind = doors.iter().filter(|door| door.config_version != visit.published().config_version).count();
+    tiles.push(Tile {
+        value: behind.to_string(),
+        name: "Doors out of date".to_owned(),
+        sentence: format!("of {}", count(doors.len(), "door", "doors")),
+        url: "/console#doors".to_owned(),
+    });
+    let certificates = visit.control().certificates();
+    let ending = certificates.iter().filter(|one| one.ending(visit.now()) != Ending::Later).count();
+    tiles.push(Tile {
+        value: ending.to_string(),
+        name: "Certificates that end".to_owned(),
+        sentence: format!("within 30 days, of {}", certificates.len()),
+        url: "/console#certificates".to_owned(),
+    });
+    tiles
+}
+
+/// The share of decisions that policies were asked about; the rest went to paths that are open to anyone.
+fn judged(tally: &Tally) -> String {
+    let all = tally.all.total();
+    let judged = all.saturating_sub(tally.public);
+    match all {
+        0 => "–".to_owned(),
+        // Never rounded up: a single open request is not "100 %".
+        _ => format!("{} %", u128::from(judged) * 100 / u128::from(all)),
+    }
+}
+
+fn on_trial(visit: &Visit<'_>, tally: &Tally) -> String {
+    let trial = visit.published().policies.policies().iter().filter(|policy| policy.is_shadow).count();
+    let open = usize::try_from(tally.public).unwrap_or(usize::MAX);
+    let mut text = format!("{} to paths open to anyone", count(open, "request", "requests"));
+    if trial > 0 {
+        text.push_str(&format!("; {} on trial, which decide nothing", count(trial, "rule is", "rules are")));
+    }
+    text
+}
+
+fn spans(tally: &Tally) -> Vec<Span> {
+    let begins = (0_u32..).map(|n| tally.since + tally.span * n);
+    begins
+        .zip(&tally.spans)
+        .map(|(begins, counts)| {
+            let (since, until) = (begins.to_string(), (begins + tally.span).to_string());
+            let readable = begins.readable();
+            let label = readable.rsplit_once(", ").map_or(readable.as_str(), |(_, time)| time).to_owned();
+            Span {
+                begins: moment(begins),
+                label,
+                counts: counts.map(|counts| [counts.allowed, counts.step_up, counts.denied]),
+                url: url(
+                    "/console/access",
+                    [("type", "access.decision"), ("since", since.as_str()), ("until", until.as_str())],
+                ),
+            }
         })
         .collect()
 }
 
-/// The five steps; none once everything that can be done is done.
-fn steps(visit: &Visit<'_>) -> Vec<FirstRunStep> {
-    let published = visit.published();
-    let people = published.directory.users.values().filter(|user| user.state == model::UserState::Active).count();
-    let apps: Vec<_> = published.apps.iter().filter(|app| !app.is_control_plane()).collect();
-    let policies =
-        published.policies.policies().into_iter().filter(|policy| !policy.id.starts_with("builtin/")).count();
-    let rules = apps.iter().filter(|app| app.access.is_some()).count();
-    let is_done = [people > 0, !apps.is_empty(), policies + rules > 0];
-    if is_done.iter().all(|done| *done) {
-        return Vec::new();
-    }
-    let step = |title: &str, state: String, is_done: bool, command: &str, link: Option<(&str, &str)>| FirstRunStep {
-        title: title.to_owned(),
-        state,
-        is_done,
-        command: command.to_owned(),
-        link: link.map(|(text, url)| Link { text: text.to_owned(), url: url.to_owned() }),
+fn reasons(tally: Tally, range: String) -> Bars {
+    let since = tally.since.to_string();
+    let bar = |(reason, times): (Reason, u64)| NamedCount {
+        name: reason.audit_code().to_owned(),
+        sentence: reason.sentence().to_owned(),
+        count: times,
+        url: url("/console/access", [("reason", reason.audit_code()), ("since", since.as_str())]),
     };
-    let [has_people, has_apps, has_rules] = is_done;
-    vec![
-        step(
-            "Sign-in",
-            format!("{} can sign in.", count(people, "person", "people")),
-            has_people,
-            "countersign user add ada@example.org --name Ada && countersign invite ada@example.org",
-            Some(("Invite somebody", "/console/people#invite")),
-        ),
-        step(
-            "First app",
-            format!("{} protected.", count(apps.len(), "app is", "apps are")),
-            has_apps,
-            "countersign apply -f config/",
-            Some(("Apps", "/console/apps")),
-        ),
-        step(
-            "First policy",
-            format!("{} beside the built-in ones.", count(policies + rules, "rule", "rules")),
-            has_rules,
-            "countersign apply -f config/",
-            Some(("Try a question", "/console/why")),
-        ),
-        step(
-            "First device",
-            "Devices cannot be enrolled in this version; what policies ask about them is unknown.".to_owned(),
-            false,
-            "countersign check -f config/",
-            None,
-        ),
-        step(
-            "First sink",
-            "The record is kept on this machine; this version sends it nowhere, but you can take it along.".to_owned(),
-            false,
-            "countersign audit query --since 7d --csv > records.csv",
-            None,
-        ),
-    ]
+    Bars::new("reasons", "Refused most", range, tally.reasons.into_iter().take(MAX_REASONS).map(bar).collect())
+}
+
+fn certificates(visit: &Visit<'_>) -> Vec<CertificateRow> {
+    let mut all = visit.control().certificates();
+    all.sort_by_key(|certificate| certificate.not_after);
+    let row = |certificate: &crate::control::ShownCertificate| CertificateRow {
+        names: shown(&certificate.names.join(", ")),
+        ends: moment(certificate.not_after),
+        state: match certificate.ending(visit.now()) {
+            Ending::Over => "✕ has ended",
+            Ending::Soon => "! ends soon",
+            Ending::Later => "✓ good",
+        },
+    };
+    all.iter().map(row).collect()
+}
+
+fn doors(visit: &Visit<'_>) -> Vec<Pair> {
+    let published = visit.published().config_version;
+    let door = |door: crate::control::DoorState| {
+        let state = if door.config_version == published { "up to date" } else { "out of date" };
+        Pair::plain(&shown(&door.name), format!("configuration number {}, {state}", door.config_version))
+    };
+    visit.control().doors_now().into_iter().map(door).collect()
 }
 
 fn state(visit: &Visit<'_>) -> Vec<Pair> {
@@ -178,4 +215,27 @@ fn state(visit: &Visit<'_>) -> Vec<Pair> {
         to("Live sessions", sessions.to_string(), "/console/sessions"),
         Pair::plain("Asked at", visit.now().readable()),
     ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use audit::Counts;
+
+    #[test]
+    fn a_single_open_request_is_not_a_hundred_percent() {
+        let tally = |allowed, public| Tally {
+            since: Timestamp(0),
+            span: SPAN,
+            spans: Vec::new(),
+            all: Counts { allowed, ..Counts::default() },
+            public,
+            reasons: Vec::new(),
+            floods: 0,
+        };
+        assert_eq!(judged(&tally(0, 0)), "–");
+        assert_eq!(judged(&tally(1_000_000, 1)), "99 %");
+        assert_eq!(judged(&tally(7, 0)), "100 %");
+        assert_eq!(judged(&tally(7, 7)), "0 %");
+    }
 }

@@ -4,7 +4,6 @@
 //! Worked out from what is in memory, but for recoveries, which take one read of the store.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use audit::AlertKind;
 use model::directory::ADMINS_GROUP;
@@ -14,11 +13,9 @@ use pages::console::ConsoleNotice;
 
 use super::text::{count, shown};
 use super::visit::Visit;
-use crate::control::ShownCertificate;
+use crate::control::{Ending, ShownCertificate};
 use crate::preferences::state_of;
 
-/// From when on an ending certificate is told (GW-75).
-const CERTIFICATE_NOTICE: Duration = Duration::from_secs(30 * 86_400);
 /// The most notices of one kind that have a line of their own.
 const MAX_OF_A_KIND: usize = 5;
 
@@ -54,11 +51,6 @@ pub(super) async fn of(visit: &Visit<'_>) -> Vec<ConsoleNotice> {
     found.into_iter().filter(is_told).map(|found| found.notice).collect()
 }
 
-/// That the record did not answer this very page.
-pub(super) fn unanswered(text: String) -> ConsoleNotice {
-    Found::new("record:unanswered", &text.clone(), text, ("Try again", "/console")).notice
-}
-
 fn record(visit: &Visit<'_>) -> Vec<Found> {
     let alerts = visit.control().log.alerts().list();
     let active = alerts.iter().filter(|alert| alert.is_active);
@@ -70,12 +62,7 @@ fn record(visit: &Visit<'_>) -> Vec<Found> {
             // How wrong the clock is moves by itself; that it is wrong does not.
             let detail = if alert.kind == AlertKind::ClockUnsynchronised { "" } else { &*alert.detail };
             let state = format!("{since} {detail}");
-            Found::new(
-                &format!("record:{kind}"),
-                &state,
-                text,
-                (&capital(alert.kind.what_to_do()), to),
-            )
+            Found::new(&format!("record:{kind}"), &state, text, (&capital(alert.kind.what_to_do()), to))
         })
         .collect()
 }
@@ -88,7 +75,7 @@ fn capital(text: &str) -> String {
 /// Certificates that end soon, or have ended.
 pub(super) fn certificates(shown_to_clients: &[ShownCertificate], now: Timestamp) -> Vec<Found> {
     let mut ending: Vec<&ShownCertificate> =
-        shown_to_clients.iter().filter(|certificate| certificate.not_after <= now + CERTIFICATE_NOTICE).collect();
+        shown_to_clients.iter().filter(|certificate| certificate.ending(now) != Ending::Later).collect();
     ending.sort_by_key(|certificate| certificate.not_after);
     ending
         .into_iter()

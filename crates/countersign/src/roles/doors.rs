@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use api::control::ShownCertificate;
+use api::control::{DoorState, ShownCertificate};
 use api::{DoorControl, Published};
 use bytes::Bytes;
 use feed::{ConfigSource, SourceText};
@@ -53,6 +53,10 @@ impl DoorControl for Doors {
 
     fn has_certificate(&self, name: &str) -> bool {
         self.names.contains(name)
+    }
+
+    fn doors(&self) -> Vec<DoorState> {
+        vec![DoorState { name: "http".to_owned(), config_version: self.gateway.snapshot().version }]
     }
 
     fn certificates(&self) -> Vec<ShownCertificate> {

@@ -1,6 +1,6 @@
 //! Apps, people, sessions, the start of the console, and the two steps of an act that takes something away.
 
-use super::{Badge, Choice, Columns, FieldError, MaybeMoment, Pair, Shell};
+use super::{Badge, Bars, Choice, Columns, FieldError, MaybeMoment, Pair, Shell, Stacks};
 use crate::views::{Link, Moment};
 
 /// A step of the first run; done or not is computed from what is there (UI-2).
@@ -18,17 +18,28 @@ pub struct FirstRunStep {
     pub link: Option<Link>,
 }
 
-/// Something counted, with its query.
+/// Something at a glance, with its query.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NamedCount {
+pub struct Tile {
+    /// How many, or which share.
+    pub value: String,
     /// What.
     pub name: String,
     /// In a sentence.
     pub sentence: String,
-    /// How many.
-    pub count: u64,
-    /// The same records.
+    /// The same, in full.
     pub url: String,
+}
+
+/// A certificate that doors show to clients.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CertificateRow {
+    /// What it is good for.
+    pub names: String,
+    /// When it ends.
+    pub ends: Moment,
+    /// Good, ends soon, has ended.
+    pub state: &'static str,
 }
 
 /// Is it healthy, what is refused (screen 1).
@@ -39,12 +50,18 @@ pub struct Home {
     pub shell: Shell,
     /// Shown until all five are done.
     pub steps: Vec<FirstRunStep>,
-    /// Decisions by effect; empty without the right to see them.
-    pub effects: Vec<NamedCount>,
+    /// What is seen at a glance.
+    pub tiles: Vec<Tile>,
     /// What the counts cover.
     pub span: String,
+    /// Decisions over the last hours; absent without the right to see them.
+    pub answers: Option<Stacks>,
     /// Refusals by reason, most first.
-    pub refusals: Vec<NamedCount>,
+    pub reasons: Option<Bars>,
+    /// By their end.
+    pub certificates: Vec<CertificateRow>,
+    /// What each door decides by.
+    pub doors: Vec<Pair>,
     /// Versions and counts.
     pub state: Vec<Pair>,
     /// What the policies' checks found worth a look.
