@@ -85,6 +85,8 @@ pub struct Me {
     pub codes_left: usize,
     /// Password with one-time codes.
     pub pair: Pair,
+    /// Security keys beside the password, oldest first.
+    pub keys: Vec<PasskeyRow>,
     /// Their live sessions.
     pub sessions: Vec<SessionRow>,
     /// Session-bound form token (ID-60).
@@ -125,6 +127,26 @@ pub struct PasskeyAdd {
     pub transaction: String,
 }
 
+/// A security key beside the password: a name and a ceremony.
+#[derive(Debug, Template)]
+#[template(path = "key_add.html")]
+pub struct KeyAdd {
+    /// Who is signed in.
+    pub identity: String,
+    /// What was typed before.
+    pub name: String,
+    /// What the script sends as proof of the page.
+    pub transaction: String,
+}
+
+/// Signing in with password and security key.
+#[derive(Debug, Template)]
+#[template(path = "key_sign_in.html")]
+pub struct KeySignIn {
+    /// The transaction of the sign-in.
+    pub transaction: String,
+}
+
 /// "Confirm that it is you" before a sensitive change; what was typed is kept meanwhile (ID-7, UI-7).
 #[derive(Debug, Template)]
 #[template(path = "confirm.html")]
@@ -158,4 +180,4 @@ macro_rules! page {
     };
 }
 
-page!(Confirm Me PasskeyAdd Settings);
+page!(Confirm KeyAdd KeySignIn Me PasskeyAdd Settings);

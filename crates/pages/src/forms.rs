@@ -117,6 +117,8 @@ pub struct FormPage {
     pub is_dangerous: bool,
     /// Where to go instead.
     pub cancel: (String, String),
+    /// Another way to the same.
+    pub also: Option<(String, String)>,
 }
 
 impl FormPage {

@@ -15,7 +15,7 @@ mod forms;
 mod scan;
 mod views;
 
-pub use account::{Accepted, Confirm, Me, NoticeLine, Pair, PasskeyAdd, PasskeyRow, Settings};
+pub use account::{Accepted, Confirm, KeyAdd, KeySignIn, Me, NoticeLine, Pair, PasskeyAdd, PasskeyRow, Settings};
 pub use filters::mark;
 pub use forms::{Field, FormPage};
 pub use scan::{MAX_SCAN_BYTES, ScanCode};

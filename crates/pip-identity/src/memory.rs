@@ -8,8 +8,8 @@ use model::{BoxFuture, InvitationId, NoticeId, RecoveryId, Timestamp, TokenHash,
 
 use crate::store::{
     DirectoryChange, DirectoryRows, DirectoryStore, Factors, GroupRow, LinkRow, LinkState, MAX_KNOWN_DEVICES,
-    MembershipRow, NoteRow, NoticeRow, PasskeyRow, PasskeyTouch, PasswordRow, RecoveryRow, StoreError, TotpRow, Unique,
-    UserRow,
+    MembershipRow, NoteRow, NoticeRow, PasskeyRow, PasskeyTouch, PasswordRow, RecoveryRow, SecurityKeyRow, StoreError,
+    TotpRow, Unique, UserRow,
 };
 
 /// The store.
@@ -31,6 +31,7 @@ struct Tables {
     deletion_wishes: BTreeMap<UserId, Timestamp>,
     passwords: BTreeMap<UserId, PasswordRow>,
     totps: BTreeMap<UserId, TotpRow>,
+    keys: BTreeMap<Vec<u8>, SecurityKeyRow>,
     devices: BTreeMap<UserId, Vec<(Timestamp, TokenHash)>>,
     recoveries: BTreeMap<RecoveryId, RecoveryRow>,
     notices: BTreeMap<NoticeId, NoticeRow>,
@@ -115,6 +116,7 @@ impl Tables {
                 self.deletion_wishes.remove(&id);
                 self.passwords.remove(&id);
                 self.totps.remove(&id);
+                self.keys.retain(|_, row| row.user != id);
                 self.devices.remove(&id);
                 self.recoveries.retain(|_, row| row.user != id);
                 self.notices.retain(|_, row| row.user != id);
@@ -178,6 +180,22 @@ impl Tables {
                 row.last_step = step;
                 row.failures = 0;
             }
+            DirectoryChange::AddKey(row) => {
+                self.exists("a security key", row.user)?;
+                if self.keys.contains_key(&row.credential_id) {
+                    return Err(StoreError::Taken(Unique::CredentialId));
+                }
+                self.keys.insert(row.credential_id.clone(), row);
+            }
+            DirectoryChange::DeleteKey { user, credential_id } => {
+                self.keys.get(&credential_id).filter(|row| row.user == user).ok_or(StoreError::Moved)?;
+                self.keys.remove(&credential_id);
+            }
+            DirectoryChange::TouchKey(touch) => {
+                let row = self.keys.get_mut(&touch.credential_id).filter(|row| row.counter == touch.expected_counter);
+                let row = row.ok_or(StoreError::Moved)?;
+                (row.counter, row.last_used_at) = (touch.counter, Some(touch.at));
+            }
             DirectoryChange::AddNotice(row) => {
                 self.exists("a notice", row.user)?;
                 self.notices.insert(row.id, row);
@@ -196,6 +214,7 @@ impl Tables {
             DirectoryChange::DeletePair(user) => {
                 self.passwords.remove(&user);
                 self.totps.remove(&user);
+                self.keys.retain(|_, row| row.user != user);
             }
             DirectoryChange::KnowDevice { user, device, at } => {
                 self.exists("a browser", user)?;
@@ -313,6 +332,13 @@ impl Tables {
     }
 }
 
+/// Oldest first.
+fn keys_of(keys: &BTreeMap<Vec<u8>, SecurityKeyRow>, user: UserId) -> Vec<SecurityKeyRow> {
+    let mut own: Vec<_> = keys.values().filter(|row| row.user == user).cloned().collect();
+    own.sort_by_key(|row| row.created_at);
+    own
+}
+
 impl DirectoryStore for MemoryStore {
     fn load(&self) -> BoxFuture<'_, Result<DirectoryRows, StoreError>> {
         Box::pin(async { Ok(self.tables().rows()) })
@@ -358,6 +384,7 @@ impl DirectoryStore for MemoryStore {
             Ok(Factors {
                 password: tables.passwords.get(&user).cloned(),
                 totp: tables.totps.get(&user).cloned(),
+                keys: keys_of(&tables.keys, user),
                 devices: devices.map(|(_, device)| *device).collect(),
             })
         })

@@ -5,7 +5,7 @@
 //! Options go to the browser and answers come back as the JSON of WebAuthn L3 §5.1.8 and §5.1.9
 //! (`parseCreationOptionsFromJSON`, `toJSON`).
 //!
-//! Invariants: user verification is required in every ceremony; an answer is accepted once, where its question was
+//! Invariants: user verification is required in every ceremony but those of security keys, which are never passkeys; an answer is accepted once, where its question was
 //! asked; only what the authenticator attested is stored; whoever is not active gets no result.
 
 mod answer;
@@ -15,6 +15,7 @@ mod credential;
 mod enrolment;
 mod refusal;
 mod relying_party;
+mod security_keys;
 mod sign_in;
 
 use std::collections::BTreeSet;
@@ -31,6 +32,7 @@ pub use self::client_data::MAX_CLIENT_DATA_BYTES;
 pub use self::enrolment::{Enrolled, Keep, NewAdmin, OldFactors};
 pub use self::refusal::{PasskeyRefusal, Refusal};
 pub use self::relying_party::{MAX_ORIGINS, RelyingParty, RelyingPartyError};
+pub use self::security_keys::MAX_KEYS;
 use crate::directory::parse_name;
 use crate::links::Links;
 use crate::notices::notice;

@@ -22,7 +22,7 @@ pub use self::refusal::{PairFailure, PairRefusal};
 use crate::blocklist::{self, Context};
 use crate::hash_pool::HashPool;
 use crate::links::Links;
-use crate::passkeys::SignedIn;
+use crate::passkeys::{PasskeyRefusal, Passkeys, SignedIn};
 use crate::password_hash::{self, HashCost, OUTPUT_BYTES, Password, SALT_BYTES};
 use crate::people::People;
 use crate::sensitive::Standing;
@@ -34,6 +34,8 @@ use crate::totp::TotpSecret;
 pub const ACR_PAIR: &str = "urn:countersign:acr:mfa";
 /// The methods they are (RFC 8176).
 pub const AMR_PAIR: [&str; 3] = ["mfa", "otp", "pwd"];
+/// The methods password and security key are together.
+pub const AMR_KEY: [&str; 3] = ["mfa", "pop", "pwd"];
 /// The fewest an operator may ask for.
 pub const LEAST_MIN_PASSWORD_CHARS: usize = 8;
 /// Wrong codes in a row after which another factor is needed.
@@ -79,6 +81,22 @@ pub struct TotpOffer {
     pub base32: zeroize::Zeroizing<String>,
     /// For apps: `otpauth://…`.
     pub uri: zeroize::Zeroizing<String>,
+}
+
+/// What is proven beside the password.
+#[derive(Clone, Copy)]
+pub enum Second<'a> {
+    /// A one-time code.
+    Code(&'a str),
+    /// A security key's answer to [`Passkeys::start_second_factor`], asked in this browser.
+    Key {
+        /// Where it was asked.
+        keys: &'a Passkeys,
+        /// The hash of the browser's login-binding cookie.
+        login: TokenHash,
+        /// What the browser posted.
+        answer: &'a [u8],
+    },
 }
 
 /// What a person has, as they see it.
@@ -159,7 +177,7 @@ impl Passwords {
         &self,
         email: &str,
         password: &str,
-        code: &str,
+        second: Second<'_>,
         from: IpAddr,
         device: Option<TokenHash>,
     ) -> Result<SignedIn, PairFailure> {
@@ -176,7 +194,7 @@ impl Passwords {
             (None, _) => nobody,
         };
         self.throttle.begin_guess(lane, from, self.people.now()).map_err(|error| about(error.into()))?;
-        self.verify(user, entry.as_deref(), &factors, password, code).await.map_err(about)?;
+        let key = self.verify(user, entry.as_deref(), &factors, password, second).await.map_err(about)?;
         let Some(entry) = &entry else { return Err(PairRefusal::Wrong.into()) };
         if self.rules.admins_need_passkey && self.is_admin(entry) {
             return Err(about(PairRefusal::AdminsNeedPasskey));
@@ -186,7 +204,10 @@ impl Passwords {
             let known = DirectoryChange::KnowDevice { user, device, at: self.people.now() };
             self.people.store().apply(None, vec![known]).await.map_err(|error| about(error.into()))?;
         }
-        Ok(signed_in(entry))
+        Ok(match key {
+            Some(credential) => with_key(entry, credential),
+            None => signed_in(entry),
+        })
     }
 
     /// The same for the person of a session. Whoever notes the step-up must not call it a passkey's.
@@ -203,7 +224,7 @@ impl Passwords {
     ) -> Result<SignedIn, PairFailure> {
         let entry = self.people.directory().users.get(&session.user).cloned();
         let entry = entry.ok_or(PairRefusal::Wrong)?;
-        self.sign_in(&entry.email, password, code, from, device).await
+        self.sign_in(&entry.email, password, Second::Code(code), from, device).await
     }
 
     /// Verifies the code of the authenticator alone, for a recovery (ID-6): it proves nothing by itself.
@@ -228,15 +249,15 @@ impl Passwords {
         standing(&self.people, user).await
     }
 
-    /// Equal work and equal refusal, whatever is wrong.
+    /// Equal work and equal refusal, whatever is wrong. Gives the handle of the security key, where one was used.
     async fn verify(
         &self,
         user: UserId,
         entry: Option<&UserEntry>,
         factors: &Factors,
         typed: &str,
-        code: &str,
-    ) -> Result<(), PairRefusal> {
+        second: Second<'_>,
+    ) -> Result<Option<String>, PairRefusal> {
         let stored = factors.password.as_ref().map_or(&self.decoy, |row| &row.hash).clone();
         let password = Password::new(typed);
         let is_readable = password.is_some();
@@ -255,11 +276,20 @@ impl Passwords {
                 .await?;
             return Err(PairRefusal::Wrong);
         };
-        self.spend_code(totp, code).await?;
+        let key = match second {
+            Second::Code(code) => self.spend_code(totp, code).await.map(|()| None)?,
+            Second::Key { keys, login, answer } => {
+                let proven = keys.prove_second_factor(user, login, answer).await;
+                Some(proven.map_err(|why| match why {
+                    PasskeyRefusal::People(error) => PairRefusal::People(error),
+                    _ => PairRefusal::Wrong,
+                })?)
+            }
+        };
         if !password_hash::is_current(&row.hash, self.rules.cost) {
             self.rehash(user, row, password).await;
         }
-        Ok(())
+        Ok(key)
     }
 
     /// Counts, compares, and takes the code out of use.
@@ -327,6 +357,12 @@ impl Passwords {
     fn offers(&self) -> MutexGuard<'_, HashMap<Owner, (Timestamp, TotpSecret)>> {
         self.offers.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The level is that of the pair: a key that asks nobody anything does not tell its owner from a thief.
+fn with_key(entry: &UserEntry, credential: String) -> SignedIn {
+    let amr = AMR_KEY.iter().map(|method| (*method).to_owned()).collect();
+    SignedIn { amr, credential, ..signed_in(entry) }
 }
 
 /// What a person can prove with now.

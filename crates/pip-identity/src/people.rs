@@ -483,6 +483,13 @@ impl People {
         snapshot.directory.users.get(id).cloned()
     }
 
+    /// The random handle of the account made first: known to nobody but that person's browsers.
+    pub(crate) fn oldest_handle(&self) -> [u8; USER_HANDLE_BYTES] {
+        let snapshot = self.snapshot();
+        let oldest = snapshot.rows.users.iter().min_by_key(|row| (row.created_at, row.id));
+        oldest.map_or([0; USER_HANDLE_BYTES], |row| row.handle)
+    }
+
     /// The row of a person.
     pub(crate) fn row(&self, user: UserId) -> Option<UserRow> {
         self.snapshot().rows.users.iter().find(|row| row.id == user).cloned()

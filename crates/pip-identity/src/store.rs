@@ -12,7 +12,10 @@ use uuid::Uuid;
 
 mod accounts;
 
-pub use self::accounts::{Approver, Factors, NoticeKind, NoticeRow, PasswordRow, RecoveryRow, RecoveryState, TotpRow};
+pub use self::accounts::{
+    Approver, Factors, KeyTouch, NoticeKind, NoticeRow, PasswordRow, RecoveryRow, RecoveryState, SecurityKeyRow,
+    TotpRow,
+};
 
 /// The longest credential id that is accepted (WebAuthn L3 §7.1 step 25).
 pub const MAX_CREDENTIAL_ID_BYTES: usize = 1023;
@@ -291,6 +294,8 @@ pub enum DirectoryChange {
         /// Now.
         at: Timestamp,
     },
+    /// Adds a security key. [`StoreError::Taken`] if the credential id exists, whoever owns it.
+    AddKey(SecurityKeyRow),
     /// Adds a notice.
     AddNotice(NoticeRow),
     /// Adds an enrolled passkey. [`StoreError::Taken`] if the credential id exists, whoever owns it (ID-17).
@@ -319,6 +324,13 @@ pub enum DirectoryChange {
     DropDeletion(UserId),
     /// Removes a group and its memberships. Nothing happens if it does not exist.
     DeleteGroup(GroupId),
+    /// Removes one security key of this person; [`StoreError::Moved`] if it is not there or not theirs.
+    DeleteKey {
+        /// Whose it must be.
+        user: UserId,
+        /// Which.
+        credential_id: Vec<u8>,
+    },
     /// Removes a membership. Nothing happens if it does not exist.
     DeleteMembership {
         /// From this group.
@@ -326,7 +338,7 @@ pub enum DirectoryChange {
         /// This person.
         user: UserId,
     },
-    /// Removes password and one-time codes of a person. Nothing happens if they have none.
+    /// Removes password, one-time codes and security keys of a person. Nothing happens if they have none.
     DeletePair(UserId),
     /// Removes one passkey of this person; [`StoreError::Moved`] if it is not there or not theirs.
     DeletePasskey {
@@ -417,6 +429,8 @@ pub enum DirectoryChange {
         /// Its hash.
         code: TokenHash,
     },
+    /// Notes the use of a security key; [`StoreError::Moved`] if its counter is not [`KeyTouch::expected_counter`].
+    TouchKey(KeyTouch),
     /// Notes the use of a passkey; see [`PasskeyTouch::expected_counter`].
     TouchPasskey(PasskeyTouch),
     /// Counts an attempt with a one-time code before it is looked at; [`StoreError::Moved`] if there were `most`

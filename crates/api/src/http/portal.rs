@@ -228,6 +228,7 @@ impl Portal {
             "/enrol/codes" if request.method() == Method::GET => self.codes_shown(context, request),
             path if is_account(path) => self.account(context, request).await,
             "/login/password" => self.password_page(context, request),
+            "/login/key" => self.key_page(context, request),
             "/step-up/password" => self.password_step_page(context, request).await,
             "/recover" => self.recover_page(context),
             "/recover/case" => self.case_page(context, request, None).await,
@@ -251,6 +252,8 @@ impl Portal {
         match path {
             "/login/begin" => self.login_begin(context, request),
             "/login/password" => self.password_sign_in(context, request).await,
+            "/login/key/begin" => self.key_asked(context, request).await,
+            "/login/key/finish" => self.key_sign_in(context, request).await,
             "/login/finish" => self.login_finish(context, request).await,
             "/step-up/begin" => self.step_up_begin(context, request).await,
             "/step-up/password" => self.password_step(context, request).await,

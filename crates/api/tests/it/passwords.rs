@@ -6,7 +6,9 @@ use std::time::Duration;
 use http::{Request, StatusCode};
 use model::record::RecordType;
 use model::{Session, SessionView};
+use serde_json::json;
 
+use crate::device::Device;
 use crate::world::{ALICE, AUTH, Answer, CAROL, PASSWORD, World, has_text};
 
 async fn sign_in(world: &World, email: &str, password: &str, code: &str) -> Answer {
@@ -237,4 +239,56 @@ async fn downgrade_what_can_be_phished_never_makes_a_passkey_s_sign_in_young_aga
     let answer = world.form(Some(&session), "/step-up/password", &fields).await;
     assert_eq!(answer.status, StatusCode::FORBIDDEN, "{answer:?}");
     assert!(world.now(&session).step_ups.is_empty());
+}
+
+#[tokio::test]
+async fn a_security_key_takes_the_place_of_the_code_and_of_nothing_else() {
+    let world = World::new().await;
+    let session = world.session(ALICE, 1);
+    assert_eq!(world.page(Some(&session), "/me/keys/add").await.location, "/me", "not without a password");
+    world.pair(&session).await;
+    let transaction = world.page(Some(&session), "/me/keys/add").await.attribute("data-transaction");
+    let fields = json!({ "transaction": transaction, "name": "Blue key" });
+    let begun = world.script(Some(&session), "/me/keys/begin", &fields).await;
+    let mut key = Device::at(&format!("https://{AUTH}"));
+    let credential = key.create(&begun.json()["options"]).await.0;
+    let foreign = json!({ "transaction": "x", "name": "", "credential": credential });
+    assert_eq!(world.script(Some(&session), "/me/keys/finish", &foreign).await.status, StatusCode::CONFLICT);
+    let answer = json!({ "transaction": transaction, "name": "Blue key", "credential": credential });
+    let added = world.script(Some(&session), "/me/keys/finish", &answer).await;
+    assert_eq!(added.status, StatusCode::OK, "{}", added.body);
+    assert!(has_text(&world.recorder.of_type(RecordType::AuthMfaEnrolled), "security key added"));
+    assert!(world.page(Some(&session), "/me").await.body.contains("Blue key"));
+    assert!(world.passkeys.list(ALICE).await.unwrap().is_empty(), "it is no passkey");
+
+    // From the page with the code, with the way back to the app.
+    let ticket = world.ticket("wiki.test", 1, "/pages/7");
+    let transaction = world.page(None, &format!("/login/password?rt={ticket}")).await.field("transaction");
+    let page = world.page(None, &format!("/login/key?transaction={transaction}")).await;
+    assert_eq!(page.attribute("data-transaction"), transaction);
+    let step = async |key: &mut Device, password: &str| {
+        let mut body = json!({ "transaction": transaction, "email": "alice@corp.test", "password": password });
+        let asked = world.script(None, "/login/key/begin", &body).await;
+        body["credential"] = key.get(&asked.json()["options"]).await.0;
+        world.script(None, "/login/key/finish", &body).await
+    };
+    let refused = step(&mut key, "wrong").await;
+    assert_eq!(
+        (refused.status, &refused.json()["code"]),
+        (StatusCode::UNPROCESSABLE_ENTITY, &json!("password_or_key_wrong"))
+    );
+    assert!(!refused.sets_session);
+    world.clock.advance(Duration::from_secs(30));
+    let done = step(&mut key, PASSWORD).await;
+    assert_eq!(done.status, StatusCode::OK, "{}", done.body);
+    let next = done.json()["next"].as_str().unwrap().to_owned();
+    assert!(done.sets_session && next.starts_with("https://wiki.test/.countersign/handoff?code="), "{next}");
+    let sessions = world.control.list_sessions(Some("alice@corp.test")).unwrap();
+    let new = sessions.iter().find(|other| other.id != session.id).unwrap();
+    assert!(new.is_mfa && !new.is_phishing_resistant && new.amr.contains("pop"), "{new:?}");
+
+    let handle = world.passkeys.keys(ALICE).await.unwrap()[0].handle.clone();
+    let token = world.page(Some(&session), &format!("/me/keys/remove?key={handle}")).await.field("token");
+    world.form(Some(&session), "/me/keys/remove", &[("token", &token), ("key", &handle)]).await;
+    assert!(world.passkeys.keys(ALICE).await.unwrap().is_empty());
 }

@@ -5,8 +5,8 @@ use uuid::Uuid;
 
 use super::{Outcome, failed, same, user, write};
 use crate::store::{
-    Approver, DirectoryChange, DirectoryStore, Factors, MAX_KNOWN_DEVICES, NoticeKind, NoticeRow, PasswordRow,
-    RecoveryRow, RecoveryState, SignIn, StoreError, TotpRow, Unique, UserRow,
+    Approver, DirectoryChange, DirectoryStore, Factors, KeyTouch, MAX_KNOWN_DEVICES, NoticeKind, NoticeRow,
+    PasswordRow, RecoveryRow, RecoveryState, SecurityKeyRow, SignIn, StoreError, TotpRow, Unique, UserRow,
 };
 
 const ALICE: UserId = UserId(Uuid::from_u128(1));
@@ -225,6 +225,47 @@ pub(super) async fn waiting_for_saved_codes_is_part_of_the_directory(store: &dyn
     same("waiting", rows.awaiting_codes.into_iter().collect::<Vec<_>>(), vec![ALICE])?;
     write(store, 2, vec![DirectoryChange::CodesSaved(ALICE), DirectoryChange::CodesSaved(BOB)]).await?;
     same("saved", store.load().await.map_err(failed)?.awaiting_codes.len(), 0)
+}
+
+fn key(id: u8, of: UserId) -> SecurityKeyRow {
+    SecurityKeyRow {
+        credential_id: vec![id, 0, 255],
+        user: of,
+        name: "Blue key".to_owned(),
+        created_at: at(i64::from(id)),
+        last_used_at: None,
+        counter: 7,
+        credential: b"{}".to_vec(),
+    }
+}
+
+pub(super) async fn a_security_key_is_no_passkey_and_goes_with_the_password(store: &dyn DirectoryStore) -> Outcome {
+    two_people(store).await?;
+    for row in [key(2, ALICE), key(1, ALICE), key(3, BOB)] {
+        apply(store, DirectoryChange::AddKey(row)).await.map_err(failed)?;
+    }
+    let taken = apply(store, DirectoryChange::AddKey(key(1, BOB))).await;
+    same("an id twice", taken, Err(StoreError::Taken(Unique::CredentialId)))?;
+    same("no passkey", store.passkey(&key(1, ALICE).credential_id).await.map_err(failed)?, None)?;
+    let touch = |expected_counter| {
+        DirectoryChange::TouchKey(KeyTouch {
+            credential_id: key(1, ALICE).credential_id,
+            expected_counter,
+            counter: 8,
+            at: at(9),
+        })
+    };
+    same("another counter", apply(store, touch(6)).await, Err(StoreError::Moved))?;
+    same("its counter", apply(store, touch(7)).await, Ok(()))?;
+    let used = SecurityKeyRow { counter: 8, last_used_at: Some(at(9)), ..key(1, ALICE) };
+    same("oldest first", store.factors_of(ALICE).await.map_err(failed)?.keys, vec![used, key(2, ALICE)])?;
+    let delete = |user| DirectoryChange::DeleteKey { user, credential_id: key(1, ALICE).credential_id };
+    same("of another", apply(store, delete(BOB)).await, Err(StoreError::Moved))?;
+    same("one's own", apply(store, delete(ALICE)).await, Ok(()))?;
+    apply(store, DirectoryChange::DeletePair(ALICE)).await.map_err(failed)?;
+    same("with the password", store.factors_of(ALICE).await.map_err(failed)?.keys.len(), 0)?;
+    write(store, 1, vec![DirectoryChange::DeleteUser(BOB)]).await?;
+    same("with the person", store.factors_of(BOB).await.map_err(failed)?.keys.len(), 0)
 }
 
 pub(super) async fn a_wish_for_deletion_keeps_its_time_and_goes_with_its_person(store: &dyn DirectoryStore) -> Outcome {

@@ -52,6 +52,10 @@ pub(super) enum Question {
     Enrol { state: Box<RegistrationState>, account: Box<UserRow> },
     /// Another passkey for somebody signed in.
     Register { state: Box<RegistrationState>, user: UserId },
+    /// A security key for somebody signed in.
+    RegisterKey { state: Box<RegistrationState>, user: UserId },
+    /// A security key beside the password of this person, who may be nobody.
+    SecondFactor { state: Box<AuthenticationState>, user: UserId },
     /// Anybody's sign-in.
     SignIn { state: Box<AuthenticationState> },
     /// A step-up of this person.
@@ -63,6 +67,8 @@ impl Question {
         match self {
             Question::Enrol { .. } => Kind::Enrol,
             Question::Register { .. } => Kind::Register,
+            Question::RegisterKey { .. } => Kind::RegisterKey,
+            Question::SecondFactor { .. } => Kind::SecondFactor,
             Question::SignIn { .. } => Kind::SignIn,
             Question::StepUp { .. } => Kind::StepUp,
         }
@@ -74,6 +80,8 @@ impl Question {
 pub(super) enum Kind {
     Enrol,
     Register,
+    RegisterKey,
+    SecondFactor,
     SignIn,
     StepUp,
 }

@@ -25,7 +25,7 @@ use crate::sensitive::check_fresh;
 use crate::store::{DirectoryChange, LinkKind, NoticeKind, Origin, UserRow};
 
 /// The algorithms that are accepted: ES256 and RS256.
-const ALGORITHMS: [COSEAlgorithm; 2] = [COSEAlgorithm::ES256, COSEAlgorithm::RS256];
+pub(super) const ALGORITHMS: [COSEAlgorithm; 2] = [COSEAlgorithm::ES256, COSEAlgorithm::RS256];
 
 /// Who the first administrator is, where the set-up link is not bound to an account.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -246,7 +246,7 @@ impl Passkeys {
         Ok(self.core.generate_challenge_register(builder)?)
     }
 
-    fn ask(
+    pub(super) fn ask(
         &self,
         options: &webauthn_rs_core::proto::CreationChallengeResponse,
         binding: Binding,
@@ -256,7 +256,7 @@ impl Passkeys {
         Ok(serde_json::to_value(options).map_err(|_| PasskeyRefusal::Malformed { what: "options" })?)
     }
 
-    fn verify_registration(
+    pub(super) fn verify_registration(
         &self,
         client: &ClientData,
         answer: &RegisterPublicKeyCredential,
@@ -271,7 +271,7 @@ impl Passkeys {
         Ok(credential)
     }
 
-    fn row_of(&self, user: UserId) -> Result<UserRow, PasskeyRefusal> {
+    pub(super) fn row_of(&self, user: UserId) -> Result<UserRow, PasskeyRefusal> {
         self.people.row(user).ok_or_else(|| PasskeyRefusal::People(PeopleError::NoUser(user.to_string())))
     }
 

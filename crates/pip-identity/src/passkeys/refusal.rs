@@ -98,6 +98,9 @@ refusals! {
         /// Which part.
         what: &'static str
     } = "passkey_malformed", "the browser's answer cannot be read ({what}); try again";
+    /// A security key counts beside a password only (ID-22).
+    NoPassword = "key_without_password",
+        "a security key counts beside password and one-time codes only; set those up first";
     /// No such passkey on this account.
     NoSuchPasskey = "passkey_none", "this account has no such passkey; reload the page";
     /// The passkey belongs to somebody else.
@@ -109,6 +112,8 @@ refusals! {
         "this needs a sign-in of the last five minutes; confirm that it is you and try again";
     /// A link that makes the account needs a name and an address.
     PersonMissing = "person_missing", "give the name and the e-mail address of the first administrator";
+    /// The person has as many as may be.
+    TooManyKeys = "key_too_many", "this account has 5 security keys; remove one first";
     /// The person has as many as may be.
     TooManyPasskeys = "passkey_too_many", "this account has 20 passkeys; remove one first";
     /// Deleted, or never enrolled here.

@@ -103,7 +103,12 @@ impl Passkeys {
         Ok(self.core.generate_challenge_authenticate(builder)?)
     }
 
-    fn put(&self, options: &RequestChallengeResponse, binding: Binding, question: Question) -> Result<Value, Refusal> {
+    pub(super) fn put(
+        &self,
+        options: &RequestChallengeResponse,
+        binding: Binding,
+        question: Question,
+    ) -> Result<Value, Refusal> {
         self.ceremonies.put(&options.public_key.challenge, binding, question, self.people.now());
         Ok(serde_json::to_value(options).map_err(|_| PasskeyRefusal::Malformed { what: "options" })?)
     }

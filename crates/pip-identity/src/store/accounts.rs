@@ -32,6 +32,38 @@ pub struct TotpRow {
     pub failures: u32,
 }
 
+/// A security key: a second factor beside a password. Never a passkey, so it is kept apart from them.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct SecurityKeyRow {
+    /// Chosen by the authenticator; the key.
+    pub credential_id: Vec<u8>,
+    /// Whose.
+    pub user: UserId,
+    /// What the person calls it.
+    pub name: String,
+    /// When it was enrolled.
+    pub created_at: Timestamp,
+    /// When it last signed anything.
+    pub last_used_at: Option<Timestamp>,
+    /// Signature counter of the last use; zero when it keeps none.
+    pub counter: u32,
+    /// The serialised verified credential (JSON).
+    pub credential: Vec<u8>,
+}
+
+/// What a successful use changes about a security key.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct KeyTouch {
+    /// Which.
+    pub credential_id: Vec<u8>,
+    /// The counter that was compared against.
+    pub expected_counter: u32,
+    /// The new counter.
+    pub counter: u32,
+    /// Now.
+    pub at: Timestamp,
+}
+
 /// What a person can sign in with beside passkeys.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Factors {
@@ -39,6 +71,8 @@ pub struct Factors {
     pub password: Option<PasswordRow>,
     /// The one-time codes.
     pub totp: Option<TotpRow>,
+    /// Security keys, oldest first; they count beside the password only.
+    pub keys: Vec<SecurityKeyRow>,
     /// Browsers they have signed in from, newest first: hashes of their binding cookies.
     pub devices: Vec<TokenHash>,
 }
@@ -129,6 +163,10 @@ pub enum NoticeKind {
     AdminRecovered,
     /// Recovery codes were made anew.
     CodesRenewed,
+    /// A security key was added.
+    KeyAdded,
+    /// A security key was removed.
+    KeyRemoved,
     /// A passkey was added.
     PasskeyAdded,
     /// A passkey was removed.
@@ -150,6 +188,8 @@ impl NoticeKind {
     pub const ALL: &'static [NoticeKind] = &[
         NoticeKind::AdminRecovered,
         NoticeKind::CodesRenewed,
+        NoticeKind::KeyAdded,
+        NoticeKind::KeyRemoved,
         NoticeKind::PasskeyAdded,
         NoticeKind::PasskeyRemoved,
         NoticeKind::PairAdded,
@@ -164,6 +204,8 @@ impl NoticeKind {
         match self {
             NoticeKind::AdminRecovered => "admin_recovered",
             NoticeKind::CodesRenewed => "codes_renewed",
+            NoticeKind::KeyAdded => "key_added",
+            NoticeKind::KeyRemoved => "key_removed",
             NoticeKind::PasskeyAdded => "passkey_added",
             NoticeKind::PasskeyRemoved => "passkey_removed",
             NoticeKind::PairAdded => "pair_added",
@@ -179,6 +221,8 @@ impl NoticeKind {
         match self {
             NoticeKind::AdminRecovered => "an administrator account was reopened from the server itself",
             NoticeKind::CodesRenewed => "your recovery codes were made anew; the old ones are void",
+            NoticeKind::KeyAdded => "a security key was added beside your password",
+            NoticeKind::KeyRemoved => "a security key was removed from your account",
             NoticeKind::PasskeyAdded => "a passkey was added to your account",
             NoticeKind::PasskeyRemoved => "a passkey was removed from your account",
             NoticeKind::PairAdded => "a password with one-time codes was set for your account",

@@ -12,5 +12,6 @@ mod people;
 mod reconcile;
 mod recovery;
 mod recovery_codes;
+mod security_keys;
 mod withdrawn;
 mod world;

@@ -4,15 +4,15 @@ use data_encoding::BASE32_NOPAD;
 use hmac::{Hmac, KeyInit, Mac};
 use model::{TokenHash, UserId};
 use pip_identity::blocklist::Weakness;
-use pip_identity::passwords::{ACR_PAIR, MAX_CODE_FAILURES, PairRefusal, Setter};
+use pip_identity::passwords::{ACR_PAIR, MAX_CODE_FAILURES, PairRefusal, Second, Setter};
 use pip_identity::people::LastAdmin;
 use pip_identity::store::{DirectoryChange, DirectoryStore, PasswordRow};
 use pip_identity::throttle::Throttled;
 
 use crate::world::{HOME, World};
 
-const BOB: &str = "bob@corp.example";
-const GOOD: &str = "ferry lantern quartz mild";
+pub const BOB: &str = "bob@corp.example";
+pub const GOOD: &str = "ferry lantern quartz mild";
 
 /// An authenticator app of its own: RFC 6238 written a second time.
 pub struct App(Vec<u8>);
@@ -34,7 +34,7 @@ impl App {
 }
 
 /// bob with a passkey and a pair, half a minute later.
-async fn with_pair() -> (World, UserId, App) {
+pub async fn with_pair() -> (World, UserId, App) {
     let (world, _, _) = World::with_admin().await;
     let (bob, _) = world.add_enrolled(BOB).await;
     let session = world.session(bob);
@@ -47,15 +47,19 @@ async fn with_pair() -> (World, UserId, App) {
 }
 
 async fn sign_in(world: &World, email: &str, password: &str, code: &str) -> Result<UserId, PairRefusal> {
-    let signed_in = world.accounts.passwords.sign_in(email, password, code, HOME, None).await;
+    let signed_in = world.accounts.passwords.sign_in(email, password, Second::Code(code), HOME, None).await;
     signed_in.map(|signed_in| signed_in.user).map_err(|failure| failure.why)
 }
 
 #[tokio::test]
 async fn both_together_sign_in_at_their_own_level() {
     let (world, bob, app) = with_pair().await;
-    let signed_in =
-        world.accounts.passwords.sign_in(" BOB@corp.example", GOOD, &app.code(&world), HOME, None).await.unwrap();
+    let signed_in = world
+        .accounts
+        .passwords
+        .sign_in(" BOB@corp.example", GOOD, Second::Code(&app.code(&world)), HOME, None)
+        .await
+        .unwrap();
     assert_eq!(signed_in.user, bob);
     let proof = signed_in.proof();
     assert_eq!(proof.acr, ACR_PAIR);
@@ -77,8 +81,8 @@ async fn a_code_is_good_once_the_one_that_enrolled_it_included() {
     let second = app.code(&world);
     let passwords = &world.accounts.passwords;
     let (one, two) = tokio::join!(
-        passwords.sign_in(BOB, GOOD, &second, HOME, None),
-        passwords.sign_in(BOB, GOOD, &second, HOME, None)
+        passwords.sign_in(BOB, GOOD, Second::Code(&second), HOME, None),
+        passwords.sign_in(BOB, GOOD, Second::Code(&second), HOME, None)
     );
     assert_eq!(usize::from(one.is_ok()) + usize::from(two.is_ok()), 1, "replayed at the same time");
     assert_eq!(sign_in(&world, BOB, GOOD, &second).await, Err(PairRefusal::Wrong), "replayed");
@@ -152,13 +156,13 @@ async fn a_known_browser_signs_in_while_strangers_guess() {
     let (world, bob, app) = with_pair().await;
     let browser = Some(TokenHash::of(b"browser"));
     let passwords = &world.accounts.passwords;
-    passwords.sign_in(BOB, GOOD, &app.code(&world), HOME, browser).await.unwrap();
+    passwords.sign_in(BOB, GOOD, Second::Code(&app.code(&world)), HOME, browser).await.unwrap();
     world.pass(30);
     while !matches!(sign_in(&world, BOB, "guess", "000000").await, Err(PairRefusal::Throttled(Throttled::Wait { .. })))
     {
     }
     assert!(matches!(sign_in(&world, BOB, GOOD, &app.code(&world)).await, Err(PairRefusal::Throttled(_))));
-    let signed_in = passwords.sign_in(BOB, GOOD, &app.code(&world), HOME, browser).await.unwrap();
+    let signed_in = passwords.sign_in(BOB, GOOD, Second::Code(&app.code(&world)), HOME, browser).await.unwrap();
     assert_eq!(signed_in.user, bob);
 }
 

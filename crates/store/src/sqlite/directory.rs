@@ -84,7 +84,7 @@ impl From<sqlx::Error> for Failure {
             match column {
                 "links.id" | "links.secret_hash" => Some(Unique::Link),
                 "notices.token" => Some(Unique::Notice),
-                "passkeys.credential_id" => Some(Unique::CredentialId),
+                "passkeys.credential_id" | "security_keys.credential_id" => Some(Unique::CredentialId),
                 "recoveries.ticket" => Some(Unique::Recovery),
                 "users.email_key" => Some(Unique::Email),
                 "users.handle" => Some(Unique::Handle),

@@ -8,6 +8,7 @@ pub(super) use self::confirm::address;
 
 mod codes;
 mod confirm;
+mod keys;
 mod pair;
 mod passkeys;
 mod settings;
@@ -59,6 +60,8 @@ impl Portal {
             return match path {
                 "/me/passkeys/begin" => self.passkey_begin(&visit).await,
                 "/me/passkeys/finish" => self.passkey_finish(&visit).await,
+                "/me/keys/begin" => self.key_begin(&visit).await,
+                "/me/keys/finish" => self.key_finish(&visit).await,
                 _ => self.account_form(&visit, path).await,
             };
         }
@@ -68,6 +71,8 @@ impl Portal {
             "/me/passkeys/add" => self.passkey_add_page(&visit).await,
             "/me/passkeys/rename" => self.passkey_rename_page(&visit, StatusCode::OK, None).await,
             "/me/passkeys/remove" => self.passkey_remove_page(&visit, StatusCode::OK, None).await,
+            "/me/keys/add" => self.key_add_page(&visit).await,
+            "/me/keys/remove" => self.key_remove_page(&visit, StatusCode::OK, None).await,
             "/me/codes" => self.codes_page(&visit, StatusCode::OK, None).await,
             "/me/password" => self.pair_page(&visit, StatusCode::OK, Problem::default()).await,
             "/me/password/remove" => self.pair_remove_page(&visit, StatusCode::OK, None).await,
@@ -88,6 +93,8 @@ impl Portal {
             ("/me/passkeys/rename", None) => self.passkey_rename(visit).await,
             ("/me/passkeys/remove", Some(_)) => self.passkey_remove_page(visit, StatusCode::FORBIDDEN, refused).await,
             ("/me/passkeys/remove", None) => self.passkey_remove(visit).await,
+            ("/me/keys/remove", Some(_)) => self.key_remove_page(visit, StatusCode::FORBIDDEN, refused).await,
+            ("/me/keys/remove", None) => self.key_remove(visit).await,
             ("/me/codes", Some(_)) => self.codes_page(visit, StatusCode::FORBIDDEN, refused).await,
             ("/me/codes", None) => self.codes_renew(visit).await,
             ("/me/password", Some(_)) => self.pair_page(visit, StatusCode::FORBIDDEN, Problem::whole(OLD_FORM)).await,
@@ -121,6 +128,10 @@ impl Portal {
         };
         let groups: Vec<&str> = user.groups.iter().map(|group| group.as_str()).collect();
         let fact = |name: &str, value: String| pages::Fact { name: name.to_owned(), value };
+        let keys = match self.keys_of(user.id).await {
+            Ok(keys) => keys,
+            Err(refusal) => return refused(&refusal),
+        };
         let wish = self.control.people().deletion_wishes().get(&user.id).copied();
         let me = pages::Me {
             identity: user.email.clone(),
@@ -138,6 +149,7 @@ impl Portal {
             accepted: Some(accepted),
             codes_left,
             pair: self.pair_of(user.id).await,
+            keys,
             sessions: self.session_rows(visit.context, visit.session),
             token: self.form_token(visit.session.id),
             is_admin: is_admin(&user),
@@ -165,6 +177,10 @@ impl Portal {
                 "is_synced": passkey.is_synced,
             })
         };
+        let keys = match self.passkeys.keys(user.id).await {
+            Ok(keys) => keys,
+            Err(refusal) => return refused(&refusal),
+        };
         let session = |session: &Arc<Session>| {
             serde_json::json!({
                 "id": session.id,
@@ -189,6 +205,7 @@ impl Portal {
                 "attributes": user.tags,
             },
             "passkeys": passkeys.iter().map(passkey).collect::<Vec<_>>(),
+            "security_keys": keys.iter().map(passkey).collect::<Vec<_>>(),
             "recovery_codes_left": codes_left,
             "asked_for_deletion": self.control.people().deletion_wishes().get(&user.id),
             "sessions": sessions.iter().filter(|s| s.user == user.id && !s.is_expired(visit.context.now)).map(session).collect::<Vec<_>>(),

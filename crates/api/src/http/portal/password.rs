@@ -9,10 +9,13 @@ use http::{Request, Response, StatusCode};
 use model::decision::FixKind;
 use model::record::RecordType;
 use model::seams::ReservedContext;
-use pip_identity::passwords::{PairFailure, PairRefusal};
+use pip_identity::passwords::{PairFailure, PairRefusal, Second};
+use serde::Deserialize;
+use serde_json::value::RawValue;
 
 use super::account::{foreign_form, sentence};
-use super::answers::{page_towards, parameter, retry_after, see_other, unavailable, with_cookie};
+use super::answers::{json, page, page_towards, parameter, problem, retry_after, see_other, unavailable, with_cookie};
+use super::login::{refused, start_over};
 use super::{Portal, Transaction, bind_browser, restart};
 use crate::failure::{Failure, retry_after_secs};
 use crate::http::reserved::is_own_origin;
@@ -27,6 +30,20 @@ struct Typed {
     password: String,
     code: String,
 }
+
+/// What the script of the page with a key sends: without the credential to begin, with it to finish.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct KeyStep {
+    transaction: String,
+    email: String,
+    password: String,
+    credential: Option<Box<RawValue>>,
+}
+
+/// One sentence for whatever is wrong.
+const WRONG_KEY: &str = "Address, password and key do not belong together.";
+const MAX_EMAIL_CHARS: usize = 254;
 
 impl Typed {
     fn of(request: &Request<Bytes>) -> Self {
@@ -79,7 +96,8 @@ impl Portal {
         let towards = open.ticket.as_ref().map(|ticket| ticket.authority.clone());
         let passwords = &self.accounts().passwords;
         let from = context.client.ip();
-        let proven = passwords.sign_in(&typed.email, &typed.password, &typed.code, from, context.login_binding).await;
+        let second = Second::Code(&typed.code);
+        let proven = passwords.sign_in(&typed.email, &typed.password, second, from, context.login_binding).await;
         let signed_in = match proven {
             Ok(signed_in) => signed_in,
             Err(failure) => {
@@ -94,6 +112,80 @@ impl Portal {
             Ok(opened) => {
                 let next = self.next_url(opened.session, transaction.ticket, context.now);
                 with_cookie(see_other(&next), &opened.cookie)
+            }
+            Err(failure) => unavailable(&failure),
+        }
+    }
+
+    /// The page for password and security key.
+    pub(super) fn key_page(&self, context: &ReservedContext, request: &Request<Bytes>) -> Response<Bytes> {
+        if !self.accounts().passwords.is_enabled() {
+            return restart();
+        }
+        if let Some(session) = &context.session {
+            return self.go_on(session.id, None, context.now);
+        }
+        let (browser, cookie) = bind_browser(self, context);
+        // The page with the code leads here, and its way back to an app goes on.
+        let begun = parameter(request.uri().query().unwrap_or_default().as_bytes(), "transaction");
+        let is_own = |id: &String| {
+            let open = self.transactions.peek(id, context.now);
+            open.is_some_and(|open| open.step_up.is_none() && context.login_binding == Some(open.browser))
+        };
+        let transaction = begun.filter(is_own).unwrap_or_else(|| {
+            self.begin_transaction(Transaction { ticket: None, step_up: None, browser }, context.now)
+        });
+        let response = page(StatusCode::OK, pages::KeySignIn { transaction }.render());
+        match cookie {
+            Some(cookie) => with_cookie(response, &cookie),
+            None => response,
+        }
+    }
+
+    /// What a key is asked, whatever the password is: it is looked at together with the answer.
+    pub(super) async fn key_asked(&self, context: &ReservedContext, request: &Request<Bytes>) -> Response<Bytes> {
+        let Some((browser, body)) = self.transaction_of::<KeyStep>(context, request, |body| &body.transaction) else {
+            return start_over();
+        };
+        if !is_own_origin(context, request) || !self.accounts().passwords.is_enabled() {
+            return start_over();
+        }
+        let email: String = body.email.chars().take(MAX_EMAIL_CHARS).collect();
+        match self.passkeys.start_second_factor(&email, browser).await {
+            Ok(options) => json(StatusCode::OK, &serde_json::json!({ "options": options })),
+            Err(refusal) => refused(&refusal),
+        }
+    }
+
+    pub(super) async fn key_sign_in(&self, context: &ReservedContext, request: &Request<Bytes>) -> Response<Bytes> {
+        let Some((browser, body)) = self.transaction_of::<KeyStep>(context, request, |body| &body.transaction) else {
+            return start_over();
+        };
+        let is_long = body.password.len() > MAX_SECRET_BYTES;
+        let open = self.transactions.peek(&body.transaction, context.now).filter(|open| open.step_up.is_none());
+        let (Some(credential), Some(_), false) = (&body.credential, open, is_long) else { return start_over() };
+        if !is_own_origin(context, request) {
+            return start_over();
+        }
+        let email: String = body.email.chars().take(MAX_EMAIL_CHARS).collect();
+        let second = Second::Key { keys: &self.passkeys, login: browser, answer: credential.get().as_bytes() };
+        let (passwords, from) = (&self.accounts().passwords, context.client.ip());
+        let signed_in = match passwords.sign_in(&email, &body.password, second, from, context.login_binding).await {
+            Ok(signed_in) => signed_in,
+            Err(failure) => {
+                self.record_wrong_pair(context, &failure, "sign-in").await;
+                let (code, text) = match &failure.why {
+                    PairRefusal::Wrong => ("password_or_key_wrong", WRONG_KEY.to_owned()),
+                    why => (why.code(), sentence(&why.to_string())),
+                };
+                return problem(status_of(&failure.why), code, &text);
+            }
+        };
+        let Some(transaction) = self.transactions.take(&body.transaction, context.now) else { return start_over() };
+        match self.open_session(context, request, &signed_in).await {
+            Ok(opened) => {
+                let next = self.next_url(opened.session, transaction.ticket, context.now);
+                with_cookie(json(StatusCode::OK, &serde_json::json!({ "next": next })), &opened.cookie)
             }
             Err(failure) => unavailable(&failure),
         }
@@ -200,6 +292,10 @@ fn sign_in_form(transaction: String, email: &str, problem: Option<String>) -> pa
             pages::Field::password("password", "Password", "current-password"),
             pages::Field::one_time_code(),
         ],
+        also: Some((
+            "Use a security key instead of the code".to_owned(),
+            super::account::address("/login/key", &[("transaction", &transaction)]),
+        )),
         hidden: vec![("transaction".to_owned(), transaction)],
         action_url: "/login/password".to_owned(),
         submit: "Sign in".to_owned(),

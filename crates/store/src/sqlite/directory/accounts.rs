@@ -3,7 +3,7 @@
 use model::{InvitationId, NoticeId, RecoveryId, Timestamp, TokenHash, UserId, UserState};
 use pip_identity::store::{
     Approver, DirectoryChange, Factors, MAX_KNOWN_DEVICES, NoticeKind, NoticeRow, PasswordRow, RecoveryRow,
-    RecoveryState, SignIn, StoreError, TotpRow,
+    RecoveryState, SecurityKeyRow, SignIn, StoreError, TotpRow,
 };
 use serde_json::{Value, json};
 use sqlx::SqliteConnection;
@@ -69,7 +69,7 @@ pub(super) async fn apply(connection: &mut SqliteConnection, change: DirectoryCh
     }
 }
 
-/// Password and one-time codes.
+/// Password, one-time codes and security keys.
 async fn apply_pair(connection: &mut SqliteConnection, change: DirectoryChange) -> Result<(), Failure> {
     match change {
         DirectoryChange::AcceptTotp { user, was, step } => {
@@ -81,12 +81,27 @@ async fn apply_pair(connection: &mut SqliteConnection, change: DirectoryChange) 
                 .bind(to_integer("time step", was)?);
             exactly_one(run(query, connection).await?)
         }
+        DirectoryChange::AddKey(row) => add_key(connection, row).await,
+        DirectoryChange::DeleteKey { user, credential_id } => {
+            let sql = "DELETE FROM security_keys WHERE credential_id = ? AND user = ?";
+            exactly_one(run(sqlx::query(sql).bind(credential_id).bind(bytes_of(user)), connection).await?)
+        }
+        DirectoryChange::TouchKey(touch) => {
+            let sql = "UPDATE security_keys SET counter = ?, last_used_at = ? WHERE credential_id = ? AND counter = ?";
+            let query = sqlx::query(sql)
+                .bind(touch.counter)
+                .bind(touch.at.0)
+                .bind(touch.credential_id)
+                .bind(touch.expected_counter);
+            exactly_one(run(query, connection).await?)
+        }
         DirectoryChange::ClearTotpFailures(user) => {
             let sql = "UPDATE totps SET failures = 0 WHERE user = ?";
             run(sqlx::query(sql).bind(bytes_of(user)), connection).await.map(drop)
         }
         DirectoryChange::DeletePair(user) => {
             run(sqlx::query("DELETE FROM passwords WHERE user = ?").bind(bytes_of(user)), connection).await?;
+            run(sqlx::query("DELETE FROM security_keys WHERE user = ?").bind(bytes_of(user)), connection).await?;
             run(sqlx::query("DELETE FROM totps WHERE user = ?").bind(bytes_of(user)), connection).await.map(drop)
         }
         DirectoryChange::PutPassword { row, was } => put_password(connection, row, was).await,
@@ -97,6 +112,20 @@ async fn apply_pair(connection: &mut SqliteConnection, change: DirectoryChange) 
         }
         other => Err(StoreError::Backend(format!("this store does not know {other:?}")).into()),
     }
+}
+
+async fn add_key(connection: &mut SqliteConnection, row: SecurityKeyRow) -> Result<(), Failure> {
+    let sql = "INSERT INTO security_keys (credential_id, user, name, created_at, last_used_at, counter, credential)
+               VALUES (?, ?, ?, ?, ?, ?, ?)";
+    let query = sqlx::query(sql)
+        .bind(row.credential_id)
+        .bind(bytes_of(row.user))
+        .bind(row.name)
+        .bind(row.created_at.0)
+        .bind(row.last_used_at.map(|at| at.0))
+        .bind(row.counter)
+        .bind(row.credential);
+    run(query, connection).await.map(drop)
 }
 
 async fn add_notice(connection: &mut SqliteConnection, row: NoticeRow) -> Result<(), Failure> {
@@ -224,7 +253,12 @@ impl Store {
             .bind(id)
             .fetch_all(&mut *view)
             .await?;
+        let keys = sqlx::query("SELECT * FROM security_keys WHERE user = ? ORDER BY created_at, credential_id")
+            .bind(bytes_of(user))
+            .fetch_all(&mut *view)
+            .await?;
         Ok(Factors {
+            keys: keys.iter().map(key_row).collect::<Result<_, _>>()?,
             password: password.as_ref().map(password_row).transpose()?,
             totp: totp.as_ref().map(totp_row).transpose()?,
             devices: devices.iter().map(|row| row.bytes("device").map(TokenHash)).collect::<Result<_, _>>()?,
@@ -256,6 +290,18 @@ impl Store {
 
 fn password_row(row: &SqliteRow) -> Result<PasswordRow, crate::StoreError> {
     Ok(PasswordRow { user: UserId(row.uuid("user")?), hash: row.text("hash")?, set_at: row.time("set_at")? })
+}
+
+fn key_row(row: &SqliteRow) -> Result<SecurityKeyRow, crate::StoreError> {
+    Ok(SecurityKeyRow {
+        credential_id: row.blob("credential_id")?,
+        user: UserId(row.uuid("user")?),
+        name: row.text("name")?,
+        created_at: row.time("created_at")?,
+        last_used_at: row.maybe_time("last_used_at")?,
+        counter: small(row, "counter")?,
+        credential: row.blob("credential")?,
+    })
 }
 
 fn totp_row(row: &SqliteRow) -> Result<TotpRow, crate::StoreError> {

@@ -18,12 +18,12 @@ use crate::http::reserved::is_own_origin;
 /// What the script sends to begin, and with the answer to finish.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Addition {
+pub(super) struct Addition {
     /// The form token of the page.
     transaction: String,
     #[serde(default)]
-    name: String,
-    credential: Option<Box<RawValue>>,
+    pub(super) name: String,
+    pub(super) credential: Option<Box<RawValue>>,
 }
 
 const TO_ADD: &str = "to add a passkey";
@@ -68,7 +68,7 @@ impl Portal {
     }
 
     /// What a script of our page sends; anything else has no answer worth reading.
-    fn addition(&self, visit: &Visit<'_>) -> Option<Addition> {
+    pub(super) fn addition(&self, visit: &Visit<'_>) -> Option<Addition> {
         let body: Addition = read(visit.request)?;
         let is_ours =
             is_own_origin(visit.context, visit.request) && self.is_form_token(visit.session.id, &body.transaction);
