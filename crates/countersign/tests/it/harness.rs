@@ -84,13 +84,18 @@ impl World {
     }
 
     pub(crate) async fn started(options: ServeOptions) -> Self {
+        Self::with(options, |_| String::new()).await
+    }
+
+    /// With what `more` says of the server's folder behind the usual process configuration.
+    pub(crate) async fn with(options: ServeOptions, more: impl FnOnce(&std::path::Path) -> String) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let ca = TestCa::new();
         let issued = ca.issue(&[AUTH, WIKI, PAYROLL, OTHER]);
         let at = |name: &str| folder.path().join(name);
         std::fs::write(at("chain.pem"), &issued.chain_pem).unwrap();
         std::fs::write(at("key.pem"), issued.key_pem.expose()).unwrap();
-        let text = server_toml(&folder.path().display().to_string());
+        let text = server_toml(&folder.path().display().to_string()) + &more(folder.path());
         let config = ServerConfig::parse("server.toml", &text).unwrap_or_else(|problems| panic!("{problems}"));
         let clock = Arc::new(JumpingClock::default());
         let server = Server::start(config, options, clock.clone(), Arc::new(SystemIds)).await.unwrap();

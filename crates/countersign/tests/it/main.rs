@@ -22,3 +22,4 @@ mod newcomer;
 mod password_browser;
 mod policy;
 mod record;
+mod sinks;

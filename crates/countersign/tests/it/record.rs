@@ -123,6 +123,7 @@ async fn a_drill_of_the_real_log_passes_and_is_recorded_while_people_are_served(
     assert_eq!(outcome("delete_file"), "passed");
     assert_eq!(outcome("disk_full"), "passed");
     assert_eq!(outcome("sink_hang"), "passed");
+    assert_eq!(outcome("corrupt"), "passed");
     assert_eq!(knock(&world).await.0, usual);
     let filters = [("type", "audit.drill".to_owned()), ("what", "report".to_owned())];
     let records = world.operator.get_with("/api/v1/audit/records", &filters).await.unwrap();
