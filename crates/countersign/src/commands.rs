@@ -6,6 +6,7 @@ mod app_add;
 pub mod apply;
 pub mod audit;
 pub mod doctor;
+pub mod drill;
 pub mod group;
 pub mod init;
 pub mod invite;

@@ -318,6 +318,9 @@ attacks! {
     "ATK-13 an encoded backslash" Strict get!("/x%5Cadmin") => PathBackslash @ 6;
     "ATK-13 a doubly encoded dot" Strict get!("/x/%252e%252e/admin") => PathEncodedPercent @ 7;
     "ATK-13 a doubly encoded slash" Strict get!("/x%252Fadmin") => PathEncodedPercent @ 6;
+    "ATK-13 a doubly encoded slash whose digits are encoded" Strict get!("/x%25%32%46admin") => PathEncodedPercent @ 6;
+    "ATK-13 a doubly encoded slash with one digit encoded" Strict get!("/x%252%66admin") => PathEncodedPercent @ 6;
+    "ATK-13 an encoded percent sign before one encoded digit" Strict get!("/100%25%32x") => ["GET" "/100%252x" {}];
     "ATK-13 an encoded percent sign before no digits" Strict get!("/100%25") => ["GET" "/100%25" {}];
     "ATK-13 a semicolon" Strict get!("/admin;x") => PathSemicolon @ 10;
     "ATK-13 a semicolon where no rule depends on paths" NoPathRules get!("/admin;x") => ["GET" "/admin;x" {}];

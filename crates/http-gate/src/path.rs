@@ -148,11 +148,21 @@ fn check_encoded(raw: &[u8], at: usize, value: u8, openings: &Openings) -> Resul
         0..0x20 | 0x7f => GateCode::PathControl,
         b'/' if !openings.encoded_slash => GateCode::PathEncodedSlash,
         b'\\' => GateCode::PathBackslash,
-        b'%' if !openings.encoded_percent && hex_pair(raw, at + 3).is_some() => GateCode::PathEncodedPercent,
+        b'%' if !openings.encoded_percent && becomes_triplet(raw, at + 3) => GateCode::PathEncodedPercent,
         0x80.. if is_overlong(raw, at, value) => GateCode::PathOverlong,
         _ => return Ok(()),
     };
     Err(GateRefusal::new(code, at))
+}
+
+/// True if two hex digits follow, each as it is or encoded itself: digits are unreserved, so `%25%32%66` becomes `%252f`.
+fn becomes_triplet(raw: &[u8], at: usize) -> bool {
+    let digit = |at: usize| match raw.get(at)? {
+        b'%' => hex_pair(raw, at + 1).map(|value| (value, at + 3)),
+        &byte => Some((byte, at + 1)),
+    };
+    let is_hex = |byte: u8| byte.is_ascii_hexdigit();
+    digit(at).filter(|(byte, _)| is_hex(*byte)).and_then(|(_, next)| digit(next)).is_some_and(|(byte, _)| is_hex(byte))
 }
 
 /// What no profile takes unencoded. `"`, `<`, `>` and the rest of this list are what browsers encode themselves.

@@ -131,6 +131,11 @@ impl RawRequest {
         &self.path
     }
 
+    /// The query as sent, without `?`.
+    pub fn raw_query(&self) -> Option<&[u8]> {
+        self.query.as_deref()
+    }
+
     /// Every field as sent, owned names included. Not to be judged on, but for `X-Forwarded-For` of a trusted peer.
     pub fn fields(&self) -> &Fields {
         &self.fields

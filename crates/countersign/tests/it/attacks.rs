@@ -1,5 +1,6 @@
 //! The attacks of against the whole product, each test named for its attack.
 
+mod drill;
 mod forgeries;
 mod front_door;
 mod http2;
