@@ -8,6 +8,7 @@ mod compiled;
 mod config_ops;
 mod deeds;
 mod drill_ops;
+mod gateway_ops;
 mod key_ops;
 mod lockout;
 mod past;
@@ -39,6 +40,7 @@ use crate::actor::Actor;
 use crate::failure::Failure;
 
 pub use config_ops::{Checked, check_files};
+pub use gateway_ops::{GatewayControl, GatewayLine, GatewayState, GatewayToken};
 pub use key_ops::{KeyControl, KeyLine, KeyState};
 pub use lockout::Lockout;
 pub(crate) use past::mask;
@@ -206,6 +208,7 @@ pub struct ControlPlane {
     revocations: session_ops::Revocations,
     keys: OnceLock<Arc<dyn KeyControl>>,
     sinks: OnceLock<Arc<audit::Sinks>>,
+    gateways: OnceLock<Arc<dyn GatewayControl>>,
     followers: queries::Followers,
     drilling: tokio::sync::Mutex<()>,
 }
@@ -232,6 +235,7 @@ impl ControlPlane {
             revocations: session_ops::Revocations::default(),
             keys: OnceLock::new(),
             sinks: OnceLock::new(),
+            gateways: OnceLock::new(),
             followers: queries::no_followers(),
             drilling: tokio::sync::Mutex::new(()),
         });

@@ -13,6 +13,7 @@ mod problem;
 pub(crate) mod reserved;
 mod v1;
 
+pub use assets::answer as asset;
 pub use local::local_router;
 pub use portal::{Portal, PortalParts, ShownLink};
 pub use problem::problem_lines;

@@ -1,5 +1,6 @@
 //! The process configuration: one TOML file.
 
+mod gateway;
 mod sink;
 
 use std::net::{IpAddr, SocketAddr};
@@ -11,6 +12,8 @@ use toml::Spanned;
 
 use crate::problem::{Problem, Problems, choices};
 use crate::text;
+
+pub use gateway::GatewayConfig;
 pub use sink::{SinkConfig, SinkTarget, WebhookUrl};
 
 /// What one process is told at start.
@@ -30,6 +33,8 @@ pub struct ServerConfig {
     pub audit: AuditConfig,
     /// Signing keys.
     pub keys: KeysConfig,
+    /// Gateways in processes of their own.
+    pub gateways: GatewaysConfig,
     /// The Unix socket of the local command line; `None`: `control.sock` in the data directory.
     pub control_socket: Option<PathBuf>,
     /// Health (`/livez`, `/readyz`); never public.
@@ -115,6 +120,15 @@ pub struct KeysConfig {
     pub rotate_every: Duration,
 }
 
+/// Gateways in processes of their own.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct GatewaysConfig {
+    /// Where they connect; `None`: there are none.
+    pub listen: Option<SocketAddr>,
+    /// The trust domain of their SPIFFE IDs.
+    pub trust_domain: String,
+}
+
 /// The record.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct AuditConfig {
@@ -183,6 +197,11 @@ struct File {
     /// Type: table.
     #[serde(default)]
     keys: Keys,
+    /// Gateways in processes of their own ([gateways.md](gateways.md)).
+    ///
+    /// Type: table.
+    #[serde(default)]
+    gateways: Gateways,
     /// Health and counters for machines.
     ///
     /// Type: table.
@@ -357,6 +376,20 @@ struct Audit {
 
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields)]
+struct Gateways {
+    /// Where gateways connect, with mutual TLS; no person and no browser ever does.
+    ///
+    /// Type: socket address; default: none.
+    listen: Option<Spanned<String>>,
+    /// Trust domain of their SPIFFE IDs, `spiffe://<trust_domain>/countersign/gateway/<name>`: 1 to 255 of `a-z0-9._-`.
+    /// Do not change it while there are gateways; they would have to join again.
+    ///
+    /// Type: text; default: host of `auth_url`.
+    trust_domain: Option<Spanned<String>>,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
 struct Admin {
     /// Plain HTTP `/livez`, `/readyz` and [`/metrics`](metrics.md) for machines; never make it public.
     ///
@@ -462,10 +495,8 @@ impl Reader<'_> {
         let identity = self.identity(&file.identity, auth_url.as_ref());
         let audit = self.audit(file.audit);
         let keys = self.keys(&file.keys);
-        let admin_listen = match &file.admin.listen {
-            Some(listen) => self.parsed(listen, socket_address),
-            None => Some(SocketAddr::from(([127, 0, 0, 1], 9464))),
-        };
+        let admin_listen = self.admin(&file.admin);
+        let gateways = self.gateways(&file.gateways, auth_url.as_ref());
         Some(ServerConfig {
             data_dir: file.data_dir.unwrap_or_else(|| PathBuf::from("data")),
             auth_url: auth_url?,
@@ -474,10 +505,30 @@ impl Reader<'_> {
             identity: identity?,
             audit: audit?,
             keys: keys?,
+            gateways: gateways?,
             control_socket: file.control_socket,
             admin_listen: admin_listen?,
             upstream_roots: file.upstream_roots,
         })
+    }
+
+    fn admin(&mut self, admin: &Admin) -> Option<SocketAddr> {
+        match &admin.listen {
+            Some(listen) => self.parsed(listen, socket_address),
+            None => Some(SocketAddr::from(([127, 0, 0, 1], 9464))),
+        }
+    }
+
+    fn gateways(&mut self, gateways: &Gateways, auth_url: Option<&AuthUrl>) -> Option<GatewaysConfig> {
+        let listen = match &gateways.listen {
+            Some(listen) => Some(self.parsed(listen, socket_address)?),
+            None => None,
+        };
+        let trust_domain = match &gateways.trust_domain {
+            Some(domain) => self.parsed(domain, trust_domain)?,
+            None => auth_url?.host.clone(),
+        };
+        Some(GatewaysConfig { listen, trust_domain })
     }
 
     fn certificates(&mut self, declared: Vec<Spanned<Certificate>>) -> Vec<CertificateFiles> {
@@ -674,6 +725,16 @@ fn log_origin(text: &str) -> Result<String, String> {
     }
 }
 
+/// Lower case, no port (SPIFFE ID §2.1).
+fn trust_domain(text: &str) -> Result<String, String> {
+    let is_allowed = |c: char| matches!(c, 'a'..='z' | '0'..='9' | '.' | '-' | '_');
+    match text.chars().find(|c| !is_allowed(*c)) {
+        Some(wrong) => Err(format!("`{wrong}` cannot be in a trust domain; use a-z, 0-9, `.`, `-` and `_`")),
+        None if (1..=255).contains(&text.len()) => Ok(text.to_owned()),
+        None => Err("a trust domain has 1 to 255 characters".to_owned()),
+    }
+}
+
 fn socket_address(text: &str) -> Result<SocketAddr, String> {
     text.parse().map_err(|_| format!("`{text}` is not an address; write e.g. `0.0.0.0:443` or `[::]:443`"))
 }
@@ -754,6 +815,17 @@ segment = "4MiB"
         assert_eq!(ServerConfig::parse("server.toml", &with("168h")).unwrap().keys.rotate_every, days(7));
         assert!(problems(&with("59m")).contains("`59m` is outside 1h to 400d"));
         assert!(problems(&with("soon")).contains("`soon` is not a duration"));
+    }
+
+    #[test]
+    fn gateways_connect_nowhere_unless_said_so_and_live_in_the_domain_of_the_auth_host() {
+        let config = ServerConfig::parse("server.toml", GOOD).unwrap().gateways;
+        assert_eq!(config, GatewaysConfig { listen: None, trust_domain: "auth.corp.test".to_owned() });
+        let with = |lines: &str| format!("{GOOD}\n[gateways]\n{lines}\n");
+        let said = with("listen = \"0.0.0.0:8444\"\ntrust_domain = \"corp.test\"");
+        let config = ServerConfig::parse("server.toml", &said).unwrap().gateways;
+        assert_eq!((config.listen.unwrap().port(), config.trust_domain.as_str()), (8444, "corp.test"));
+        assert!(problems(&with("trust_domain = \"Corp.test\"")).contains("`C` cannot be in a trust domain"));
     }
 
     #[test]

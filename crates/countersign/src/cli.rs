@@ -53,6 +53,9 @@ enum Command {
     /// Signing keys: list and rotate
     #[command(subcommand)]
     Keys(commands::keys::Keys),
+    /// Gateways in processes of their own: admit, list, remove; join and run one
+    #[command(subcommand)]
+    Gateway(Box<commands::gateway::Gateway>),
     /// Make an invitation link for a person
     Invite(commands::invite::Invite),
     /// Sessions: list and revoke
@@ -113,6 +116,7 @@ async fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Plan(plan) => plan.run(global).await,
         Command::User(user) => user.run(global).await,
         Command::Group(group) => group.run(global).await,
+        Command::Gateway(gateway) => gateway.run(global).await,
         Command::Invite(invite) => invite.run(global).await,
         Command::Keys(keys) => keys.run(global).await,
         Command::Session(session) => session.run(global).await,
@@ -162,6 +166,11 @@ mod tests {
         ("demo", &[]),
         ("doctor", &[]),
         ("drill gateway", &[]),
+        ("gateway join", &[]),
+        ("gateway list", &[]),
+        ("gateway remove", &["DELETE /api/v1/gateways/{name}"]),
+        ("gateway run", &[]),
+        ("gateway token", &["POST /api/v1/gateways/{name}/token"]),
         ("group add", &["PUT /api/v1/groups/{id}/members/{who}"]),
         ("group create", &["POST /api/v1/groups"]),
         ("group delete", &["DELETE /api/v1/groups/{id}"]),
@@ -220,6 +229,7 @@ mod tests {
             include_str!("commands/app.rs"),
             include_str!("commands/apply.rs"),
             include_str!("commands/audit.rs"),
+            include_str!("commands/gateway.rs"),
             include_str!("commands/group.rs"),
             include_str!("commands/invite.rs"),
             include_str!("commands/keys.rs"),

@@ -7,6 +7,7 @@ pub mod apply;
 pub mod audit;
 pub mod doctor;
 pub mod drill;
+pub mod gateway;
 pub mod group;
 pub mod init;
 pub mod invite;

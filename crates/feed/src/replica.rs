@@ -123,6 +123,11 @@ impl Replica {
         self.known.as_ref().is_some_and(|known| known.version == self.published) && self.lineage.is_some()
     }
 
+    /// The newest facts it was told.
+    pub fn known(&self) -> Option<&Known> {
+        self.known.as_ref()
+    }
+
     /// How far the door has come.
     pub fn ack(&self) -> Ack {
         Ack { facts: self.published, events: self.events }

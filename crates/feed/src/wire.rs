@@ -68,6 +68,12 @@ pub trait Wire: Sized {
     fn take(from: &mut Reader<'_>) -> Result<Self, WireError>;
 }
 
+/// Something that is sent by itself.
+pub trait Message: Wire + Send + 'static {
+    /// The lane it travels in.
+    fn lane(&self) -> crate::frame::Lane;
+}
+
 /// The bytes of a message.
 pub fn encode<T: Wire>(message: &T) -> Vec<u8> {
     let mut out = Vec::new();

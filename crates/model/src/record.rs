@@ -97,6 +97,12 @@ record_types! {
     KeyIssued = "key.issued", 50;
     /// A key was rotated.
     KeyRotated = "key.rotated", 51;
+    /// A token to join as a gateway was made.
+    GatewayInvited = "gateway.invited", 80;
+    /// A gateway joined.
+    GatewayJoined = "gateway.joined", 81;
+    /// A gateway was removed.
+    GatewayRemoved = "gateway.removed", 82;
     /// The record was read.
     AuditQuery = "audit.query", 60;
     /// A range of the record is missing or not provable.

@@ -40,6 +40,17 @@ pub trait SessionView: Send + Sync {
 
     /// Reports activity; cheap, lossy, at most one report a minute per session leaves it (GW-45).
     fn touch(&self, id: SessionId, now: Timestamp);
+
+    /// Whether there may be sessions that this view does not know yet; then [`Self::find`] is worth asking.
+    fn may_lag(&self) -> bool {
+        false
+    }
+
+    /// Resolves, soon, once a cookie unknown here is known or there is no use in waiting (GW-12). Look it up again then.
+    fn find<'a>(&'a self, token: TokenHash, host: &'a str) -> BoxFuture<'a, ()> {
+        let _ = (token, host);
+        Box::pin(std::future::ready(()))
+    }
 }
 
 /// Counts how often a person was told how to mend a refusal, so that the answers do not become an oracle (PO-11).

@@ -9,10 +9,12 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use http_gate::{GateRefusal, RawRequest};
+use bytes::Bytes;
+use http_gate::cookies::{self, Credentials};
+use http_gate::{GateRefusal, Presented, RawRequest};
 use model::record::{AuditRecord, EndCause, RecordType};
 use model::seams::Durability;
-use model::{Effect, Reason};
+use model::{Effect, Reason, SessionLookup, TokenHash};
 
 use crate::completion::Completion;
 use crate::connection::ConnectionInfo;
@@ -55,6 +57,9 @@ struct Judged {
 impl Gateway {
     /// Judges a request. The record is kept before this returns; without it the answer is 503 `audit_unavailable`.
     pub async fn enforce(self: &Arc<Self>, raw: RawRequest, connection: &ConnectionInfo) -> Outcome {
+        if self.sessions.may_lag() {
+            self.find_session(&raw).await;
+        }
         let judged = catch_unwind(AssertUnwindSafe(move || Case::begin(self, &raw, connection).judge(raw)))
             .unwrap_or_else(|_| self.broken(connection));
         self.keep(judged).await
@@ -71,6 +76,19 @@ impl Gateway {
         match self.recorder.append(record, Durability::Standard).await {
             Ok(_) => refusal::gate(gate, visit.access, visit.decision),
             Err(_) => visit.denied(Reason::AuditUnavailable, &Detail::default()),
+        }
+    }
+
+    /// A cookie that stands for nothing here may stand for a session that began a moment ago at another gateway: that is
+    /// asked before it counts as absent, and nothing else ever waits (GW-12).
+    async fn find_session(&self, raw: &RawRequest) {
+        let values: Vec<Bytes> = raw.fields().all("cookie").cloned().collect();
+        let mut credentials = Credentials::default();
+        cookies::cut(&values, &mut credentials);
+        let Presented::Once(secret) = &credentials.session else { return };
+        let (token, host) = (TokenHash::of(secret.expose()), raw.host().name());
+        if self.sessions.look_up(&token, host, self.now()) == SessionLookup::Unknown {
+            self.sessions.find(token, host).await;
         }
     }
 

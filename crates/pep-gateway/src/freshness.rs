@@ -10,6 +10,8 @@ use tokio::time::Instant;
 /// The time since the last heartbeat.
 pub(crate) struct Freshness {
     began: Instant,
+    /// Milliseconds that what the door began with was old already.
+    older: AtomicU64,
     /// Milliseconds from `began` to the newest heartbeat.
     heard: AtomicU64,
 }
@@ -17,17 +19,24 @@ pub(crate) struct Freshness {
 impl Freshness {
     /// Fresh from the start: a door opens with a snapshot just made.
     pub(crate) fn new() -> Self {
-        Self { began: Instant::now(), heard: AtomicU64::new(0) }
+        Self { began: Instant::now(), older: AtomicU64::new(0), heard: AtomicU64::new(0) }
+    }
+
+    /// The door began with something of this age; counts until the first heartbeat.
+    pub(crate) fn begin_older(&self, age: Duration) {
+        self.older.store(u64::try_from(age.as_millis()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
     /// What the door knows is current.
     pub(crate) fn stamp(&self) {
         let millis = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.heard.fetch_max(millis, Ordering::Relaxed);
+        self.older.store(0, Ordering::Relaxed);
     }
 
     /// Whether facts are older than `limit`.
     pub(crate) fn is_past(&self, limit: Duration) -> bool {
-        self.began.elapsed().saturating_sub(Duration::from_millis(self.heard.load(Ordering::Relaxed))) > limit
+        let since = self.began.elapsed().saturating_sub(Duration::from_millis(self.heard.load(Ordering::Relaxed)));
+        since.saturating_add(Duration::from_millis(self.older.load(Ordering::Relaxed))) > limit
     }
 }

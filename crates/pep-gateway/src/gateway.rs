@@ -101,6 +101,11 @@ impl Gateway {
         self.snapshot.load_full()
     }
 
+    /// What the gateway was put together with was already this old; counts until the first heartbeat (GW-47).
+    pub fn note_age(&self, age: std::time::Duration) {
+        self.streams.begin_older(age);
+    }
+
     /// The live streams, for the one kill path.
     pub fn live_streams(&self) -> Arc<dyn LiveStreams> {
         Arc::clone(&self.streams) as Arc<dyn LiveStreams>

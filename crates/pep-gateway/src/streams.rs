@@ -160,6 +160,11 @@ impl StreamTable {
         StreamGuard { table: Arc::clone(self), stream }
     }
 
+    /// What this door knows was already this old when it began.
+    pub(crate) fn begin_older(&self, age: Duration) {
+        self.freshness.begin_older(age);
+    }
+
     /// Whether nobody has confirmed for `limit` what this door knows.
     pub(crate) fn is_stale(&self, limit: Duration) -> bool {
         self.freshness.is_past(limit)

@@ -16,6 +16,7 @@ pub mod return_ticket;
 pub mod seal;
 pub mod secret;
 pub mod step_up_ticket;
+pub mod svid;
 pub mod tls;
 
 pub use ca::{Issued, LocalCa};

@@ -7,6 +7,7 @@
 
 mod certificate;
 mod client;
+pub mod identity;
 
 use std::sync::Arc;
 

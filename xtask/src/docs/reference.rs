@@ -27,9 +27,11 @@ const SOURCES: &[(&str, &[Section])] = &[
             ("Keys", "[keys]"),
             ("Audit", "[audit]"),
             ("Admin", "[admin]"),
+            ("Gateways", "[gateways]"),
         ],
     ),
     ("crates/config/src/server/sink.rs", &[("Sink", "[[audit.sink]]")]),
+    ("crates/config/src/server/gateway.rs", &[("GatewayFile", "gateway.toml")]),
     (
         "crates/config/src/kinds.rs",
         &[("Envelope", "Every document"), ("Metadata", "metadata"), ("Peek", "Every document")],

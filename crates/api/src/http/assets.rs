@@ -4,7 +4,7 @@ use bytes::Bytes;
 use http::{Response, StatusCode, header};
 
 /// The asset at `path`, or 404.
-pub(crate) fn answer(path: &str) -> Response<Bytes> {
+pub fn answer(path: &str) -> Response<Bytes> {
     let found = path.strip_prefix(pages::assets::PREFIX).and_then(pages::assets::find);
     let mut response = match found {
         Some(asset) => {

@@ -236,8 +236,8 @@ impl Portal {
             "/logout" => self.logout_page(context, "/logout"),
             "/.well-known/countersign" => self.metadata(),
             "/.well-known/webauthn" if !self.control.settings.related_origins.is_empty() => self.related_origins(),
-            "/.well-known/countersign/jwks.json" => jwks(&self.assertion_keys, context.now),
-            "/.well-known/countersign/receipts/jwks.json" => jwks(&self.receipt_keys, context.now),
+            "/.well-known/countersign/jwks.json" => self.assertion_jwks(context.now),
+            "/.well-known/countersign/receipts/jwks.json" => jwks(&self.receipt_keys.load().jwks(context.now)),
             _ => self.nothing_here(context),
         }
     }
@@ -287,6 +287,21 @@ impl Portal {
             "max_ttl": pki::jose::assertion::MAX_LIFE.as_secs(),
         });
         cacheable(json(StatusCode::OK, &body))
+    }
+
+    /// The keys every door signs with: the union (GW-29).
+    fn assertion_jwks(&self, now: Timestamp) -> Response<Bytes> {
+        jwks(&self.assertion_keys.load().jwks(now).union(self.control.gateway_keys()))
+    }
+
+    /// Opens something a door sealed: the one of this process or any other.
+    fn open_sealed<T>(&self, open: impl Fn(&Sealer) -> Option<T>) -> Option<T> {
+        open(&self.return_sealer).or_else(|| self.control.ticket_sealers().iter().find_map(|sealer| open(sealer)))
+    }
+
+    /// Keeps a return target under the key that the door of another process chose.
+    pub fn park_target_as(&self, key: &str, target: &str) {
+        self.parked.put(key.to_owned(), target.to_owned(), self.control.now());
     }
 
     fn nothing_here(&self, context: &ReservedContext) -> Response<Bytes> {
@@ -366,8 +381,8 @@ fn is_account(path: &str) -> bool {
     path == "/me" || path.starts_with("/me/")
 }
 
-fn jwks(keys: &ArcSwap<KeyRing>, now: Timestamp) -> Response<Bytes> {
-    let mut response = Response::new(Bytes::from(keys.load().jwks(now).to_json()));
+fn jwks(keys: &pki::Jwks) -> Response<Bytes> {
+    let mut response = Response::new(Bytes::from(keys.to_json()));
     let headers = response.headers_mut();
     headers.insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static("application/jwk-set+json"));
     cacheable(response)

@@ -3,6 +3,7 @@
 mod audit;
 mod configs;
 mod deletions;
+mod gateways;
 mod groups;
 mod imports;
 mod keys;
@@ -60,6 +61,9 @@ pub(crate) fn router(control: Arc<ControlPlane>, portal: Arc<Portal>) -> Router 
         .route("/api/v1/groups/{id}/members/{who}", put(groups::add).delete(groups::remove))
         .route("/api/v1/keys", get(keys::list))
         .route("/api/v1/keys/{purpose}/rotate", post(keys::rotate))
+        .route("/api/v1/gateways", get(gateways::list))
+        .route("/api/v1/gateways/{name}", axum::routing::delete(gateways::remove))
+        .route("/api/v1/gateways/{name}/token", post(gateways::invite))
         .route("/api/v1/sessions", get(sessions::list))
         .route("/api/v1/sessions/revoke", post(sessions::revoke))
         .route("/api/v1/revocations/{id}", get(sessions::revocation))

@@ -113,6 +113,14 @@ fn changes() -> Vec<(&'static str, &'static str, String, Value, &'static [&'stat
             json!({ "reason": "too strict" }),
             &["policy.rolled_back"],
         ),
+        (
+            "POST",
+            "/api/v1/gateways/{name}/token",
+            "/api/v1/gateways/west/token".into(),
+            json!({}),
+            &["gateway.invited"],
+        ),
+        ("DELETE", "/api/v1/gateways/{name}", "/api/v1/gateways/west".into(), Value::Null, &["gateway.removed"]),
         ("POST", "/api/v1/keys/{purpose}/rotate", "/api/v1/keys/receipt/rotate".into(), json!({}), &["key.rotated"]),
         // Last: without an administrator there is a set-up link to make.
         (

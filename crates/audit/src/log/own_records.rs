@@ -55,6 +55,9 @@ pub fn least_durability(kind: RecordType) -> Durability {
         | T::PolicyPublished
         | T::KeyIssued
         | T::KeyRotated
+        | T::GatewayInvited
+        | T::GatewayJoined
+        | T::GatewayRemoved
         | T::AuditGap
         | T::RevocationReceipt => Durability::Strict,
     }

@@ -116,7 +116,7 @@ fn refused(problems: &config::Problems) -> ExitCode {
 
 /// The folder and the new chain of a certificate that `init` made, if none is good for `host` yet.
 fn renewed(server: &ServerConfig, host: &str) -> Result<Option<(PathBuf, String)>> {
-    let (_, parsed): (Vec<_>, Vec<_>) = startup::certificates(server)?.into_iter().unzip();
+    let (_, parsed): (Vec<_>, Vec<_>) = startup::certificates(&server.certificates)?.into_iter().unzip();
     if doors::is_covered(&parsed, host) {
         return Ok(None);
     }

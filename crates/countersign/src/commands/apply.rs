@@ -140,7 +140,7 @@ pub(super) fn offline_with(
     files: &[Value],
     also: Option<&str>,
 ) -> Result<Result<Value, Problems>> {
-    let (named, certificates): (Vec<_>, Vec<_>) = startup::certificates(server)?.into_iter().unzip();
+    let (named, certificates): (Vec<_>, Vec<_>) = startup::certificates(&server.certificates)?.into_iter().unzip();
     let is_named = |name: &str| named.iter().any(|certificate| certificate.name == name);
     let member = |file: &Value, name: &str| output::text(file, name);
     let sources: Vec<SourceFile> =

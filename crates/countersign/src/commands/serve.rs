@@ -107,7 +107,11 @@ async fn announce(server: &Server, auth_url: &str) -> Result<()> {
     Ok(())
 }
 
-async fn wait_for_stop() -> Result<()> {
+/// Resolves when the process is asked to stop.
+///
+/// # Errors
+/// The system gives no signals.
+pub async fn wait_for_stop() -> Result<()> {
     let mut terminate = signal(SignalKind::terminate())?;
     tokio::select! {
         _ = terminate.recv() => {}

@@ -29,6 +29,12 @@ pub async fn run(global: &Global) -> Result<ExitCode> {
             say!("{name:<14} {}{beside}", output::text(&status, member));
         }
         record(status.get("audit").unwrap_or(&Value::Null));
+        for gateway in status.get("gateways").and_then(Value::as_array).into_iter().flatten() {
+            let text = |member| output::text(gateway, member);
+            let why = text("why");
+            let why = if why.is_empty() { why } else { format!(": {why}") };
+            say!("{:<14} {} is {}, heard {}{why}", "gateway", text("name"), text("state"), text("heard"));
+        }
         if let Some(errors) = policy_errors(&status).filter(|errors| *errors > 0) {
             say!(
                 "\n{errors} answers met a policy that cannot be evaluated; the server's log names it (docs/metrics.md)."

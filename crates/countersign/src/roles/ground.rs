@@ -14,6 +14,7 @@ use anyhow::{Context, Result};
 use audit::mask::PathMask;
 use audit::{AuditLog, LogConfig, LogSeams, OnFailure, SpaceMarks};
 use config::ServerConfig;
+use config::server::AuditConfig;
 use model::{Clock, Ids};
 use pip_identity::People;
 use pki::Kek;
@@ -104,7 +105,8 @@ impl Ground {
         let users: Vec<_> = people.directory().users.keys().copied().collect();
         let subject_keys = Arc::new(SubjectRing::load(Arc::clone(&vault), &users).await?);
         stages.done("people");
-        let log = open_log(config, log_reserves, &vault, &subject_keys, clock, ids).await?;
+        let (audit, data) = (&config.audit, &config.data_dir);
+        let log = open_log(audit, data, GATEWAY, log_reserves, &vault, &subject_keys, clock, ids).await?;
         stages.done("record");
         Ok(Self { lock, kek, store, vault, people, subject_keys, log })
     }
@@ -118,8 +120,15 @@ impl Ground {
     }
 }
 
-async fn open_log(
-    config: &ServerConfig,
+/// Opens the record in the data folder `data` for the doors called `name`.
+///
+/// # Errors
+/// It does not open; says what to mend.
+#[expect(clippy::too_many_arguments, reason = "a log is put together once at start")]
+pub async fn open_log(
+    audit: &AuditConfig,
+    data: &Path,
+    name: &str,
     log_reserves: usize,
     vault: &Arc<Vault>,
     subject_keys: &Arc<SubjectRing>,
@@ -127,12 +136,12 @@ async fn open_log(
     ids: &Arc<dyn Ids>,
 ) -> Result<Arc<AuditLog>> {
     let log_config = LogConfig {
-        masks: masks(&config.audit.mask)?,
-        segment_bytes: config.audit.segment_bytes,
+        masks: masks(&audit.mask)?,
+        segment_bytes: audit.segment_bytes,
         reserves: log_reserves,
-        on_failure: if config.audit.allows_marked { OnFailure::AllowMarked } else { OnFailure::Deny },
-        space_marks: SpaceMarks { low: config.audit.low_space, critical: config.audit.critical_space },
-        ..LogConfig::new(config.data_dir.join("audit"), format!("{}/{GATEWAY}", config.audit.origin))
+        on_failure: if audit.allows_marked { OnFailure::AllowMarked } else { OnFailure::Deny },
+        space_marks: SpaceMarks { low: audit.low_space, critical: audit.critical_space },
+        ..LogConfig::new(data.join("audit"), format!("{}/{name}", audit.origin))
     };
     let seams = LogSeams {
         clock: Arc::clone(clock),

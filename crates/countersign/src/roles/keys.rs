@@ -62,11 +62,19 @@ impl Vault {
     /// # Errors
     /// The store, or a ring sealed under another KEK.
     pub async fn ring(&self, purpose: &str) -> Result<(KeyRing, bool)> {
+        self.ring_of(purpose, purpose).await
+    }
+
+    /// The same with keys called after `owner`.
+    ///
+    /// # Errors
+    /// As [`Self::ring`].
+    pub async fn ring_of(&self, purpose: &str, owner: &str) -> Result<(KeyRing, bool)> {
         let kind = SecretKind::SigningKeyRing;
         let (stored, is_new) = match self.store.secret(kind, purpose).await? {
             Some(stored) => (stored, false),
             None => {
-                let ring = KeyRing::new(SigningKey::generate(purpose)?, self.clock.now());
+                let ring = KeyRing::new(SigningKey::generate(owner)?, self.clock.now());
                 (self.store.add_secret(self.seal(kind, purpose, &encode(&ring)?)?).await?, true)
             }
         };
@@ -79,6 +87,42 @@ impl Vault {
     /// The store; then the old ring stands.
     pub async fn keep_ring(&self, purpose: &str, ring: &KeyRing) -> Result<()> {
         self.store.put_secret(self.seal(SecretKind::SigningKeyRing, purpose, &encode(ring)?)?).await?;
+        Ok(())
+    }
+
+    /// Something else that must not lie open, by name.
+    ///
+    /// # Errors
+    /// The store, or a value sealed under another KEK.
+    pub async fn named(&self, name: &str) -> Result<Option<SecretBytes>> {
+        let stored = self.store.secret(SecretKind::SystemKey, name).await?;
+        stored.map(|stored| self.open(&stored)).transpose()
+    }
+
+    /// Everything whose name begins with `prefix`, by name.
+    ///
+    /// # Errors
+    /// As [`Self::named`].
+    pub async fn all_named(&self, prefix: &str) -> Result<Vec<(String, SecretBytes)>> {
+        let stored = self.store.secrets(SecretKind::SystemKey).await?;
+        let wanted = stored.iter().filter(|secret| secret.name.starts_with(prefix));
+        wanted.map(|secret| Ok((secret.name.clone(), self.open(secret)?))).collect()
+    }
+
+    /// Keeps it in the place of any before it.
+    ///
+    /// # Errors
+    /// The store; then the old one stands.
+    pub async fn keep_named(&self, name: &str, value: &[u8]) -> Result<()> {
+        Ok(self.store.put_secret(self.seal(SecretKind::SystemKey, name, value)?).await?)
+    }
+
+    /// Deletes it.
+    ///
+    /// # Errors
+    /// The store.
+    pub async fn drop_named(&self, name: &str) -> Result<()> {
+        self.store.delete_secret(SecretKind::SystemKey, name).await?;
         Ok(())
     }
 

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use api::control::{Checked, Kept, assemble, at_start, check_files, fits};
+use api::control::{Checked, GatewayControl, Kept, assemble, at_start, check_files, fits};
 use api::http::{Portal, PortalParts, ReservedEndpoints, local_router};
 use api::{Actor, ApiSettings, ControlPlane, ControlPlaneParts, Failure, Published};
 use arc_swap::ArcSwap;
@@ -39,6 +39,8 @@ use tokio_util::task::TaskTracker;
 use super::control_loop::{self, ControlLoopParts, Controller};
 use super::control_socket::ControlSocket;
 use super::doors::{Doors, LateEndpoints, config_source, is_covered, snapshot};
+use super::gateway_listener::{self, GatewayListener};
+use super::gateways::{Gateways, GatewaysParts};
 use super::ground::{DataLock, Ground};
 use super::hub::Hub;
 use super::keys::{SubjectRing, Vault};
@@ -65,6 +67,8 @@ pub struct Server {
     pub addresses: Vec<SocketAddr>,
     /// The admin listener.
     pub admin_address: SocketAddr,
+    /// Where gateways connect.
+    pub gateway_address: Option<SocketAddr>,
     /// The control socket.
     pub socket: PathBuf,
     gateway: Arc<Gateway>,
@@ -108,7 +112,7 @@ struct Opened {
     clock: Arc<dyn Clock>,
     ids: Arc<dyn Ids>,
     lock: DataLock,
-    kek: Kek,
+    kek: Arc<Kek>,
     store: Arc<Store>,
     vault: Arc<Vault>,
     people: Arc<People>,
@@ -132,6 +136,8 @@ impl Server {
         let opened = Opened::open(config, options, clock, ids).await?;
         let listeners = bind(&opened.config.listeners).await?;
         let admin = admin_listener::open(opened.config.admin_listen).await?;
+        let for_gateways = opened.config.gateways.listen.map(gateway_listener::open).transpose()?;
+        let gateway_address = for_gateways.as_ref().map(TcpListener::local_addr).transpose()?;
         let socket_path =
             opened.config.control_socket.clone().unwrap_or_else(|| opened.config.data_dir.join("control.sock"));
         let socket = ControlSocket::open(&socket_path).await?;
@@ -166,9 +172,18 @@ impl Server {
             let tls = Arc::new(ArcSwap::new(tls));
             doors.spawn(listener::serve(Arc::clone(&assembled.gateway), listener, tls, settings, shutdown.clone()));
         }
+        if let (Some(listener), Some(serving)) = (for_gateways, assembled.gateway_listener) {
+            let shutdown = shutdown.clone();
+            tasks.spawn(async move {
+                if let Err(error) = serving.serve(listener, shutdown).await {
+                    tracing::error!(error = format!("{error:#}"), "gateways cannot connect");
+                }
+            });
+        }
         doors.close();
         tasks.close();
         Ok(Self {
+            gateway_address,
             control: assembled.control,
             portal: assembled.portal,
             addresses,
@@ -231,6 +246,7 @@ struct Assembled {
     control: Arc<ControlPlane>,
     portal: Arc<Portal>,
     gateway: Arc<Gateway>,
+    gateway_listener: Option<Arc<GatewayListener>>,
     controller: Arc<Controller>,
     log: Arc<AuditLog>,
     floods: Arc<FloodGate>,
@@ -249,7 +265,7 @@ impl Opened {
         ids: Arc<dyn Ids>,
     ) -> Result<Self> {
         let mut stages = Stages::begin();
-        let pairs = startup::certificates(&config)?;
+        let pairs = startup::certificates(&config.certificates)?;
         stages.done("certificates");
         let (named, certificates) = pairs.into_iter().unzip();
         let Ground { lock, kek, store, vault, people, subject_keys, log } =
@@ -260,7 +276,7 @@ impl Opened {
             clock,
             ids,
             lock,
-            kek,
+            kek: Arc::new(kek),
             store,
             vault,
             people,
@@ -275,6 +291,21 @@ impl Opened {
         let chosen = listener.certificates.iter().filter_map(|name| self.named.iter().find(|c| c.name == *name));
         let chosen: Vec<NamedCertificate> = chosen.cloned().collect();
         Ok(pki::tls::server_config(&chosen, startup::tls_settings(listener))?)
+    }
+
+    /// The gateways in processes of their own, if they may connect anywhere.
+    async fn gateways(&self, hub: &Arc<Hub>) -> Result<Option<Arc<Gateways>>> {
+        let Some(listen) = self.config.gateways.listen else { return Ok(None) };
+        let gateways = Gateways::load(GatewaysParts {
+            trust_domain: self.config.gateways.trust_domain.clone(),
+            control: format!("https://{}:{}", self.config.auth_url.host, listen.port()),
+            kek: Arc::clone(&self.kek),
+            vault: Arc::clone(&self.vault),
+            hub: Arc::clone(hub),
+            clock: Arc::clone(&self.clock),
+            ids: Arc::clone(&self.ids),
+        });
+        Ok(Some(Arc::new(gateways.await?)))
     }
 
     /// Passwords, recovery and notices, as `[identity]` says.
@@ -311,6 +342,7 @@ impl Opened {
         let (assertion, receipt) = (self.ring("assertion").await?, self.ring("receipt").await?);
         stages.done("signing keys");
         let (assertion_keys, receipt_keys) = (Arc::clone(&assertion.ring), Arc::clone(&receipt.ring));
+        let local_keys = Arc::clone(&assertion_keys);
         let endpoints = Arc::new(LateEndpoints::default());
         let recorder: Arc<dyn Recorder> = self.log.clone();
         let floods = Arc::new(FloodGate::new(Arc::clone(&self.log), Arc::clone(&self.clock), Arc::clone(&self.ids)));
@@ -339,6 +371,7 @@ impl Opened {
             Some(Arc::clone(&gateway)),
             hub.news(),
         ));
+        let gateways = self.gateways(&hub).await?;
         let (controller, _loop) = control_loop::start(ControlLoopParts {
             administrator,
             restored,
@@ -355,7 +388,7 @@ impl Opened {
         let throttle = Arc::new(Throttle::new());
         let accounts = Arc::new(self.accounts(&throttle)?);
         let names = self.named.iter().map(|certificate| certificate.name.clone()).collect();
-        let (doors, told) = Doors::new(Arc::clone(&gateway), hub, self.certificates, names);
+        let (doors, told) = Doors::new(Arc::clone(&gateway), Arc::clone(&hub), self.certificates, names);
         let control = ControlPlane::new(ControlPlaneParts {
             settings: ApiSettings {
                 auth_url,
@@ -368,7 +401,7 @@ impl Opened {
             people: Arc::clone(&self.people),
             accounts,
             sessions: Arc::clone(&controller) as Arc<dyn SessionControl>,
-            session_view: table,
+            session_view: Arc::clone(&table) as Arc<dyn SessionView>,
             configs: self.store.clone(),
             notes: self.store.clone(),
             preferences: self.store.clone(),
@@ -393,6 +426,24 @@ impl Opened {
         }));
         endpoints.set(Arc::new(ReservedEndpoints::new(Arc::clone(&control), Arc::clone(&portal))));
         stages.done("rooms");
+        let gateway_listener = gateways.map(|gateways| {
+            control.set_gateways(gateways.clone());
+            let (clock, ids) = (Arc::clone(&self.clock), Arc::clone(&self.ids));
+            tasks.spawn(publish_keys(Arc::clone(&hub), gateways.clone(), local_keys, clock.clone(), shutdown.clone()));
+            Arc::new(GatewayListener {
+                gateways,
+                hub,
+                control: Arc::clone(&control),
+                portal: Arc::clone(&portal),
+                endpoints,
+                sessions: table,
+                auth_url: self.config.auth_url.origin(),
+                auth_host: self.config.auth_url.host.clone(),
+                public_port: self.config.auth_url.port,
+                clock,
+                ids,
+            })
+        });
         tasks.spawn(cover_people(self.subject_keys, told, shutdown.clone()));
         tasks.spawn(Arc::clone(&gateway).run_stream_timer(shutdown.clone()));
         tasks.spawn(record_watch::clock(
@@ -403,7 +454,7 @@ impl Opened {
         ));
         tasks.spawn(record_watch::floods(Arc::clone(&floods), shutdown.clone()));
         tasks.spawn(record_watch::monthly_drill(Arc::clone(&control), shutdown.clone()));
-        let sinks = super::sinks::build(&self.config, &self.log, &self.clock)?;
+        let sinks = super::sinks::build(&self.config.audit, &self.config.data_dir, &self.log, &self.clock)?;
         control.set_sinks(Arc::clone(&sinks));
         let (running, stopping) = (Arc::clone(&sinks), shutdown.clone());
         tasks.spawn(async move {
@@ -431,7 +482,20 @@ impl Opened {
         tasks.spawn(rotate_keys(Arc::clone(&control), Arc::clone(&self.ids), shutdown.clone()));
         tasks.spawn(warm_versions(Arc::clone(&control), shutdown.clone()));
         let (log, store, ids, clock, lock) = (self.log, self.store, self.ids, self.clock, self.lock);
-        Ok(Assembled { control, portal, gateway, controller, log, floods, sinks, store, ids, clock, lock })
+        Ok(Assembled {
+            control,
+            portal,
+            gateway,
+            gateway_listener,
+            controller,
+            log,
+            floods,
+            sinks,
+            store,
+            ids,
+            clock,
+            lock,
+        })
     }
 
     /// The version that was on its way when the process ended, if it fits; or the live one, checked again against this
@@ -486,7 +550,7 @@ impl Opened {
 
     async fn ring(&self, purpose: &'static str) -> Result<NamedRing> {
         let (ring, is_new) = self.vault.ring(purpose).await?;
-        Ok(NamedRing { purpose, ring: Arc::new(ArcSwap::from_pointee(ring)), is_new })
+        Ok(NamedRing { purpose, owner: purpose.to_owned(), ring: Arc::new(ArcSwap::from_pointee(ring)), is_new })
     }
 
     async fn restore_sessions(&self, table: &SessionTable) -> Result<(Administrator, Vec<pdp_administrator::Output>)> {
@@ -526,6 +590,29 @@ async fn rotate_keys(control: Arc<ControlPlane>, ids: Arc<dyn Ids>, shutdown: Ca
     }
 }
 
+/// Tells every gateway the public keys of all of them (GW-29), whenever they are others than before.
+async fn publish_keys(
+    hub: Arc<Hub>,
+    gateways: Arc<Gateways>,
+    own: Arc<ArcSwap<pki::KeyRing>>,
+    clock: Arc<dyn Clock>,
+    shutdown: CancellationToken,
+) {
+    let mut told = String::new();
+    loop {
+        let keys = own.load().jwks(clock.now()).union(gateways.keys()).to_json();
+        if keys != told {
+            hub.publish_keys(Arc::from(keys.as_str()));
+            told = keys;
+        }
+        tokio::select! {
+            () = gateways.keys_changed.notified() => {}
+            () = tokio::time::sleep(KEY_CHECK) => {}
+            () = shutdown.cancelled() => return,
+        }
+    }
+}
+
 /// Makes keys for everyone who comes into the directory.
 async fn cover_people(keys: Arc<SubjectRing>, mut told: watch::Receiver<Vec<UserId>>, shutdown: CancellationToken) {
     loop {
@@ -552,7 +639,7 @@ fn cannot_listen(address: std::net::SocketAddr, error: std::io::Error) -> anyhow
 }
 
 /// Who may say for whom it speaks (GW-66).
-fn trusted_peers(listener: &ListenerConfig) -> Result<Arc<listener::TrustedPeers>> {
+pub(super) fn trusted_peers(listener: &ListenerConfig) -> Result<Arc<listener::TrustedPeers>> {
     let block = |(network, prefix): &(IpAddr, u8)| {
         let block: listener::Cidr = format!("{network}/{prefix}").parse().context("in `trusted_peers`")?;
         Ok(block)
@@ -561,7 +648,7 @@ fn trusted_peers(listener: &ListenerConfig) -> Result<Arc<listener::TrustedPeers
     Ok(Arc::new(listener::TrustedPeers::new(blocks)))
 }
 
-async fn bind(listeners: &[ListenerConfig]) -> Result<Vec<TcpListener>> {
+pub(super) async fn bind(listeners: &[ListenerConfig]) -> Result<Vec<TcpListener>> {
     let mut bound = Vec::new();
     for listener in listeners {
         let address = listener.address;

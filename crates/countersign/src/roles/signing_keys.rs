@@ -17,6 +17,8 @@ use super::keys::Vault;
 pub struct NamedRing {
     /// `assertion` or `receipt`.
     pub purpose: &'static str,
+    /// Whom its keys are called after.
+    pub owner: String,
     /// What requests read.
     pub ring: Arc<ArcSwap<KeyRing>>,
     /// Made at this start.
@@ -51,7 +53,7 @@ impl SigningKeys {
                 coming.signs_from
             ));
         }
-        let next = SigningKey::generate(purpose).map_err(|error| error.to_string())?;
+        let next = SigningKey::generate(&named.owner).map_err(|error| error.to_string())?;
         let kid = next.kid().to_owned();
         let changed = ring.rotate(next, now);
         self.vault.keep_ring(purpose, &changed).await.map_err(|error| format!("{error:#}"))?;

@@ -8,8 +8,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result};
 use audit::sinks::file::FileSink;
 use audit::{AuditLog, Sink, SinkSettings, Sinks};
-use config::ServerConfig;
-use config::server::{SinkConfig, SinkTarget};
+use config::server::{AuditConfig, SinkConfig, SinkTarget};
 use model::Clock;
 
 use webhook::Webhook;
@@ -21,9 +20,9 @@ const FOLDER: &str = "sinks";
 ///
 /// # Errors
 /// A file that is named cannot be read, or holds what it must not.
-pub(crate) fn build(config: &ServerConfig, log: &AuditLog, clock: &Arc<dyn Clock>) -> Result<Arc<Sinks>> {
-    let built: Result<Vec<_>> = config.audit.sinks.iter().map(|sink| one(sink, clock)).collect();
-    Ok(Sinks::new(log, config.data_dir.join(FOLDER), built?))
+pub(crate) fn build(audit: &AuditConfig, data: &Path, log: &AuditLog, clock: &Arc<dyn Clock>) -> Result<Arc<Sinks>> {
+    let built: Result<Vec<_>> = audit.sinks.iter().map(|sink| one(sink, clock)).collect();
+    Ok(Sinks::new(log, data.join(FOLDER), built?))
 }
 
 fn one(sink: &SinkConfig, clock: &Arc<dyn Clock>) -> Result<(SinkSettings, Arc<dyn Sink>)> {

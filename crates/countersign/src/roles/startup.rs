@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result, bail};
 use api::Actor;
 use config::ServerConfig;
-use config::server::{CertificateFiles, SinkTarget};
+use config::server::{AuditConfig, CertificateFiles, GatewayConfig, SinkTarget};
 use model::record::RecordType;
 use model::seams::Durability;
 use model::{AccessId, Clock, Ids, Recorder};
@@ -100,12 +100,12 @@ pub async fn lose_passkeys(config: &ServerConfig, clock: &Arc<dyn Clock>, ids: &
     Ok(gone)
 }
 
-/// The certificates of the configuration, read and parsed.
+/// The certificates of a configuration, read and parsed.
 ///
 /// # Errors
 /// A file is missing, or the pair does not fit.
-pub fn certificates(config: &ServerConfig) -> Result<Vec<(NamedCertificate, Certificate)>> {
-    config.certificates.iter().map(certificate).collect()
+pub fn certificates(declared: &[CertificateFiles]) -> Result<Vec<(NamedCertificate, Certificate)>> {
+    declared.iter().map(certificate).collect()
 }
 
 /// One certificate, read and parsed.
@@ -149,25 +149,41 @@ pub fn read(config: &Path) -> Result<String> {
 
 /// Relative paths of the file are relative to its folder.
 pub fn resolve_paths(config: &mut ServerConfig, base: &Path) {
-    let resolve = |path: &mut PathBuf| {
-        if path.is_relative() {
-            *path = base.join(&*path);
-        }
-    };
-    resolve(&mut config.data_dir);
-    config.control_socket.as_mut().map(resolve);
-    config.upstream_roots.as_mut().map(resolve);
-    for sink in &mut config.audit.sinks {
+    config.control_socket.as_mut().map(|path| resolve(path, base));
+    resolve_common(base, &mut config.data_dir, &mut config.upstream_roots, &mut config.audit, &mut config.certificates);
+}
+
+/// The same for a gateway's file.
+pub fn resolve_gateway_paths(config: &mut GatewayConfig, base: &Path) {
+    resolve_common(base, &mut config.data_dir, &mut config.upstream_roots, &mut config.audit, &mut config.certificates);
+}
+
+fn resolve_common(
+    base: &Path,
+    data_dir: &mut PathBuf,
+    upstream_roots: &mut Option<PathBuf>,
+    audit: &mut AuditConfig,
+    certificates: &mut [CertificateFiles],
+) {
+    resolve(data_dir, base);
+    upstream_roots.as_mut().map(|path| resolve(path, base));
+    for sink in &mut audit.sinks {
         match &mut sink.to {
-            SinkTarget::File { path, .. } => resolve(path),
+            SinkTarget::File { path, .. } => resolve(path, base),
             SinkTarget::Webhook { ca, secret_file, token_file, .. } => {
-                [ca, secret_file, token_file].into_iter().flatten().for_each(resolve);
+                [ca, secret_file, token_file].into_iter().flatten().for_each(|path| resolve(path, base));
             }
         }
     }
-    for certificate in &mut config.certificates {
-        resolve(&mut certificate.cert);
-        resolve(&mut certificate.key);
+    for certificate in certificates {
+        resolve(&mut certificate.cert, base);
+        resolve(&mut certificate.key, base);
+    }
+}
+
+fn resolve(path: &mut PathBuf, base: &Path) {
+    if path.is_relative() {
+        *path = base.join(&*path);
     }
 }
 

@@ -15,6 +15,7 @@ mod browser;
 mod console_browser;
 mod control_loop;
 mod drain;
+mod gateways;
 mod harness;
 mod host_recovery;
 mod kill;

@@ -7,7 +7,8 @@ use crate::message::{
     WireRequest, WireResponse,
 };
 
-use super::{Reader, Wire, WireError, fields};
+use super::{Message, Reader, Wire, WireError, fields};
+use crate::frame::Lane;
 
 fields!(Position { lineage, facts, events });
 fields!(SourceText { name, text });
@@ -32,6 +33,18 @@ fields!(WireRequest {
 });
 fields!(Hello { protocol, software, purpose });
 fields!(Ack { facts, events });
+
+impl Message for Down {
+    fn lane(&self) -> Lane {
+        Down::lane(self)
+    }
+}
+
+impl Message for Up {
+    fn lane(&self) -> Lane {
+        Up::lane(self)
+    }
+}
 
 /// An enum whose variants have contents: a byte, then the contents.
 macro_rules! variants {

@@ -37,6 +37,14 @@ pub enum JwksError {
         /// The id.
         kid: String,
     },
+    /// A key is not named after its owner and itself.
+    #[error("the key id `{kid}` is not that of a key of `{owner}`")]
+    NotOwned {
+        /// The id.
+        kid: String,
+        /// Whose it should be.
+        owner: String,
+    },
     /// Too many bytes.
     #[error("the key set has {bytes} bytes; at most {MAX_JWKS_BYTES} are read")]
     TooLarge {
@@ -111,6 +119,28 @@ impl Jwks {
     pub fn union(mut self, other: Jwks) -> Self {
         self.keys.extend(other.keys);
         self
+    }
+
+    /// Reads the set of another gateway. Its keys must be called `<owner>-<start of the thumbprint>`, so that no gateway
+    /// can publish a key under another's id.
+    ///
+    /// # Errors
+    /// [`JwksError`]; keep the keys already held.
+    pub fn parse_of(owner: &str, json: &str) -> Result<Self, JwksError> {
+        VerifyingKeys::parse(json)?;
+        let set: ForeignSet = serde_json::from_str(json).map_err(JwksError::Json)?;
+        let mut keys = Vec::new();
+        for key in &set.keys {
+            let (Some(kid), Some(x), Some(y), true) = (&key.kid, &key.x, &key.y, key.is_for_es256()) else {
+                continue;
+            };
+            let read = Jwk::p256(kid, x, y);
+            if *kid != super::key::kid_of(owner, &read) {
+                return Err(JwksError::NotOwned { kid: kid.clone(), owner: owner.to_owned() });
+            }
+            keys.push(read);
+        }
+        Ok(Self::new(keys))
     }
 
     /// The ids, sorted.
@@ -281,6 +311,16 @@ mod tests {
         for bad in [good.replace(&key.y, &zero), good.replace(&key.x, "AQ"), good.replace(&key.x, "=")] {
             assert!(matches!(VerifyingKeys::parse(&set_of(&[bad])), Err(JwksError::Point { .. })));
         }
+    }
+
+    #[test]
+    fn attack_a_gateway_cannot_publish_a_key_under_the_id_of_another() {
+        let set = |key: &Jwk| set_of(&[serde_json::to_string(key).unwrap()]);
+        let key = jwk();
+        assert_eq!(Jwks::parse_of("gw1", &set(&key)).unwrap(), Jwks::new([key.clone()]));
+        assert!(matches!(Jwks::parse_of("gw", &set(&key)), Err(JwksError::NotOwned { .. })));
+        let posing = Jwk { kid: jwk().kid, ..key };
+        assert!(matches!(Jwks::parse_of("gw1", &set(&posing)), Err(JwksError::NotOwned { .. })));
     }
 
     #[test]

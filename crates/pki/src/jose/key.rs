@@ -51,9 +51,7 @@ impl SigningKey {
     /// [`KeyError::Generate`] when the machine has no randomness; do not start.
     pub fn generate(owner: &str) -> Result<Self, KeyError> {
         let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).map_err(|_| KeyError::Generate)?;
-        let thumbprint = jwk_of(&pair, "").thumbprint();
-        let start: String = thumbprint.chars().take(KID_THUMBPRINT_CHARS).collect();
-        Ok(Self { kid: format!("{owner}-{start}"), pair })
+        Ok(Self { kid: kid_of(owner, &jwk_of(&pair, "")), pair })
     }
 
     /// Reads a key back from its id and PKCS#8 DER, as given by [`Self::to_pkcs8`].
@@ -116,6 +114,12 @@ fn append_part<T: Serialize>(token: &mut String, part: &T) -> Result<(), KeyErro
     let json = serde_json::to_vec(part).map_err(KeyError::Claims)?;
     BASE64URL_NOPAD.encode_append(&json, token);
     Ok(())
+}
+
+/// The id of `owner`'s key.
+pub(super) fn kid_of(owner: &str, key: &Jwk) -> String {
+    let start: String = key.thumbprint().chars().take(KID_THUMBPRINT_CHARS).collect();
+    format!("{owner}-{start}")
 }
 
 fn jwk_of(pair: &EcdsaKeyPair, kid: &str) -> Jwk {

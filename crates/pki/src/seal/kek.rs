@@ -19,6 +19,8 @@ pub const KEK_BYTES: usize = 32;
 const PREFIX: &str = "countersign-kek-v1:";
 /// HKDF info of the key id; no purpose may be called like it.
 const KEY_ID_INFO: &[u8] = b"countersign/kek/id";
+/// HKDF info of another process's key begins so.
+const SUBORDINATE_INFO: &[u8] = b"countersign/kek/subordinate/";
 /// HKDF info of a purpose begins so.
 const PURPOSE_INFO: &[u8] = b"countersign/kek/purpose/";
 
@@ -115,6 +117,17 @@ impl Kek {
     /// Its id.
     pub fn key_id(&self) -> KeyId {
         self.key_id
+    }
+
+    /// A key of its own for another process, which makes a [`Kek`] of it with [`Self::from_bytes`]. Equal names, equal
+    /// keys; nothing this KEK seals opens under one.
+    ///
+    /// # Errors
+    /// [`KekError::Derive`].
+    pub fn subordinate(&self, name: &str) -> Result<Zeroizing<[u8; KEK_BYTES]>, KekError> {
+        let mut key = Zeroizing::new([0; KEK_BYTES]);
+        derive(&self.prk, &[SUBORDINATE_INFO, name.as_bytes()], key.as_mut_slice())?;
+        Ok(key)
     }
 
     /// The sealer of one purpose, e.g. `store.signing_keys`. What one purpose sealed no other opens.

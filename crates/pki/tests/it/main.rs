@@ -8,6 +8,7 @@
 )]
 
 mod forge;
+mod identity;
 mod tls;
 mod tokens;
 mod verifiers;

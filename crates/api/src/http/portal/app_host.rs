@@ -9,7 +9,7 @@ use model::seams::ReservedContext;
 use model::{Principal, SessionId, TokenHash};
 
 use super::answers::{json, page, parameter, problem, retry_after, see_other, unavailable, with_cookie};
-use super::{MAX_OWN_LOOK_UPS, Portal, cacheable, jwks};
+use super::{MAX_OWN_LOOK_UPS, Portal, cacheable};
 use crate::failure::Failure;
 
 impl Portal {
@@ -30,7 +30,7 @@ impl Portal {
             "renew" if request.method() == Method::GET => self.renew(context, request),
             "renewed" if is_read => self.renewed(),
             "client.js" if is_read => client_script(),
-            "jwks.json" if is_read => jwks(&self.assertion_keys, context.now),
+            "jwks.json" if is_read => self.assertion_jwks(context.now),
             other if is_read && other.starts_with("decision/") => self.own_decision(context, other).await,
             _ => problem(StatusCode::NOT_FOUND, "not_found", "Nothing of ours is at this address."),
         }

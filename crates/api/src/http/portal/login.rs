@@ -123,7 +123,7 @@ impl Portal {
 
     /// An unusable ticket is no error: the person lands on the launchpad.
     pub(super) fn open_ticket(&self, text: &str, now: Timestamp) -> Option<ReturnTicket> {
-        let ticket = ReturnTicket::open(text, &self.return_sealer, now).ok()?;
+        let ticket = self.open_sealed(|sealer| ReturnTicket::open(text, sealer, now).ok())?;
         // Only hosts that are configured now are ever led to.
         let published = self.control.published();
         let is_ours = self.leads_to_console(&ticket);

@@ -139,7 +139,8 @@ impl Portal {
         query: &[u8],
         ticket: Option<ReturnTicket>,
     ) -> Option<(Arc<App>, Confirmation, Option<ReturnTicket>)> {
-        let open = |text: String| StepUpTicket::open(&text, &self.return_sealer, session.id, context.now).ok();
+        let open =
+            |text: String| self.open_sealed(|sealer| StepUpTicket::open(&text, sealer, session.id, context.now).ok());
         let sealed = parameter(query, DEMAND).and_then(open);
         let (app, action) = match &sealed {
             Some(demand) => (self.app(demand.app.as_str())?, demand.action),

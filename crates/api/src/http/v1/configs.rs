@@ -198,6 +198,7 @@ pub(crate) async fn status(State(control): State<Arc<ControlPlane>>) -> Answer<V
         "administrators": control.people.administrators().len(),
         "audit": super::audit::health(&control),
         "counters": control.counters(),
+        "gateways": control.list_gateways().iter().map(super::gateways::view).collect::<Vec<_>>(),
     }))
 }
 

@@ -17,13 +17,25 @@ pub(crate) const LOGIN: &str = "__Host-countersign-login";
 #[derive(Clone)]
 pub(crate) struct Browser {
     door: Door,
+    /// Hosts that are somewhere else.
+    elsewhere: BTreeMap<String, Door>,
     jars: BTreeMap<String, BTreeMap<String, String>>,
     pub(crate) device: Device,
 }
 
 impl Browser {
     pub(crate) fn new(door: &Door) -> Self {
-        Self { door: door.clone(), jars: BTreeMap::new(), device: Device::new(ISSUER).unwrap() }
+        Self {
+            door: door.clone(),
+            elsewhere: BTreeMap::new(),
+            jars: BTreeMap::new(),
+            device: Device::new(ISSUER).unwrap(),
+        }
+    }
+
+    /// From now on `host` is at another door.
+    pub(crate) fn lead(&mut self, host: &str, door: &Door) {
+        self.elsewhere.insert(host.to_owned(), door.clone());
     }
 
     /// The `Cookie` header for `host`.
@@ -51,7 +63,7 @@ impl Browser {
     pub(crate) async fn send(&mut self, method: &str, host: &str, target: &str, more: &str, body: &str) -> Answer {
         let length = if body.is_empty() { String::new() } else { format!("Content-Length: {}\r\n", body.len()) };
         let head = request(method, host, target, &self.cookies(host), &format!("{more}{length}"));
-        let mut wire = self.door.http1().await;
+        let mut wire = self.elsewhere.get(host).unwrap_or(&self.door).http1().await;
         wire.send(head + body).await;
         let answer = wire.answer().await;
         self.keep(host, &answer);

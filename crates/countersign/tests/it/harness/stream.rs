@@ -6,7 +6,7 @@ use std::time::Instant;
 use tokio::io::AsyncReadExt;
 
 use super::app::{ACCEPT, KEY};
-use super::wire::Wire;
+use super::wire::{Door, Wire};
 use super::{PATIENCE, WIKI, World, request, soon};
 
 /// Close 1008 (policy violation) with nothing else, as a server sends it.
@@ -60,6 +60,14 @@ impl Stream {
     /// Whether the last bytes are the end of a chunked body: what a cut must never look like.
     pub(crate) fn looks_whole(&self) -> bool {
         self.heard.lock().unwrap().tail.ends_with(b"0\r\n\r\n")
+    }
+
+    /// An event stream of the wiki through `door`.
+    pub(crate) async fn events(door: &Door, who: &str, cookie: &str) -> Self {
+        let mut wire = door.http1().await;
+        wire.send(request("GET", WIKI, &format!("/events?who={who}"), cookie, "")).await;
+        assert_eq!(wire.head().await.status, 200);
+        Self::of_wire("sse", wire)
     }
 
     async fn wait<T>(&self, done: impl Fn(&Heard) -> Option<T>) -> T {
