@@ -44,6 +44,9 @@ no no yes yes  admin.write  POST   /api/v1/config/check
 no no yes yes  admin.write  POST   /api/v1/config/plan
 no no yes yes  admin.write  POST   /api/v1/config/rollback
 no no yes yes  admin.read   GET    /api/v1/deletions
+no no yes yes  admin.read   GET    /api/v1/gateways
+no no yes yes  admin.write  DELETE /api/v1/gateways/{name}
+no no yes yes  admin.write  POST   /api/v1/gateways/{name}/token
 no no yes yes  admin.read   GET    /api/v1/groups
 no no yes yes  admin.write  POST   /api/v1/groups
 no no yes yes  admin.read   GET    /api/v1/groups/{id}
