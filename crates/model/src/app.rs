@@ -252,14 +252,67 @@ pub enum Rewrite {
 /// Where an app really is.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Upstream {
-    /// At least one, tried in turn.
+    /// At least one.
     pub targets: Vec<UpstreamTarget>,
+    /// How requests are spread over them.
+    pub balance: Balance,
+    /// How they are looked after; `None`: only by how requests come out.
+    pub health: Option<HealthCheck>,
     /// Used by `https` targets.
     pub tls: UpstreamTls,
     /// `None` sends the original Host.
     pub host: Option<String>,
     /// Time-outs (GW-73).
     pub timeouts: UpstreamTimeouts,
+}
+
+/// How requests are spread over the targets of an upstream (GW-70).
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub enum Balance {
+    /// What belongs together goes to one target, as long as it is there.
+    Hash(HashBy),
+    /// The less busy of two taken at random.
+    #[default]
+    LeastRequest,
+    /// In turn.
+    RoundRobin,
+}
+
+/// What belongs together.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum HashBy {
+    /// The client's address.
+    ClientIp,
+    /// The value of a request header, lower case.
+    Header(String),
+    /// The session.
+    Session,
+}
+
+/// A request that tells whether a target is well (GW-71).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct HealthCheck {
+    /// What is asked for; 2xx and 3xx are well.
+    pub path: String,
+    /// From check to check.
+    pub interval: Duration,
+    /// For the whole of one.
+    pub timeout: Duration,
+    /// Failures in a row that close a target.
+    pub down_after: u32,
+    /// Successes in a row that open it again.
+    pub up_after: u32,
+}
+
+impl HealthCheck {
+    /// The defaults of GW-71, without a path.
+    pub const STANDARD: HealthCheck = HealthCheck {
+        path: String::new(),
+        interval: Duration::from_secs(10),
+        timeout: Duration::from_secs(2),
+        down_after: 3,
+        up_after: 2,
+    };
 }
 
 /// One address of an upstream.

@@ -85,12 +85,13 @@ pub async fn serve(
     });
     let swept = CancellationToken::new();
     let sweeper = async { upstreams.run_sweeper(swept.clone()).await };
+    let checks = async { upstreams.run_checks(&door.gateway, swept.clone()).await };
     let accepting = async {
         let connections = accept_all(&door, listener, &tls, &settings, &requests).await;
         drain(&door, connections, &requests, &settings).await;
         swept.cancel();
     };
-    tokio::join!(sweeper, accepting);
+    tokio::join!(sweeper, checks, accepting);
 }
 
 async fn accept_all(

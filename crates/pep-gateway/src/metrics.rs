@@ -75,6 +75,7 @@ const FIXES_REPEATED: &str = "countersign_fixes_repeated_total";
 const GATE_REFUSALS: &str = "countersign_gate_refusals_total";
 const POLICY_ERRORS: &str = "countersign_policy_errors_total";
 const STREAMS: &str = "countersign_live_streams";
+const TARGETS_RESTED: &str = "countersign_upstream_targets_rested_total";
 const UPSTREAM_FAILURES: &str = "countersign_upstream_failures_total";
 
 /// Every family, in the order of [`crate::Gateway::samples`].
@@ -88,6 +89,11 @@ pub const FAMILIES: &[Family] = &[
     family(POLICY_ERRORS, MetricKind::Counter, "Answers that met a policy which cannot be evaluated."),
     family(CUTS, MetricKind::Counter, "Streams cut because their answer was withdrawn."),
     family(UPSTREAM_FAILURES, MetricKind::Counter, "Upstreams that failed before they answered, by kind."),
+    family(
+        TARGETS_RESTED,
+        MetricKind::Counter,
+        "Upstream targets that got no requests for a while after five failures in a row.",
+    ),
 ];
 
 /// A number under a name.
@@ -111,6 +117,7 @@ pub(crate) struct Metrics {
     fixes_repeated: AtomicU64,
     gate_refusals: AtomicU64,
     policy_errors: AtomicU64,
+    targets_rested: AtomicU64,
     last_alarm_secs: AtomicI64,
 }
 
@@ -125,6 +132,7 @@ impl Default for Metrics {
             fixes_repeated: AtomicU64::new(0),
             gate_refusals: AtomicU64::new(0),
             policy_errors: AtomicU64::new(0),
+            targets_rested: AtomicU64::new(0),
             last_alarm_secs: AtomicI64::new(i64::MIN),
         }
     }
@@ -141,6 +149,10 @@ impl Metrics {
 
     pub(crate) fn upstream_failed(&self, how: UpstreamFailure) {
         add(self.upstream_failures.get(how as usize));
+    }
+
+    pub(crate) fn target_rests(&self) {
+        add(Some(&self.targets_rested));
     }
 
     pub(crate) fn cut(&self) {
@@ -188,6 +200,7 @@ impl Metrics {
         samples.push(one(CUTS, &self.cuts));
         let failures = UpstreamFailure::ALL.iter().zip(&self.upstream_failures);
         samples.extend(failures.map(|(how, count)| sample(UPSTREAM_FAILURES, vec![("kind", how.as_str())], count)));
+        samples.push(one(TARGETS_RESTED, &self.targets_rested));
         samples
     }
 }

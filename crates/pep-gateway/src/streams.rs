@@ -424,6 +424,11 @@ impl StreamGuard {
         self.stream.opening.session
     }
 
+    /// Whose address the request came from.
+    pub(crate) fn client(&self) -> IpAddr {
+        self.stream.opening.client
+    }
+
     /// Whether what allowed the stream still does: an answer past its `hold_until` is asked for again (GW-72).
     pub(crate) fn still_holds(&self) -> bool {
         if self.table.clock.now().0 >= self.stream.hold_until.load(Ordering::Relaxed) {

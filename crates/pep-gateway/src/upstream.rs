@@ -3,26 +3,26 @@
 //! Nothing here works without a [`Permit`]: it is the only source of the request that is sent, so the bytes judged are
 //! the bytes forwarded (GW-5, GW-69, GW-72 to GW-74; R-22).
 //!
-//! Not here: balancing and health (targets are tried in turn).
-//!
 //! Invariants: a response reaches the request it answers or nobody; an exchange dropped before its end takes its
 //! connection with it.
 
 pub(crate) mod connect;
 pub(crate) mod exchange;
+mod health;
 pub(crate) mod pin;
 pub(crate) mod pool;
 pub(crate) mod retry;
 mod shelf;
+mod targets;
 pub(crate) mod upload;
 
 use std::error::Error as _;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use model::app::UpstreamTarget;
+use model::Upstream;
+use model::app::{Balance, HashBy, UpstreamTarget};
 use pki::NamedCertificate;
 use tokio_util::sync::CancellationToken;
 
@@ -33,6 +33,7 @@ use exchange::{Exchange, Failed};
 use pin::Pin;
 use pool::Pool;
 use retry::{Attempt, Failure, RetryBudget};
+use targets::{Outcome, Targets};
 use upload::UploadBody;
 
 /// How often idle connections are looked through.
@@ -85,8 +86,8 @@ pub enum UpstreamError {
         /// What it did.
         rule: &'static str,
     },
-    /// The app declares no target: 503.
-    #[error("the upstream has no target")]
+    /// Every target of the upstream fails its health check, or there is none: 503.
+    #[error("the upstream has no target that is well")]
     NoTarget,
     /// Too slow: 504.
     #[error("upstream `{target}` was too slow: {} time-out of {limit:?}", phase.as_str())]
@@ -122,7 +123,7 @@ pub struct Upstreams {
     pool: Pool,
     connector: Connector,
     budget: RetryBudget,
-    turn: AtomicUsize,
+    targets: Targets,
     drivers: Drivers,
 }
 
@@ -135,7 +136,7 @@ impl Upstreams {
             pool: Pool::default(),
             connector: Connector::new(roots_pem, identities, drivers.clone()),
             budget: RetryBudget::new(Instant::now()),
-            turn: AtomicUsize::new(0),
+            targets: Targets::new(Instant::now()),
             drivers,
         })
     }
@@ -166,19 +167,29 @@ impl Upstreams {
         pin: Option<&Pin>,
     ) -> Result<Exchange, UpstreamError> {
         self.budget.note_request(Instant::now());
-        let targets = &permit.upstream().targets;
-        let mut turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        let upstream = permit.upstream();
+        let targets = &upstream.targets;
+        let how = (&upstream.balance, upstream.health.is_some());
+        let affinity = affinity(permit, upstream);
+        let mut failed_target = None;
         let mut body = Some(body);
         let mut retries = 0;
         loop {
-            let target =
-                turn.checked_rem(targets.len()).and_then(|at| targets.get(at)).ok_or(UpstreamError::NoTarget)?;
-            let key = PoolKey::new(target, &permit.upstream().tls, permit.request().is_websocket());
+            let chosen = self.targets.choose(targets, how, affinity, failed_target, Instant::now());
+            let (target, in_use) = chosen.ok_or(UpstreamError::NoTarget)?;
+            let key = PoolKey::new(target, &upstream.tls, permit.request().is_websocket());
             // A retry never trusts a second connection that waited.
             let failed = match self.attempt(permit, &key, &mut body, pin.filter(|_| retries == 0), retries == 0).await {
-                Ok(exchange) => return Ok(exchange),
+                Ok(mut exchange) => {
+                    self.note(permit, target, outcome_of(exchange.head.status));
+                    exchange.in_use = in_use;
+                    return Ok(exchange);
+                }
                 Err(failed) => failed,
             };
+            if failed.failure == Failure::Connect {
+                self.note(permit, target, Outcome::Failed);
+            }
             let attempt = Attempt {
                 retries,
                 failure: failed.failure,
@@ -195,9 +206,14 @@ impl Upstreams {
             }
             tracing::debug!(error = %failed.error, "upstream request is tried once more");
             retries += 1;
-            if failed.failure == Failure::Connect {
-                turn = turn.wrapping_add(1);
-            }
+            failed_target = Some(target).filter(|_| failed.failure == Failure::Connect);
+        }
+    }
+
+    fn note(&self, permit: &Permit, target: &UpstreamTarget, outcome: Outcome) {
+        if self.targets.note(&permit.upstream().targets, target, outcome, Instant::now()) {
+            tracing::warn!(app = %permit.app().name, %target, "an upstream target failed five times in a row and rests");
+            permit.metrics().target_rests();
         }
     }
 
@@ -245,5 +261,23 @@ impl Upstreams {
             (true, Some(pin)) => pin.keep(key, session, connection, Instant::now()),
             (true, None) => {}
         }
+    }
+}
+
+/// What an answer says about the target that gave it (GW-71).
+fn outcome_of(status: http::StatusCode) -> Outcome {
+    match status.as_u16() {
+        502..=504 => Outcome::Failed,
+        _ => Outcome::Served,
+    }
+}
+
+/// What the upstream's balance keeps together; `None` where it keeps nothing, or this request has none of it.
+fn affinity(permit: &Permit, upstream: &Upstream) -> Option<u64> {
+    match &upstream.balance {
+        Balance::LeastRequest | Balance::RoundRobin => None,
+        Balance::Hash(HashBy::ClientIp) => Some(targets::affinity(permit.stream().client())),
+        Balance::Hash(HashBy::Header(name)) => permit.request().fields().single(name).map(targets::affinity),
+        Balance::Hash(HashBy::Session) => permit.stream().session().map(targets::affinity),
     }
 }

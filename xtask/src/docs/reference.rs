@@ -53,6 +53,7 @@ const SOURCES: &[(&str, &[Section])] = &[
         ],
     ),
     ("crates/config/src/kinds/app/cors.rs", &[("CorsSpec", "App: cors")]),
+    ("crates/config/src/kinds/app/upstreams.rs", &[("HealthSpec", "App: upstream health")]),
     (
         "crates/config/src/kinds/access/spec.rs",
         &[

@@ -20,8 +20,10 @@ use crate::problem::choices;
 use crate::text;
 
 mod cors;
+mod upstreams;
 
 use cors::CorsSpec;
+use upstreams::HealthSpec;
 
 /// The most hosts, routes and public paths of one app.
 const MAX_HOSTS: usize = 64;
@@ -207,7 +209,7 @@ struct ReplaceSpec {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct UpstreamSpec {
-    /// `http://host:port`, `https://host[:port]`, `h2c://host:port`, no path; tried in turn.
+    /// `http://host:port`, `https://host[:port]`, `h2c://host:port`, no path.
     ///
     /// Type: list of URLs; default: required.
     targets: Vec<Spanned<String>>,
@@ -225,6 +227,15 @@ struct UpstreamSpec {
     /// Type: table.
     #[serde(default)]
     timeouts: TimeoutsSpec,
+    /// How requests are spread over several targets: to the less busy of two taken at random, in turn, or so that what
+    /// belongs together (a session, a client's address, the value of a header) stays on one target.
+    ///
+    /// Type: `least_request` `round_robin` `session` `client_ip` or `header:NAME`; default: `least_request`.
+    balance: Option<Spanned<String>>,
+    /// Looks after the targets by itself. Without it, and beside it, a target rests after five failures in a row.
+    ///
+    /// Type: table; default: none.
+    health: Option<HealthSpec>,
 }
 
 #[derive(Deserialize, Default)]
@@ -479,7 +490,19 @@ fn upstream(document: &mut Document<'_>, spec: &Spanned<UpstreamSpec>, pems: &[&
         Some(host) => Some(document.parsed(host, text::host)?),
         None => None,
     };
-    Some(Upstream { targets, tls, host, timeouts: timeouts(document, &spec.value.timeouts) })
+    Some(Upstream {
+        targets,
+        balance: spec
+            .value
+            .balance
+            .as_ref()
+            .and_then(|value| document.parsed(value, upstreams::balance))
+            .unwrap_or_default(),
+        health: spec.value.health.as_ref().and_then(|health| upstreams::health(document, health)),
+        tls,
+        host,
+        timeouts: timeouts(document, &spec.value.timeouts),
+    })
 }
 
 fn upstream_tls(document: &mut Document<'_>, spec: &TlsSpec, has_tls: bool, pems: &[&SourceFile]) -> UpstreamTls {

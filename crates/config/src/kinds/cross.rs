@@ -280,6 +280,37 @@ spec: { name: Alice, groups: [engineering] }
     }
 
     #[test]
+    fn balance_and_health_of_an_upstream_read() {
+        let with = |more: &str| {
+            let upstream = format!("[\"http://127.0.0.1:9000\"], {more} }}");
+            try_read(&UNIT.replace("[\"http://127.0.0.1:9000\"] }", &upstream))
+        };
+        let web = |read: super::super::Declared| read.apps[0].upstreams.values().next().unwrap().clone();
+        use model::app::{Balance, HashBy};
+        for (word, expected) in [
+            ("round_robin", Balance::RoundRobin),
+            ("session", Balance::Hash(HashBy::Session)),
+            ("\"header:X-Tenant\"", Balance::Hash(HashBy::Header("x-tenant".to_owned()))),
+        ] {
+            assert_eq!(web(with(&format!("balance: {word}")).unwrap()).balance, expected);
+        }
+        let health = web(with("health: { path: /healthz, interval: 5s, down_after: 2 }").unwrap()).health.unwrap();
+        assert_eq!((health.path.as_str(), health.interval.as_secs(), health.down_after), ("/healthz", 5, 2));
+        for (more, expected) in [
+            ("balance: random", "`random` is no balance"),
+            ("balance: \"header:Cookie\"", "carries credentials"),
+            ("health: {}", "path"),
+            ("health: { path: healthz }", "`healthz`"),
+            ("health: { path: /h, interval: 500ms }", "outside 1s to 5m"),
+            ("health: { path: /h, timeout: 20s }", "at most its interval"),
+            ("health: { path: /h, down_after: 0 }", "outside 1 to 20"),
+        ] {
+            let error = with(more).map(|_| ()).unwrap_err();
+            assert!(error.contains(expected), "expected `{expected}` in:\n{error}");
+        }
+    }
+
+    #[test]
     fn forwarded_is_sent_only_where_an_app_asks_for_it() {
         let sends = |line: &str| {
             let unit = UNIT.replace("  title: Wiki\n", &format!("  title: Wiki\n{line}"));

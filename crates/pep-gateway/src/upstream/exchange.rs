@@ -21,6 +21,7 @@ use crate::Permit;
 use super::connect::{Connection, Http1Connection, PoolKey};
 use super::pin;
 use super::retry::Failure;
+use super::targets::Use;
 use super::upload::UploadBody;
 use super::{Phase, UpstreamError};
 
@@ -52,6 +53,8 @@ pub(crate) struct Exchange {
     afterwards: Afterwards,
     /// Whose request it was.
     pub(super) session: Option<SessionId>,
+    /// Counts at its target as long as it lives.
+    pub(super) in_use: Option<Use>,
 }
 
 /// What a connection is good for after an exchange.
@@ -162,6 +165,7 @@ pub(super) async fn run(
         exclusive,
         afterwards,
         session: permit.stream().session(),
+        in_use: None,
     };
     if pin::asks(permit.request()) {
         exchange.bind();

@@ -12,6 +12,7 @@ mod records;
 mod retries;
 mod streaming;
 mod support;
+mod targets;
 mod trusted_peers;
 mod upstreams;
 mod websocket;

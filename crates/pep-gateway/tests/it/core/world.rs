@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use model::app::{
-    AppName, AssertionBinding, AssertionSettings, CONTROL_APP, CrossOrigin, Explain, HostPattern, PathProfile,
+    AppName, AssertionBinding, AssertionSettings, Balance, CONTROL_APP, CrossOrigin, Explain, HostPattern, PathProfile,
     PathSettings, Preflight, Rewrite, RouteName, Sensitivity, UpstreamName, UpstreamScheme, UpstreamTarget,
     UpstreamTimeouts, UpstreamTls,
 };
@@ -339,6 +339,8 @@ pub(crate) fn route(name: &str, prefix: &str) -> Route {
 fn upstream() -> Upstream {
     Upstream {
         targets: vec![UpstreamTarget { scheme: UpstreamScheme::Http, host: "127.0.0.1".to_owned(), port: 9 }],
+        balance: Balance::LeastRequest,
+        health: None,
         tls: UpstreamTls::default(),
         host: None,
         timeouts: UpstreamTimeouts { connect: Duration::from_secs(1), ..UpstreamTimeouts::STANDARD },
