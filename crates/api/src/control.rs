@@ -41,7 +41,7 @@ use crate::failure::Failure;
 
 pub use config_ops::{Checked, check_files};
 pub use gateway_ops::{GatewayControl, GatewayLine, GatewayState, GatewayToken};
-pub use key_ops::{KeyControl, KeyLine, KeyState};
+pub use key_ops::{KeyControl, KeyLine, KeyState, first_key_note};
 pub use lockout::Lockout;
 pub(crate) use past::mask;
 pub use past::{Judged, Past};

@@ -6,6 +6,7 @@
 use model::{BoxFuture, Timestamp};
 
 use crate::error::StoreError;
+use crate::outbox::Note;
 
 /// The largest sealed value.
 pub const MAX_SEALED_BYTES: usize = 1024 * 1024;
@@ -57,8 +58,8 @@ pub struct SealedSecret {
 /// Keeps sealed secrets.
 pub trait KeyStore: Send + Sync {
     /// Puts a secret only if there is none of this kind and name, and gives the one that is there now: two that make
-    /// the same key at once end up with the same.
-    fn add_secret(&self, secret: SealedSecret) -> BoxFuture<'_, Result<SealedSecret, StoreError>>;
+    /// the same key at once end up with the same. The note is put down with it, and not without it.
+    fn add_secret(&self, secret: SealedSecret, note: Option<Note>) -> BoxFuture<'_, Result<SealedSecret, StoreError>>;
 
     /// Deletes a secret so that its bytes are gone from the file and its journal; true if there was one.
     ///
@@ -66,8 +67,8 @@ pub trait KeyStore: Send + Sync {
     /// [`StoreError::NotWiped`]: it is deleted, but the journal could not be cut; delete it again, until this answers.
     fn delete_secret<'a>(&'a self, kind: SecretKind, name: &'a str) -> BoxFuture<'a, Result<bool, StoreError>>;
 
-    /// Puts a secret in the place of any before it.
-    fn put_secret(&self, secret: SealedSecret) -> BoxFuture<'_, Result<(), StoreError>>;
+    /// Puts a secret in the place of any before it, in one transaction with the note of what must be recorded of it.
+    fn put_secret(&self, secret: SealedSecret, note: Option<Note>) -> BoxFuture<'_, Result<(), StoreError>>;
 
     /// One secret.
     fn secret<'a>(&'a self, kind: SecretKind, name: &'a str)

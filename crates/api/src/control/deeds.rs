@@ -38,6 +38,7 @@ pub(super) struct Deed {
 pub(super) enum Object {
     Config,
     Group,
+    Key,
     User,
 }
 
@@ -46,6 +47,7 @@ impl Object {
         match self {
             Object::Config => "config",
             Object::Group => "group",
+            Object::Key => "key",
             Object::User => "user",
         }
     }
@@ -147,11 +149,12 @@ impl ControlPlane {
         Arc::from(serde_json::to_string(&Told::of(actor, Vec::new())).unwrap_or_default())
     }
 
-    /// Records what a crash kept from being recorded. Called once, before anything else is done.
+    /// Records what a crash kept from being recorded, and what `start` itself put down before there was a control
+    /// plane. Called once, before anything else is done.
     ///
     /// # Errors
     /// The store or the log do not answer.
-    pub(super) async fn tell_what_is_untold(&self) -> Result<(), Failure> {
+    pub(super) async fn tell_what_is_untold(&self, start: &Actor) -> Result<(), Failure> {
         for note in self.notes.notes().await? {
             let Ok(told) = serde_json::from_str::<Told>(&note.body) else {
                 tracing::error!(note = %note.id, "a note for the record is not readable; it is left where it is");
@@ -160,9 +163,12 @@ impl ControlPlane {
             let actor = told.actor();
             for deed in &told.deeds {
                 if !self.is_told(&actor, deed).await? {
-                    tracing::warn!(kind = %deed.kind, object = %deed.id, "recording what a crash kept from being recorded");
                     let mut record = self.deed_record(&actor, deed);
-                    record.change.change = Some(Arc::from(format!("{}; recorded at the next start", deed.text)));
+                    if actor.access_id != start.access_id {
+                        let kind = &deed.kind;
+                        tracing::warn!(%kind, object = %deed.id, "recording what a crash kept from being recorded");
+                        record.change.change = Some(Arc::from(format!("{}; recorded at the next start", deed.text)));
+                    }
                     self.record(record).await?;
                 }
             }

@@ -4,8 +4,11 @@ use std::sync::Arc;
 
 use model::record::RecordType;
 use model::{BoxFuture, Timestamp};
+use store::Note;
+use uuid::Uuid;
 
 use super::ControlPlane;
+use super::deeds::{Deed, Object, note};
 use crate::actor::Actor;
 use crate::failure::Failure;
 
@@ -49,17 +52,29 @@ pub trait KeyControl: Send + Sync {
     /// Every published key.
     fn list(&self, now: Timestamp) -> Vec<KeyLine>;
 
-    /// Keys that were made at this start.
-    fn new_ones(&self) -> Vec<KeyLine>;
-
     /// What needs a new key by its age.
     fn due(&self, now: Timestamp) -> Vec<&'static str>;
 
-    /// Stores and publishes a new key; it signs ten minutes later.
+    /// Stores a new key with the note of it in one transaction, and publishes it; it signs ten minutes later.
     ///
     /// # Errors
     /// In words: no such purpose, one is on its way already, or it cannot be kept.
-    fn rotate<'a>(&'a self, purpose: &'a str) -> BoxFuture<'a, Result<KeyLine, String>>;
+    fn rotate<'a>(
+        &'a self,
+        purpose: &'a str,
+        note: &'a (dyn Fn(&KeyLine) -> Note + Send + Sync),
+    ) -> BoxFuture<'a, Result<KeyLine, String>>;
+}
+
+/// The note of a key that the start `actor` makes because there is none; [`ControlPlane::resume`] records it.
+pub fn first_key_note(actor: &Actor, id: Uuid, at: Timestamp, line: &KeyLine) -> Note {
+    let text = format!("the first key for {} was made", line.purpose);
+    note(actor, id, at, &[Deed::new(RecordType::KeyIssued, Object::Key, &line.kid, text)])
+}
+
+fn rotated(line: &KeyLine) -> Deed {
+    let text = format!("the next key for {} is published and signs from {}", line.purpose, line.signs_from);
+    Deed::new(RecordType::KeyRotated, Object::Key, &line.kid, text)
 }
 
 impl ControlPlane {
@@ -80,9 +95,10 @@ impl ControlPlane {
     pub async fn rotate_keys(&self, actor: &Actor, purpose: &str) -> Result<KeyLine, Failure> {
         let missing = || Failure::unavailable("this process has no signing keys");
         let keys = self.keys.get().ok_or_else(missing)?;
-        let line = keys.rotate(purpose).await.map_err(|message| Failure::Conflict { message })?;
-        let text = format!("the next key for {} is published and signs from {}", line.purpose, line.signs_from);
-        self.record_key(actor, RecordType::KeyRotated, &line, text).await?;
+        let id = self.ids.uuid_v7(self.now());
+        let noted = |line: &KeyLine| note(actor, id, self.now(), &[rotated(line)]);
+        let line = keys.rotate(purpose, &noted).await.map_err(|message| Failure::Conflict { message })?;
+        self.tell(actor, Some(id), &[rotated(&line)], None).await?;
         Ok(line)
     }
 
@@ -96,25 +112,5 @@ impl ControlPlane {
             self.rotate_keys(actor, purpose).await?;
         }
         Ok(due.len())
-    }
-
-    /// Records the keys that a first start made.
-    ///
-    /// # Errors
-    /// The log does not take the record.
-    pub async fn record_new_keys(&self, actor: &Actor) -> Result<(), Failure> {
-        for line in self.keys.get().map(|keys| keys.new_ones()).unwrap_or_default() {
-            let text = format!("the first key for {} was made", line.purpose);
-            self.record_key(actor, RecordType::KeyIssued, &line, text).await?;
-        }
-        Ok(())
-    }
-
-    async fn record_key(&self, actor: &Actor, kind: RecordType, line: &KeyLine, text: String) -> Result<(), Failure> {
-        let mut record = self.actor_record(actor, kind);
-        record.change.object_kind = Some("key");
-        record.change.object_id = Some(Arc::from(line.kid.as_str()));
-        record.change.change = Some(Arc::from(text));
-        self.record(record).await
     }
 }

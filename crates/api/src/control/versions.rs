@@ -264,7 +264,7 @@ impl ControlPlane {
     /// The directory or the log refuse.
     pub async fn resume(&self, actor: &Actor, checked: Option<&Checked>) -> Result<(), Failure> {
         let _order = self.order.lock().await;
-        self.tell_what_is_untold().await?;
+        self.tell_what_is_untold(actor).await?;
         let Some(checked) = checked else { return Ok(()) };
         let number = self.published().config_version;
         let ConfigState { live, pending } = self.configs.config_state().await?;

@@ -33,7 +33,7 @@ use pip_identity::{Accounts, DirectoryStore, PasswordRules, People};
 use pki::return_ticket::{PURPOSE, ReturnTarget, ReturnTicket};
 use pki::{Kek, KeyRing, Sealer, SigningKey};
 use serde_json::Value;
-use store::Store;
+use store::{KeyStore, Note, SealedSecret, SecretKind, Store};
 use testkit::{FakeRecorder, FakeSessionControl, FakeSessions, SeqIds, SimClock};
 use tower::ServiceExt;
 use uuid::Uuid;
@@ -122,15 +122,11 @@ impl DoorControl for Doors {
     }
 }
 
-/// Signing keys of which every rotation succeeds.
-struct OneKey;
+/// Signing keys of which every rotation is kept.
+struct OneKey(Arc<Store>);
 
 impl KeyControl for OneKey {
     fn list(&self, _: Timestamp) -> Vec<KeyLine> {
-        Vec::new()
-    }
-
-    fn new_ones(&self) -> Vec<KeyLine> {
         Vec::new()
     }
 
@@ -138,14 +134,27 @@ impl KeyControl for OneKey {
         Vec::new()
     }
 
-    fn rotate<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<KeyLine, String>> {
+    fn rotate<'a>(
+        &'a self,
+        _: &'a str,
+        note: &'a (dyn Fn(&KeyLine) -> Note + Send + Sync),
+    ) -> BoxFuture<'a, Result<KeyLine, String>> {
         let line = KeyLine {
             purpose: "receipt",
             kid: "receipt-1".to_owned(),
             signs_from: Timestamp(0),
             state: KeyState::Coming,
         };
-        Box::pin(std::future::ready(Ok(line)))
+        let ring = SealedSecret {
+            kind: SecretKind::SigningKeyRing,
+            name: "receipt".to_owned(),
+            sealed: line.kid.clone().into_bytes(),
+            put_at: Timestamp(0),
+        };
+        Box::pin(async move {
+            self.0.put_secret(ring, Some(note(&line))).await.map_err(|error| error.to_string())?;
+            Ok(line)
+        })
     }
 }
 
@@ -251,7 +260,7 @@ impl World {
             clock: Arc::clone(&clock) as Arc<dyn Clock>,
             ids: Arc::clone(&ids) as Arc<dyn Ids>,
         });
-        control.set_keys(Arc::new(OneKey));
+        control.set_keys(Arc::new(OneKey(Arc::clone(&store))));
         control.set_sinks(one_sink(&log, folder.path()));
         control.set_gateways(Arc::new(OneGateway));
         let return_sealer = Arc::new(kek.sealer(PURPOSE).unwrap());

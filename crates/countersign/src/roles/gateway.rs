@@ -146,7 +146,7 @@ impl GatewayProcess {
         let name = joined.name.clone();
         let subjects = Arc::new(SubjectRing::load(Arc::clone(&ground.vault), &[]).await?);
         let log = open_log(&config.audit, &config.data_dir, &name, 4, &ground.vault, &subjects, &clock, &ids).await?;
-        let (ring, is_new) = ground.vault.ring_of(ASSERTION, &name).await?;
+        let ring = ground.vault.ring_of(ASSERTION, &name, None).await?;
         let ring = Arc::new(ArcSwap::from_pointee(ring));
         let listeners = serve::bind(&config.listeners).await?;
         let admin = admin_listener::open(config.admin_listen).await?;
@@ -208,7 +208,7 @@ impl GatewayProcess {
         tasks.spawn(record_watch::floods(Arc::clone(&floods), shutdown.clone()));
         let watched = record_watch::clock(Arc::clone(&log), Arc::clone(&clock), Arc::clone(&ids), shutdown.clone());
         tasks.spawn(watched);
-        let rings = vec![NamedRing { purpose: ASSERTION, owner: name, ring: Arc::clone(&ring), is_new }];
+        let rings = vec![NamedRing { purpose: ASSERTION, owner: name, ring: Arc::clone(&ring) }];
         let signing = SigningKeys::new(rings, ground.vault, Arc::clone(&clock), KEY_AGE);
         tasks.spawn(rotate_keys(signing, ring, uplink, Arc::clone(&clock), shutdown.clone()));
         let (doors, haste) = (TaskTracker::new(), CancellationToken::new());
@@ -397,7 +397,7 @@ async fn rotate_keys(
             continue;
         }
         for purpose in signing.due(clock.now()) {
-            if let Err(error) = signing.rotate(purpose).await {
+            if let Err(error) = signing.rotate_untold(purpose).await {
                 tracing::error!(error, "a signing key is due and could not be changed; trying again");
             }
         }

@@ -5,6 +5,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, anyhow};
+use api::Actor;
+use api::control::{KeyLine, KeyState, first_key_note};
 use arc_swap::ArcSwap;
 use audit::{DailyKeyStore, Day, KeyStoreError, SealKey, SubjectKeys};
 use model::{Clock, Ids, Timestamp, UserId};
@@ -12,7 +14,7 @@ use pki::jose::RingKey;
 use pki::seal::column_aad;
 use pki::{KeyRing, Sealer, SecretBytes, SigningKey};
 use serde::{Deserialize, Serialize};
-use store::{KeyStore, SealedSecret, SecretKind};
+use store::{KeyStore, Note, SealedSecret, SecretKind};
 use tokio::runtime::Handle;
 
 /// The store's secrets, opened and sealed.
@@ -57,36 +59,40 @@ impl Vault {
             .with_context(|| format!("the stored {} `{}`", secret.kind.as_str(), secret.name))
     }
 
-    /// The ring of `purpose`, made at the first start.
+    /// The ring of `purpose`, made by the first start, `actor`, with the note of it.
     ///
     /// # Errors
     /// The store, or a ring sealed under another KEK.
-    pub async fn ring(&self, purpose: &str) -> Result<(KeyRing, bool)> {
-        self.ring_of(purpose, purpose).await
+    pub async fn ring(&self, purpose: &'static str, actor: &Actor) -> Result<KeyRing> {
+        self.ring_of(purpose, purpose, Some(actor)).await
     }
 
-    /// The same with keys called after `owner`.
+    /// The same with keys called after `owner`; without an actor there is no note, because nobody would tell it.
     ///
     /// # Errors
     /// As [`Self::ring`].
-    pub async fn ring_of(&self, purpose: &str, owner: &str) -> Result<(KeyRing, bool)> {
+    pub async fn ring_of(&self, purpose: &'static str, owner: &str, actor: Option<&Actor>) -> Result<KeyRing> {
         let kind = SecretKind::SigningKeyRing;
-        let (stored, is_new) = match self.store.secret(kind, purpose).await? {
-            Some(stored) => (stored, false),
+        let stored = match self.store.secret(kind, purpose).await? {
+            Some(stored) => stored,
             None => {
-                let ring = KeyRing::new(SigningKey::generate(owner)?, self.clock.now());
-                (self.store.add_secret(self.seal(kind, purpose, &encode(&ring)?)?).await?, true)
+                let (key, now) = (SigningKey::generate(owner)?, self.clock.now());
+                let line = KeyLine { purpose, kid: key.kid().to_owned(), signs_from: now, state: KeyState::Signing };
+                let sealed = self.seal(kind, purpose, &encode(&KeyRing::new(key, now))?)?;
+                let note = actor.map(|actor| first_key_note(actor, self.ids.uuid_v7(now), now, &line));
+                self.store.add_secret(sealed, note).await?
             }
         };
-        Ok((decode(self.open(&stored)?.expose())?, is_new))
+        decode(self.open(&stored)?.expose())
     }
 
-    /// Keeps a changed ring in the place of the old one.
+    /// Keeps a changed ring in the place of the old one, with the note of the change.
     ///
     /// # Errors
-    /// The store; then the old ring stands.
-    pub async fn keep_ring(&self, purpose: &str, ring: &KeyRing) -> Result<()> {
-        self.store.put_secret(self.seal(SecretKind::SigningKeyRing, purpose, &encode(ring)?)?).await?;
+    /// The store; then the old ring stands and there is no note.
+    pub async fn keep_ring(&self, purpose: &str, ring: &KeyRing, note: Option<Note>) -> Result<()> {
+        let sealed = self.seal(SecretKind::SigningKeyRing, purpose, &encode(ring)?)?;
+        self.store.put_secret(sealed, note).await?;
         Ok(())
     }
 
@@ -114,7 +120,7 @@ impl Vault {
     /// # Errors
     /// The store; then the old one stands.
     pub async fn keep_named(&self, name: &str, value: &[u8]) -> Result<()> {
-        Ok(self.store.put_secret(self.seal(SecretKind::SystemKey, name, value)?).await?)
+        Ok(self.store.put_secret(self.seal(SecretKind::SystemKey, name, value)?, None).await?)
     }
 
     /// Deletes it.
@@ -146,7 +152,7 @@ impl Vault {
     async fn new_subject_key(&self, user: UserId) -> Result<SealKey> {
         let kind = SecretKind::SubjectKey;
         let fresh = SealKey::generate(self.ids.as_ref());
-        let kept = self.store.add_secret(self.seal(kind, &user.to_string(), fresh.bytes())?).await?;
+        let kept = self.store.add_secret(self.seal(kind, &user.to_string(), fresh.bytes())?, None).await?;
         seal_key(&self.open(&kept)?)
     }
 }
@@ -264,7 +270,7 @@ impl DailyKeyStore for DayKeys {
 
     fn save(&self, day: Day, key: &SealKey) -> Result<(), KeyStoreError> {
         let sealed = self.vault.seal(SecretKind::AuditDayKey, &day.0.to_string(), key.bytes()).map_err(failed)?;
-        self.wait(self.vault.store.put_secret(sealed))?.map_err(failed)
+        self.wait(self.vault.store.put_secret(sealed, None))?.map_err(failed)
     }
 
     fn destroy(&self, day: Day) -> Result<(), KeyStoreError> {

@@ -339,7 +339,8 @@ impl Opened {
         let (administrator, restored) = self.restore_sessions(&table).await?;
         stages.done("sessions");
         let return_sealer = Arc::new(self.kek.sealer(pki::return_ticket::PURPOSE)?);
-        let (assertion, receipt) = (self.ring("assertion").await?, self.ring("receipt").await?);
+        let actor = Actor::system(AccessId(self.ids.uuid_v7(self.clock.now())));
+        let (assertion, receipt) = (self.ring("assertion", &actor).await?, self.ring("receipt", &actor).await?);
         stages.done("signing keys");
         let (assertion_keys, receipt_keys) = (Arc::clone(&assertion.ring), Arc::clone(&receipt.ring));
         let local_keys = Arc::clone(&assertion_keys);
@@ -463,9 +464,7 @@ impl Opened {
         let (vault, every) = (Arc::clone(&self.vault), self.config.keys.rotate_every);
         let rings = vec![assertion, receipt];
         control.set_keys(Arc::new(SigningKeys::new(rings, vault, Arc::clone(&self.clock), every)));
-        let now = self.clock.now();
-        let actor = Actor::system(AccessId(self.ids.uuid_v7(now)));
-        let mut record = actor.record(RecordType::SystemStart, now, &control.published().directory);
+        let mut record = actor.record(RecordType::SystemStart, self.clock.now(), &control.published().directory);
         record.change.change = Some(Arc::from(format!("countersign {} started", env!("CARGO_PKG_VERSION"))));
         // Also when the process died between keeping a configuration and recording it, this says what is in force.
         let published = control.published();
@@ -477,7 +476,6 @@ impl Opened {
         if let Some(number) = given_up {
             control.record_given_up(&actor, number).await?;
         }
-        control.record_new_keys(&actor).await?;
         stages.done("record of the start");
         tasks.spawn(rotate_keys(Arc::clone(&control), Arc::clone(&self.ids), shutdown.clone()));
         tasks.spawn(warm_versions(Arc::clone(&control), shutdown.clone()));
@@ -548,9 +546,9 @@ impl Opened {
         check_files(&kept.files, &self.config.auth_url.host, &covered, &is_named, &groups)
     }
 
-    async fn ring(&self, purpose: &'static str) -> Result<NamedRing> {
-        let (ring, is_new) = self.vault.ring(purpose).await?;
-        Ok(NamedRing { purpose, owner: purpose.to_owned(), ring: Arc::new(ArcSwap::from_pointee(ring)), is_new })
+    async fn ring(&self, purpose: &'static str, actor: &Actor) -> Result<NamedRing> {
+        let ring = self.vault.ring(purpose, actor).await?;
+        Ok(NamedRing { purpose, owner: purpose.to_owned(), ring: Arc::new(ArcSwap::from_pointee(ring)) })
     }
 
     async fn restore_sessions(&self, table: &SessionTable) -> Result<(Administrator, Vec<pdp_administrator::Output>)> {

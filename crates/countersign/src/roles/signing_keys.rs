@@ -1,7 +1,8 @@
 //! The signing keys of this process, changed while it runs (GW-29): a ring is sealed and stored, then swapped; requests
 //! read it without a lock. When to change and what to record is for the control plane.
 //!
-//! Invariant: a key that signs was stored before it was published, and published ten minutes before it signs.
+//! Invariant: a key that signs was stored, with the note of what is to be recorded of it, before it was published, and
+//! published ten minutes before it signs.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,6 +11,7 @@ use api::control::{KeyControl, KeyLine, KeyState};
 use arc_swap::ArcSwap;
 use model::{BoxFuture, Clock, Timestamp};
 use pki::{KeyRing, SigningKey};
+use store::Note;
 
 use super::keys::Vault;
 
@@ -21,8 +23,6 @@ pub struct NamedRing {
     pub owner: String,
     /// What requests read.
     pub ring: Arc<ArcSwap<KeyRing>>,
-    /// Made at this start.
-    pub is_new: bool,
 }
 
 /// All rings of this process.
@@ -41,7 +41,15 @@ impl SigningKeys {
         Self { rings, vault, clock, every, changing: tokio::sync::Mutex::new(()) }
     }
 
-    async fn change(&self, purpose: &str) -> Result<KeyLine, String> {
+    /// A new key of which nothing is noted: for processes without a control plane, which would tell it.
+    ///
+    /// # Errors
+    /// As [`KeyControl::rotate`].
+    pub async fn rotate_untold(&self, purpose: &str) -> Result<KeyLine, String> {
+        self.change(purpose, |_| None).await
+    }
+
+    async fn change(&self, purpose: &str, note: impl Fn(&KeyLine) -> Option<Note>) -> Result<KeyLine, String> {
         let _one = self.changing.lock().await;
         let known = self.rings.iter().find(|named| named.purpose == purpose);
         let named =
@@ -56,10 +64,11 @@ impl SigningKeys {
         let next = SigningKey::generate(&named.owner).map_err(|error| error.to_string())?;
         let kid = next.kid().to_owned();
         let changed = ring.rotate(next, now);
-        self.vault.keep_ring(purpose, &changed).await.map_err(|error| format!("{error:#}"))?;
         let signs_from = changed.keys().find(|key| key.key.kid() == kid).map_or(now, |key| key.signs_from);
+        let line = KeyLine { purpose: named.purpose, kid, signs_from, state: KeyState::Coming };
+        self.vault.keep_ring(purpose, &changed, note(&line)).await.map_err(|error| format!("{error:#}"))?;
         named.ring.store(Arc::new(changed));
-        Ok(KeyLine { purpose: named.purpose, kid, signs_from, state: KeyState::Coming })
+        Ok(line)
     }
 }
 
@@ -83,11 +92,6 @@ impl KeyControl for SigningKeys {
         lines
     }
 
-    fn new_ones(&self) -> Vec<KeyLine> {
-        let is_new = |line: &KeyLine| self.rings.iter().any(|named| named.is_new && named.purpose == line.purpose);
-        self.list(self.clock.now()).into_iter().filter(is_new).collect()
-    }
-
     fn due(&self, now: Timestamp) -> Vec<&'static str> {
         let is_due = |named: &&NamedRing| {
             let newest = named.ring.load().keys().map(|key| key.signs_from).max();
@@ -96,7 +100,11 @@ impl KeyControl for SigningKeys {
         self.rings.iter().filter(is_due).map(|named| named.purpose).collect()
     }
 
-    fn rotate<'a>(&'a self, purpose: &'a str) -> BoxFuture<'a, Result<KeyLine, String>> {
-        Box::pin(self.change(purpose))
+    fn rotate<'a>(
+        &'a self,
+        purpose: &'a str,
+        note: &'a (dyn Fn(&KeyLine) -> Note + Send + Sync),
+    ) -> BoxFuture<'a, Result<KeyLine, String>> {
+        Box::pin(self.change(purpose, |line| Some(note(line))))
     }
 }

@@ -5,21 +5,23 @@ use sqlx::SqliteConnection;
 use sqlx::sqlite::SqliteRow;
 
 use super::Store;
+use super::outbox::put_note;
 use super::rows::Columns;
 use crate::error::{StoreError, check_size};
 use crate::keys::{KeyStore, MAX_SEALED_BYTES, MAX_SECRET_NAME_BYTES, SealedSecret, SecretKind};
+use crate::outbox::Note;
 
 impl KeyStore for Store {
-    fn add_secret(&self, secret: SealedSecret) -> BoxFuture<'_, Result<SealedSecret, StoreError>> {
-        Box::pin(async move { self.add(secret).await.map_err(|error| error.at(self.path())) })
+    fn add_secret(&self, secret: SealedSecret, note: Option<Note>) -> BoxFuture<'_, Result<SealedSecret, StoreError>> {
+        Box::pin(async move { self.add(secret, note).await.map_err(|error| error.at(self.path())) })
     }
 
     fn delete_secret<'a>(&'a self, kind: SecretKind, name: &'a str) -> BoxFuture<'a, Result<bool, StoreError>> {
         Box::pin(async move { self.shred(kind, name).await.map_err(|error| error.at(self.path())) })
     }
 
-    fn put_secret(&self, secret: SealedSecret) -> BoxFuture<'_, Result<(), StoreError>> {
-        Box::pin(async move { self.put(secret).await.map_err(|error| error.at(self.path())) })
+    fn put_secret(&self, secret: SealedSecret, note: Option<Note>) -> BoxFuture<'_, Result<(), StoreError>> {
+        Box::pin(async move { self.put(secret, note).await.map_err(|error| error.at(self.path())) })
     }
 
     fn secret<'a>(
@@ -39,21 +41,27 @@ impl KeyStore for Store {
 }
 
 impl Store {
-    async fn add(&self, secret: SealedSecret) -> Result<SealedSecret, StoreError> {
+    async fn add(&self, secret: SealedSecret, note: Option<Note>) -> Result<SealedSecret, StoreError> {
         check(&secret)?;
         let mut transaction = self.write().await?;
         if let Some(known) = find(&mut transaction, secret.kind, &secret.name).await? {
             return Ok(known);
         }
         insert(&mut transaction, &secret).await?;
+        if let Some(note) = note {
+            put_note(&mut transaction, &note).await?;
+        }
         transaction.commit().await?;
         Ok(secret)
     }
 
-    async fn put(&self, secret: SealedSecret) -> Result<(), StoreError> {
+    async fn put(&self, secret: SealedSecret, note: Option<Note>) -> Result<(), StoreError> {
         check(&secret)?;
         let mut transaction = self.write().await?;
         insert(&mut transaction, &secret).await?;
+        if let Some(note) = note {
+            put_note(&mut transaction, &note).await?;
+        }
         transaction.commit().await?;
         Ok(())
     }
@@ -134,7 +142,7 @@ mod tests {
         sqlx::query("PRAGMA busy_timeout = 20").execute(&store.writer).await.unwrap();
         let secret =
             SealedSecret { kind: SecretKind::SubjectKey, name: "a".into(), sealed: vec![1], put_at: Timestamp(1) };
-        store.put_secret(secret).await.unwrap();
+        store.put_secret(secret, None).await.unwrap();
         let mut view = store.read().await.unwrap();
         assert!(find(&mut view, SecretKind::SubjectKey, "a").await.unwrap().is_some());
         let outcome = store.delete_secret(SecretKind::SubjectKey, "a").await;

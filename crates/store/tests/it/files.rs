@@ -124,7 +124,7 @@ async fn a_deleted_key_leaves_no_trace_in_the_file_or_its_journal() {
     let marker = b"sealed-bytes-of-a-person-to-be-erased".to_vec();
     let secret =
         SealedSecret { kind: SecretKind::SubjectKey, name: "usr_a".into(), sealed: marker.clone(), put_at: at(0) };
-    store.put_secret(secret).await.unwrap();
+    store.put_secret(secret, None).await.unwrap();
     let is_on_disk = || {
         std::fs::read_dir(place.path.parent().unwrap()).unwrap().any(|entry| {
             let bytes = std::fs::read(entry.unwrap().path()).unwrap();

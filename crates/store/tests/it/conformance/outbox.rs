@@ -1,7 +1,10 @@
 //! Cases of [`OutboxStore`]. Notes come with what they tell of, here with a configuration.
 
 use model::ids::Digest32;
-use store::{ConfigFile, ConfigStore, MAX_NOTE_BYTES, NewConfig, Note, OutboxStore, Store, StoreError};
+use store::{
+    ConfigFile, ConfigStore, KeyStore, MAX_NOTE_BYTES, NewConfig, Note, OutboxStore, SealedSecret, SecretKind, Store,
+    StoreError,
+};
 use uuid::Uuid;
 
 use super::{at, cases};
@@ -9,6 +12,7 @@ use super::{at, cases};
 cases! { Store;
     a_note_stays_until_it_is_forgotten covers "notes" "forget_note";
     a_note_too_large_keeps_its_change_from_being_made covers "notes";
+    a_key_and_its_note_are_kept_together_or_not_at_all covers "notes";
 }
 
 fn note(n: u128, body: &str) -> Note {
@@ -41,4 +45,20 @@ async fn a_note_too_large_keeps_its_change_from_being_made(store: &Store) {
     assert!(matches!(refusal, Err(StoreError::TooLarge { .. })), "{refusal:?}");
     assert_eq!(store.notes().await.unwrap(), []);
     assert_eq!(store.config_state().await.unwrap().live, 0);
+}
+
+async fn a_key_and_its_note_are_kept_together_or_not_at_all(store: &Store) {
+    let kind = SecretKind::SigningKeyRing;
+    let ring = |byte| SealedSecret { kind, name: "receipt".to_owned(), sealed: vec![byte; 60], put_at: at(0) };
+    let too_large = note(9, &"x".repeat(MAX_NOTE_BYTES + 1));
+    assert!(store.add_secret(ring(1), Some(too_large.clone())).await.is_err());
+    assert_eq!(store.secret(kind, "receipt").await.unwrap(), None, "no key without its note");
+    store.add_secret(ring(1), Some(note(1, "made"))).await.unwrap();
+    assert_eq!(store.add_secret(ring(2), Some(note(2, "made"))).await.unwrap(), ring(1));
+    assert_eq!(store.notes().await.unwrap(), [note(1, "made")], "no note of a key that was not kept");
+    assert!(store.put_secret(ring(3), Some(too_large)).await.is_err());
+    assert_eq!(store.secret(kind, "receipt").await.unwrap(), Some(ring(1)), "the old key stands");
+    store.put_secret(ring(3), Some(note(3, "rotated"))).await.unwrap();
+    assert_eq!(store.notes().await.unwrap(), [note(1, "made"), note(3, "rotated")]);
+    assert_eq!(store.secret(kind, "receipt").await.unwrap(), Some(ring(3)));
 }
