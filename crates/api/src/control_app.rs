@@ -71,6 +71,7 @@ pub fn control_app(auth_host: &str) -> App {
         passes_odd_header_names: false,
         judges_method_override: false,
         sends_forwarded: false,
+        unsigned_headers: BTreeMap::new(),
         context_headers: BTreeSet::new(),
         refuses_cross_site_writes: true,
         clears_site_data: false,

@@ -64,6 +64,11 @@ pub(crate) fn is_owned(name: &[u8]) -> bool {
     with_folded(name, |name| is_owned_plainly(name, &[]))
 }
 
+/// The same for the names an app is told something under, in any spelling (GW-32).
+pub(crate) fn is_owned_here(name: &[u8], settings: &GateSettings<'_>) -> bool {
+    with_folded(name, |name| settings.owned_names.iter().any(|owned| owned.as_bytes() == name))
+}
+
 enum Fate {
     Cookie,
     Dropped,

@@ -175,6 +175,10 @@ impl RawRequest {
         if let Some(query) = &self.query {
             check_query(query).map_err(|refusal| refusal.shifted(self.offsets.query.0))?;
         }
+        // A server that adds trailers to the fields would take one for the other.
+        if self.declared_trailers.iter().any(|name| headers::is_owned_here(name, settings)) {
+            return Err(GateRefusal::new(GateCode::TrailerForbidden, 0));
+        }
         let cleaned = headers::clean(self.fields, &self.method, settings)?;
         Ok(CanonicalRequest {
             version: self.version,

@@ -192,6 +192,31 @@ pub struct AssertionSettings {
     pub binding: AssertionBinding,
 }
 
+/// What a plain header says about a person (GW-32).
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum UserClaim {
+    /// `user.email`
+    Email,
+    /// `user.groups`: those the assertion names, joined by commas.
+    Groups,
+    /// `user.id`
+    Id,
+    /// `user.name`
+    Name,
+}
+
+impl UserClaim {
+    /// The word of the configuration.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            UserClaim::Email => "user.email",
+            UserClaim::Groups => "user.groups",
+            UserClaim::Id => "user.id",
+            UserClaim::Name => "user.name",
+        }
+    }
+}
+
 /// A part of an app with a name of its own (GW-3).
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Route {
@@ -428,6 +453,8 @@ pub struct App {
     pub passes_odd_header_names: bool,
     /// True makes `X-HTTP-Method-Override` the judged method (GW-67).
     pub judges_method_override: bool,
+    /// Plain headers that tell its upstreams who asks (GW-32), by lower-case name.
+    pub unsigned_headers: BTreeMap<String, UserClaim>,
     /// Its upstreams get `Forwarded` beside the `X-Forwarded-` fields (GW-66).
     pub sends_forwarded: bool,
     /// Request headers the engine may see (GW-27), lower case.

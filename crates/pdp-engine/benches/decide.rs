@@ -238,6 +238,7 @@ fn app(n: usize) -> App {
         passes_odd_header_names: false,
         judges_method_override: false,
         sends_forwarded: false,
+        unsigned_headers: BTreeMap::new(),
         context_headers: BTreeSet::new(),
         refuses_cross_site_writes: true,
         clears_site_data: false,

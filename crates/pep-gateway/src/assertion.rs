@@ -154,7 +154,7 @@ fn claims(subject: &Subject<'_>, jti: String, now: Timestamp) -> AssertionClaims
 }
 
 /// The groups the app asks for: exact names, or a beginning followed by one `*`; no list means all.
-fn named_groups(user: &UserEntry, wanted: &[String]) -> Vec<String> {
+pub(crate) fn named_groups(user: &UserEntry, wanted: &[String]) -> Vec<String> {
     let is_wanted = |group: &str| {
         wanted.is_empty()
             || wanted.iter().any(|pattern| match pattern.strip_suffix('*') {

@@ -34,6 +34,7 @@ mod sign_in;
 pub mod snapshot;
 pub mod streams;
 pub mod trace;
+mod unsigned_headers;
 pub mod upstream;
 mod visit;
 

@@ -49,6 +49,8 @@ pub struct HostEntry {
     passes_odd_header_names: bool,
     /// Whether a method override is judged.
     judges_method_override: bool,
+    /// Names under which apps here are told who asks; no client may use them (GW-32).
+    owned_names: Vec<String>,
 }
 
 /// A route with its app and upstream found.
@@ -110,6 +112,7 @@ impl HostEntry {
             path: app.path.clone(),
             passes_odd_header_names: app.passes_odd_header_names,
             judges_method_override: app.judges_method_override,
+            owned_names: Vec::new(),
         }
     }
 
@@ -122,6 +125,8 @@ impl HostEntry {
         }
         self.passes_odd_header_names &= app.passes_odd_header_names;
         self.judges_method_override &= app.judges_method_override;
+        // For all apps of the host: which one a request is for is known only after it was read.
+        self.owned_names.extend(app.unsigned_headers.keys().cloned());
         self.routes.extend(app.routes.iter().map(|route| RoutedRoute {
             app: Arc::clone(app),
             upstream: app.upstreams.get(&route.upstream).cloned().map(Arc::new),
@@ -144,6 +149,11 @@ impl HostEntry {
     /// Whether a method override is judged on this host.
     pub fn judges_method_override(&self) -> bool {
         self.judges_method_override
+    }
+
+    /// Names no client may use on this host, beside ours.
+    pub fn owned_names(&self) -> &[String] {
+        &self.owned_names
     }
 
     /// The app that speaks for the host where no route does.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use model::app::{
     App, AppName, AssertionBinding, AssertionSettings, Explain, HostPattern, MAX_STALENESS_DEFAULT,
     MAX_STALENESS_STRICT, PathOpening, PathProfile, PathSettings, Rewrite, Route, RouteName, Sensitivity, Upstream,
-    UpstreamName, UpstreamScheme, UpstreamTimeouts, UpstreamTls,
+    UpstreamName, UpstreamScheme, UpstreamTimeouts, UpstreamTls, UserClaim,
 };
 use serde::Deserialize;
 use serde::de::{MapAccess, Visitor};
@@ -110,6 +110,13 @@ pub(crate) struct AppSpec {
     ///
     /// Type: `x_forwarded` or `rfc7239`; default: `x_forwarded`.
     forwarded: Option<Spanned<String>>,
+    /// Plain headers that tell the app who asks, for apps that cannot read the assertion: `user.id`, `user.name`,
+    /// `user.email`, `user.groups` by header name. What a client sends under these names is removed. They are not signed:
+    /// an app that can be reached past the gateway must not believe them. At most 16.
+    ///
+    /// Type: map of header names; default: none.
+    #[serde(default)]
+    headers: BTreeMap<String, Spanned<String>>,
     /// Request headers that policies may read; never credentials.
     ///
     /// Type: list of header names; default: none.
@@ -425,6 +432,7 @@ pub(crate) fn build(
         cors: Arc::new(cors::build(document, &spec.cors)),
         passes_odd_header_names: flag(document, spec.header_names.as_ref(), "pass", "drop"),
         judges_method_override: flag(document, spec.method_override.as_ref(), "judge", "remove"),
+        unsigned_headers: unsigned_headers(document, &spec.headers),
         sends_forwarded: flag(document, spec.forwarded.as_ref(), "rfc7239", "x_forwarded"),
         context_headers: spec
             .context_headers
@@ -438,6 +446,92 @@ pub(crate) fn build(
         max_staleness: max_staleness(document, spec.max_staleness.as_ref()),
         declared_at: format!("{}:{}", document.file, name.referenced.line()),
     })
+}
+
+/// The most plain headers of one app.
+const MAX_UNSIGNED_HEADERS: usize = 16;
+/// The longest name of one; longer ones are not compared in every spelling.
+const MAX_HEADER_NAME_BYTES: usize = 64;
+
+fn unsigned_headers(
+    document: &mut Document<'_>,
+    headers: &BTreeMap<String, Spanned<String>>,
+) -> BTreeMap<String, UserClaim> {
+    let claims = [UserClaim::Email, UserClaim::Groups, UserClaim::Id, UserClaim::Name];
+    let words = claims.map(|claim| (claim.as_str(), claim));
+    let mut read = BTreeMap::new();
+    for (at, (name, claim)) in headers.iter().enumerate() {
+        if at == MAX_UNSIGNED_HEADERS {
+            document.refuse(claim, format!("an app may be sent at most {MAX_UNSIGNED_HEADERS} headers"));
+        }
+        match unsigned_header_name(name) {
+            Err(message) => document.refuse(claim, message),
+            Ok(lower) => {
+                let Some(word) = document.word(claim, &words) else { continue };
+                if read.insert(lower, word).is_some() {
+                    document.refuse(claim, format!("`{name}` is there twice, in another case"));
+                }
+            }
+        }
+    }
+    if let Some(claim) = headers.values().next() {
+        let message = "headers that are not signed prove nothing to an app that can be reached past the gateway";
+        document.warn(
+            claim,
+            message,
+            "let only the gateway reach the app, or have it verify `X-Countersign-Assertion`",
+        );
+    }
+    read
+}
+
+/// A name an app may be told something under: not one that means something to servers, and not one of ours.
+fn unsigned_header_name(name: &str) -> Result<String, String> {
+    const TAKEN: &[&str] = &[
+        "accept",
+        "accept-encoding",
+        "connection",
+        "content-encoding",
+        "content-length",
+        "content-type",
+        "expect",
+        "forwarded",
+        "host",
+        "keep-alive",
+        "origin",
+        "proxy",
+        "range",
+        "referer",
+        "te",
+        "traceparent",
+        "tracestate",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+        "user-agent",
+        "x-forwarded-for",
+        "x-forwarded-host",
+        "x-forwarded-port",
+        "x-forwarded-prefix",
+        "x-forwarded-proto",
+        "x-http-method",
+        "x-http-method-override",
+        "x-method-override",
+        "x-original-url",
+        "x-real-ip",
+        "x-request-id",
+        "x-rewrite-url",
+    ];
+    const TAKEN_BEGINNINGS: &[&str] = &["x-countersign", "x-envoy-", "proxy-", "sec-", "access-control-"];
+    let lower = header_name(name)?;
+    let is_taken = TAKEN.contains(&lower.as_str()) || TAKEN_BEGINNINGS.iter().any(|taken| lower.starts_with(taken));
+    if is_taken {
+        return Err(format!("`{name}` has a meaning of its own; choose another name, e.g. `Remote-User`"));
+    }
+    if lower.len() > MAX_HEADER_NAME_BYTES {
+        return Err(format!("`{name}` is longer than {MAX_HEADER_NAME_BYTES} bytes"));
+    }
+    Ok(lower)
 }
 
 /// A two-word switch: true for `on`; absent is `off`.

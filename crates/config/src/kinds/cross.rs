@@ -280,6 +280,27 @@ spec: { name: Alice, groups: [engineering] }
     }
 
     #[test]
+    fn plain_headers_read_and_names_with_a_meaning_are_refused() {
+        let with =
+            |line: &str| try_read(&UNIT.replace("  title: Wiki\n", &format!("  title: Wiki\n  headers: {line}\n")));
+        let read = with("{ Remote-User: user.id, X-Auth-Request-Groups: user.groups }").unwrap();
+        let names: Vec<&String> = read.apps[0].unsigned_headers.keys().collect();
+        assert_eq!(names, ["remote-user", "x-auth-request-groups"]);
+        assert!(read.warnings.iter().any(|warning| warning.to_string().contains("prove nothing")));
+        for (line, expected) in [
+            ("{ Remote-User: user.password }", "`user.password`"),
+            ("{ X-Countersign-Assertion: user.id }", "has a meaning of its own"),
+            ("{ Content-Length: user.id }", "has a meaning of its own"),
+            ("{ Cookie: user.id }", "carries credentials"),
+            ("{ \"a b\": user.id }", "is not a header name"),
+            ("{ Remote-User: user.id, REMOTE-USER: user.name }", "is there twice"),
+        ] {
+            let error = with(line).map(|_| ()).unwrap_err();
+            assert!(error.contains(expected), "expected `{expected}` in:\n{error}");
+        }
+    }
+
+    #[test]
     fn balance_and_health_of_an_upstream_read() {
         let with = |more: &str| {
             let upstream = format!("[\"http://127.0.0.1:9000\"], {more} }}");

@@ -104,6 +104,7 @@ pub(crate) fn app(name: &str, sensitivity: Option<Sensitivity>, routes: &[&str])
         passes_odd_header_names: false,
         judges_method_override: false,
         sends_forwarded: false,
+        unsigned_headers: BTreeMap::new(),
         context_headers: BTreeSet::new(),
         refuses_cross_site_writes: true,
         clears_site_data: false,

@@ -21,6 +21,7 @@ use crate::refusal::{self, Detail};
 use crate::reserved_call::{BODY_MAX_ANONYMOUS, BODY_MAX_SIGNED_IN, ReservedCall, Verdict};
 use crate::routing::RoutedRoute;
 use crate::streams::{Opening, StreamGuard};
+use crate::unsigned_headers;
 
 impl Case<'_> {
     /// ALLOW for an app: the stream first, then everything that goes with it.
@@ -49,7 +50,17 @@ impl Case<'_> {
             self.gateway.sessions.touch(session.id, self.now);
         }
         let token = signed.as_ref().map(|signed| signed.token.as_ref());
-        let upstream_headers = self.upstream_headers(&request, &goal.app, token);
+        let mut upstream_headers = self.upstream_headers(&request, &goal.app, token);
+        match standing {
+            Standing::Person { user, .. } if !goal.is_public => match unsigned_headers::fields(&goal.app, user) {
+                Ok(fields) => upstream_headers.extend(fields),
+                Err(error) => {
+                    tracing::warn!(%error, request = %self.visit.access, app = %goal.app.name, "a request is refused");
+                    return self.unsayable();
+                }
+            },
+            _ => {}
+        }
         let jti = signed.map(|signed| signed.jti);
         let permit = Permit {
             request,

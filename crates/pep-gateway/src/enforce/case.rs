@@ -133,7 +133,7 @@ impl<'a> Case<'a> {
             has_path_rules: POLICIES_USE_PATHS,
             passes_odd_header_names: entry.passes_odd_header_names(),
             judges_method_override: entry.judges_method_override(),
-            owned_names: &[],
+            owned_names: entry.owned_names(),
         };
         match raw.canonicalise(&settings) {
             Ok(request) => self.judge_request(entry, request, &settings),

@@ -131,6 +131,15 @@ impl Case<'_> {
         self.refused(Effect::Deny, Reason::NotPermitted, refusal)
     }
 
+    /// The app wants something of the person in a header that no header can say in one way (ATK-24).
+    pub(super) fn unsayable(self) -> Judged {
+        let sentence = "Your account has a name or groups that this app cannot be told in a header. Ask your administrator \
+                        to shorten or mend them.";
+        let detail = Detail { sentence: Some(sentence.to_owned()), ..Detail::default() };
+        let refusal = self.visit.denied(Reason::NotPermitted, &detail);
+        self.refused(Effect::Deny, Reason::NotPermitted, refusal)
+    }
+
     /// An error of ours.
     pub(super) fn internal(self) -> Judged {
         let refusal = self.visit.denied(Reason::Internal, &Detail::default());

@@ -11,4 +11,5 @@ mod routing;
 mod sign_in;
 mod staleness;
 mod step_up;
+mod unsigned_headers;
 pub(crate) mod world;

@@ -311,6 +311,7 @@ pub(crate) fn app(name: &str, hosts: &[&str]) -> App {
         passes_odd_header_names: false,
         judges_method_override: false,
         sends_forwarded: false,
+        unsigned_headers: BTreeMap::new(),
         context_headers: BTreeSet::new(),
         refuses_cross_site_writes: false,
         clears_site_data: false,
