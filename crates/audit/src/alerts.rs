@@ -109,6 +109,8 @@ pub struct Alert {
 struct Entry {
     alert: Alert,
     said: Timestamp,
+    /// Whether this bout was said, not only one before it.
+    is_bout_said: bool,
 }
 
 #[derive(Default)]
@@ -143,18 +145,19 @@ impl Alerts {
                 (alert.is_active, alert.last) = (true, now);
                 if is_new {
                     alert.since = now;
+                    entry.is_bout_said = false;
                 }
                 alert.detail = detail;
-                let pause = if is_new { MIN_PAUSE } else { REPEAT };
+                let pause = if entry.is_bout_said { REPEAT } else { MIN_PAUSE };
                 if now.since(entry.said) < pause {
                     return;
                 }
-                entry.said = now;
+                (entry.said, entry.is_bout_said) = (now, true);
                 entry.alert.clone()
             }
             None => {
                 let alert = Alert { kind, is_active: true, since: now, last: now, count: 1, detail };
-                state.entries.insert(kind, Entry { alert: alert.clone(), said: now });
+                state.entries.insert(kind, Entry { alert: alert.clone(), said: now, is_bout_said: true });
                 alert
             }
         };
@@ -262,6 +265,19 @@ mod tests {
         clock.forward(MIN_PAUSE);
         alerts.raise(AlertKind::DiskError, "again");
         assert_eq!(said(&alerts), 1);
+    }
+
+    #[test]
+    fn an_alert_that_comes_back_at_once_and_stays_is_said_soon_and_not_after_an_hour() {
+        let clock = Arc::new(Hand(AtomicI64::new(0)));
+        let alerts = Alerts::new(clock.clone());
+        alerts.raise(AlertKind::DiskError, "x");
+        alerts.clear(AlertKind::DiskError);
+        for _ in 0..60 {
+            clock.forward(Duration::from_secs(1));
+            alerts.raise(AlertKind::DiskError, "y");
+        }
+        assert_eq!(said(&alerts), 2);
     }
 
     #[test]

@@ -36,7 +36,7 @@ impl Sinks {
         let (cursor, next_seq) = self.open_cursor(&entry).await;
         entry.lock().next_seq = Some(next_seq);
         let mut feed = Feed::new(Arc::clone(&self.shared), next_seq);
-        let mut tries = 0;
+        let (mut tries, mut dead_in_row) = (0, 0);
         while self.wait_for_more(&entry, feed.next_seq()).await {
             let end = *self.shared.synced.borrow();
             let settings = &entry.settings;
@@ -56,7 +56,7 @@ impl Sinks {
             feed = back;
             match read {
                 Ok(stretch) => {
-                    self.hand_over(&entry, &cursor, stretch, feed.next_seq()).await;
+                    self.hand_over(&entry, &cursor, stretch, feed.next_seq(), &mut dead_in_row).await;
                     tries = 0;
                 }
                 Err(error) => {
@@ -118,13 +118,13 @@ impl Sinks {
         !matches!(tokio::time::timeout(entry.settings.batch_age, filled).await, Ok(Err(_)))
     }
 
-    /// Delivers, and moves the cursor behind it.
-    async fn hand_over(&self, entry: &Entry, cursor: &Cursor, stretch: Stretch, next_seq: u64) {
+    /// Delivers, and moves the cursor behind it. `dead_in_row` goes on from one stretch to the next: a receiver that refuses
+    /// everything is met in stretches of any size.
+    async fn hand_over(&self, entry: &Entry, cursor: &Cursor, stretch: Stretch, next_seq: u64, dead_in_row: &mut u32) {
         let mut parts = VecDeque::new();
         parts.push_back(0..stretch.lines.len());
-        let mut dead_in_row = 0;
         while let Some(part) = parts.pop_front().filter(|part| !part.is_empty()) {
-            self.hand_over_part(entry, cursor, &stretch.lines, part, &mut parts, &mut dead_in_row).await;
+            self.hand_over_part(entry, cursor, &stretch.lines, part, &mut parts, dead_in_row).await;
         }
         self.keep(entry, cursor, next_seq).await;
         entry.went_well();

@@ -202,6 +202,24 @@ async fn a_record_that_is_refused_for_good_holds_up_no_other_and_a_receiver_that
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_receiver_that_refuses_all_of_a_quiet_log_buries_no_more_than_of_a_busy_one() {
+    let world = World::new();
+    let (log, _) = world.open();
+    let receiver = Arc::new(Receiver::default());
+    *receiver.poison.lock().unwrap() = Some("*");
+    let (sinks, _running) = serve(&log, world.dir.path(), settings("soc"), receiver.clone());
+    let is_told = || log.alerts().is_active(AlertKind::SinkFailing);
+    for _ in 0..3 * MAX_DEAD_IN_ROW {
+        append(&world, &log, 1);
+        let is_past = || of(&sinks).next_seq >= Some(log.next_seq());
+        until("each comes by itself, until somebody is told", || is_past() || is_told()).await;
+    }
+    until("somebody is told", is_told).await;
+    assert_eq!(of(&sinks).dead_letters, u64::from(MAX_DEAD_IN_ROW), "the rest waits in the log");
+    assert!(of(&sinks).lag > 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn damage_in_an_old_segment_costs_what_is_damaged_and_a_cursor_of_another_log_costs_nothing() {
     let world = World::new();
     let (log, _) = world.open();

@@ -160,8 +160,21 @@ fn judge(status: StatusCode, retry_after: Option<&HeaderValue>) -> Result<(), Si
     }
 }
 
+/// What a NAT64 makes of an address under its well-known prefix (`64:ff9b::/96`).
+fn as_v4(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V6(v6) => match v6.segments() {
+            [0x64, 0xff9b, 0, 0, 0, 0, high, low] => {
+                IpAddr::V4(Ipv4Addr::from((u32::from(high) << 16) | u32::from(low)))
+            }
+            _ => address,
+        },
+        IpAddr::V4(_) => address,
+    }
+}
+
 fn may_speak_to(address: IpAddr, is_tls: bool) -> bool {
-    let address = address.to_canonical();
+    let address = as_v4(address.to_canonical());
     let is_on_link = match address {
         IpAddr::V4(v4) => v4.is_link_local() || v4.is_broadcast(),
         IpAddr::V6(v6) => v6.is_unicast_link_local(),
@@ -197,6 +210,7 @@ mod tests {
         for address in [
             "169.254.169.254",
             "::ffff:169.254.169.254",
+            "64:ff9b::169.254.169.254",
             "fe80::1",
             "fd00:ec2::254",
             "100.100.100.200",
