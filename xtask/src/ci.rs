@@ -23,6 +23,7 @@ const STAGES: &[(&str, Stage)] = &[
     ("layers", |repo| done(layers::run(repo, &[]))),
     ("docs", |repo| done(docs::run(repo, &[]))),
     ("lints", |repo| done(execute(repo.cargo().args(LINTS)))),
+    ("fuzz", fuzz_targets),
     ("licences", licences),
     ("tests", |repo| done(suite::run_strictly(repo))),
     ("rules", rules),
@@ -62,6 +63,15 @@ pub(crate) fn run(repo: &Repo, arguments: &[String]) -> Result<()> {
 
 fn done(outcome: Result<()>) -> Result<Outcome> {
     outcome.map(|()| Outcome::Done)
+}
+
+/// The one binary that no other stage compiles. Its corpus is replayed by the tests.
+fn fuzz_targets(repo: &Repo) -> Result<Outcome> {
+    if output_of(std::process::Command::new("c++").arg("--version")).is_none() {
+        return Ok(Outcome::Skipped("there is no C++ compiler for libFuzzer"));
+    }
+    let lint = ["clippy", "--locked", "--package", "fuzz", "--features", "libfuzzer", "--bin", "fuzz", "--"];
+    done(execute(repo.cargo().args(lint).args(["--deny", "warnings"])))
 }
 
 fn licences(repo: &Repo) -> Result<Outcome> {

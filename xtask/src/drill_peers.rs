@@ -23,6 +23,8 @@ pub(crate) use configs::PEERS;
 
 /// How long a proxy may take until it listens.
 const START_LIMIT: Duration = Duration::from_secs(20);
+/// How long one may take to end.
+const STOP_LIMIT: Duration = Duration::from_secs(5);
 /// The name all of them are asked for.
 pub(crate) const HOST: &str = "app.localhost";
 
@@ -73,6 +75,15 @@ pub(crate) struct Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
+        // Asked first: one that is killed outright leaves its workers behind.
+        let _ = Command::new("kill").arg(self.child.id().to_string()).status();
+        let asked = Instant::now();
+        while asked.elapsed() < STOP_LIMIT {
+            if matches!(self.child.try_wait(), Ok(Some(_)) | Err(_)) {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
@@ -134,7 +145,7 @@ fn drill(repo: &Repo, peer: &Peer, binary: &Path) -> Result<(String, Value)> {
 /// Starts `peer` in front of `upstream` and waits until it listens.
 pub(crate) fn start(repo: &Repo, peer: &Peer, upstream: u16, is_tls: bool) -> Result<(Running, Place)> {
     let program = (peer.find)(repo).with_context(|| format!("{} is not installed", peer.name))?;
-    let folder = repo.target.join("drill-peers").join(peer.name);
+    let folder = repo.target.join("drill-peers").join(if is_tls { "tls" } else { "plain" }).join(peer.name);
     std::fs::create_dir_all(&folder)?;
     let place = Place { folder, port: free_port()?, upstream, is_tls };
     if is_tls {
@@ -174,7 +185,8 @@ fn version(repo: &Repo, peer: &Peer) -> String {
     let text = output.map_or(String::new(), |output| {
         [output.stdout, output.stderr].iter().map(|bytes| String::from_utf8_lossy(bytes).into_owned()).collect()
     });
-    let is_version = |word: &&str| word.starts_with(|first: char| first.is_ascii_digit()) && word.contains('.');
+    // Three numbers: a path may hold two.
+    let is_version = |word: &&str| word.split('.').filter(|number| !number.is_empty()).count() == 3;
     text.split(|letter: char| !letter.is_ascii_digit() && letter != '.')
         .find(is_version)
         .unwrap_or("of unknown version")

@@ -6,8 +6,10 @@
 
 mod bench;
 mod ci;
+mod differential;
 mod docs;
 mod drill_peers;
+mod fuzz;
 mod layers;
 mod package;
 mod peers;
@@ -36,6 +38,12 @@ const TASKS: &[Task] = &[
         about: "make a Debian package; `--binary PATH` packs one that is built",
         run: package::run,
     },
+    Task {
+        name: "differential",
+        about: "what the gate accepts, through other servers: `--cases N --seed S`",
+        run: differential::run,
+    },
+    Task { name: "fuzz", about: "run a fuzz target: `TARGET --seconds N`", run: fuzz::run },
     Task {
         name: "drill-peers",
         about: "drill other proxies and write the table of docs/drill.md",

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result, bail};
 
+use crate::differential;
 use crate::peers::{self, FOLDER_VARIABLE, Peers};
 use crate::run::{Repo, spelled};
 
@@ -41,6 +42,15 @@ fn test(repo: &Repo, peers: &Peers, arguments: &[String], needs_peers: bool) -> 
     let mut cargo = repo.cargo();
     cargo.args(["test", "--workspace", "--locked", "--no-fail-fast"]).args(arguments);
     cargo.env(FOLDER_VARIABLE, &peers.folder);
+    // They run until the tests are over. One that does not start is told; the test then fails or says so itself.
+    let servers = differential::servers(repo);
+    match &servers {
+        Ok(servers) if servers.missing.is_empty() => {
+            cargo.env(differential::VARIABLE, &servers.told);
+        }
+        Ok(servers) => println!("missing: {} to compare the gate with", servers.missing.join(", ")),
+        Err(error) => println!("note: the gate is not compared with other servers: {error:#}"),
+    }
     if needs_peers {
         cargo.env(REQUIRE_VARIABLE, "1");
     }

@@ -86,12 +86,21 @@ pub enum Verdict {
 impl Verdict {
     /// By outcome.
     pub(crate) fn of(outcome: Outcome, seen: impl Into<String>) -> Self {
-        let seen = seen.into();
+        let seen = printable(&seen.into());
         match outcome.is_harmless() {
             true => Verdict::Passed { outcome, seen },
             false => Verdict::Failed { outcome, seen },
         }
     }
+}
+
+/// What an attacked proxy sent on must not steer the terminal that shows it.
+fn printable(text: &str) -> String {
+    let letters = text.chars().map(|letter| match letter.is_control() {
+        true => letter.escape_default().to_string(),
+        false => letter.to_string(),
+    });
+    letters.collect()
 }
 
 /// One case with its verdict.
@@ -199,5 +208,19 @@ fn word(tally: Tally) -> &'static str {
         Tally { passed: 1.., .. } => "pass",
         Tally { own_tests: 1.., .. } => "own",
         _ => "n/a",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn terminal_escapes_in_what_was_seen_are_shown_and_not_sent() {
+        let verdict = Verdict::of(Outcome::Leaked, "x: \u{1b}[2J\r\n\u{9b}1m");
+        assert_eq!(
+            verdict,
+            Verdict::Failed { outcome: Outcome::Leaked, seen: "x: \\u{1b}[2J\\r\\n\\u{9b}1m".to_owned() }
+        );
     }
 }

@@ -22,8 +22,8 @@ const STREAMS: u32 = 4000;
 const MOST_AT_THE_APP: usize = 1500;
 /// Bytes of a header block that never ends, and of frames nobody needs.
 const FLOOD_BYTES: usize = 24 * 1024 * 1024;
-/// A header block is let go on for less: no request needs a megabyte.
-const BLOCK_BYTES: usize = 4 * 1024 * 1024;
+/// Of a header block that never ends: more than the buffers of two kernels hold, so that a proxy that stopped reading shows.
+const BLOCK_BYTES: usize = 20 * 1024 * 1024;
 /// A proxy that takes nothing for so long has stopped reading.
 const STALLED: Duration = Duration::from_secs(2);
 /// How long a flood lasts at most.

@@ -12,6 +12,7 @@
 pub mod attacks;
 pub mod card;
 mod cases;
+pub mod differential;
 mod echo;
 mod floods;
 mod frames;

@@ -60,10 +60,8 @@ impl Target {
     /// True if only this machine or a private network is reached.
     pub fn is_private(&self) -> bool {
         match self.address.ip().to_canonical() {
-            IpAddr::V4(address) => address.is_loopback() || address.is_private() || address.is_link_local(),
-            IpAddr::V6(address) => {
-                address.is_loopback() || address.is_unique_local() || address.is_unicast_link_local()
-            }
+            IpAddr::V4(address) => address.is_loopback() || address.is_private(),
+            IpAddr::V6(address) => address.is_loopback() || address.is_unique_local(),
         }
     }
 }
@@ -131,6 +129,8 @@ mod tests {
             ("http://[fd00::1]", true),
             ("http://[::ffff:127.0.0.1]", true),
             ("http://192.0.2.1", false),
+            // Where clouds keep their metadata.
+            ("http://169.254.169.254", false),
             ("https://[2001:db8::1]", false),
         ] {
             let target = Target::resolve(url, None).await.unwrap();

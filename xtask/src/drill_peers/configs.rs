@@ -134,8 +134,8 @@ fn apache(place: &Place) -> Result<Vec<String>> {
          ServerName {HOST}\nUser www-data\nGroup www-data\n<VirtualHost 127.0.0.1:{port}>\nServerName {HOST}\n{tls}\
          ProxyPreserveHost On\nProxyPass / http://127.0.0.1:{upstream}/ upgrade=websocket\n\
          RequestHeader set X-Forwarded-User drill\nRequestHeader set X-Forwarded-Proto {scheme}\n\
-         <Location /admin>\nRequire all denied\n</Location>\n<Location />\n<Limit DELETE>\nRequire all denied\n</Limit>\n\
-         </Location>\n</VirtualHost>\n",
+         <Location />\n<Limit DELETE>\nRequire all denied\n</Limit>\n</Location>\n\
+         <Location /admin>\nRequire all denied\n</Location>\n</VirtualHost>\n",
         upstream = place.upstream
     );
     let config = place.write("apache.conf", &config)?;
@@ -175,7 +175,9 @@ fn envoy(place: &Place) -> Result<Vec<String>> {
         }],
     } });
     let config = place.write("envoy.json", &config.to_string())?;
-    let words = ["--concurrency", "1", "--base-id", "79", "--log-level", "warning", "-c"];
+    // Processes with one id share memory.
+    let id = if place.is_tls { "79" } else { "80" };
+    let words = ["--concurrency", "1", "--base-id", id, "--log-level", "warning", "-c"];
     Ok(words.into_iter().map(str::to_owned).chain([config]).collect())
 }
 

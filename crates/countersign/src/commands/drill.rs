@@ -79,13 +79,17 @@ impl Drill {
     /// Attacks, and tells.
     ///
     /// # Errors
-    /// Options that make no sense.
+    /// None: what keeps it from judging is told, with exit code 2.
     pub async fn run(self, global: &Global) -> Result<ExitCode> {
         let Drill::Gateway(gateway) = self;
         if gateway.list {
             return Ok(list(global));
         }
-        gateway.run(global).await
+        // 1 says that something got through; whatever keeps the drill from judging is not that.
+        gateway.run(global).await.or_else(|error| {
+            output::report(&error);
+            Ok(ExitCode::from(UNUSABLE))
+        })
     }
 }
 
@@ -122,13 +126,7 @@ impl GatewayDrill {
         if !global.json {
             say!("the app of this drill listens on {}; the proxy's upstream has to be there", echo.address());
         }
-        let card = match run(&options, &echo, |_| {}).await {
-            Ok(card) => card,
-            Err(error) => {
-                output::report(&error.into());
-                return Ok(ExitCode::from(UNUSABLE));
-            }
-        };
+        let card = run(&options, &echo, |_| {}).await?;
         Ok(tell(global, &card))
     }
 

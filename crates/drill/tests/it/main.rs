@@ -8,6 +8,7 @@
     reason = "a test that panics has failed, as it should"
 )]
 
+mod differential;
 mod proxies;
 
 use std::collections::BTreeSet;
