@@ -21,6 +21,7 @@ mod record;
 mod recoveries;
 mod rights;
 mod sessions;
+mod take;
 mod text;
 mod visit;
 mod why;
@@ -56,7 +57,7 @@ pub(crate) fn is_ours(path: &str) -> bool {
 /// Whether a path is a page of the console, and no file, stream or step.
 pub(crate) fn is_page(path: &str) -> bool {
     let found = find(&Method::GET, path);
-    found.is_some_and(|(screen, _)| !matches!(screen, Screen::Export | Screen::Live))
+    found.is_some_and(|(screen, _)| !matches!(screen, Screen::Export | Screen::Live | Screen::Take))
 }
 
 /// The keys of the console: what is typed, and where it leads (UI-50).
@@ -88,6 +89,7 @@ enum Screen {
     Record,
     Recovery(Step),
     Sessions,
+    Take,
     Why,
 }
 
@@ -108,6 +110,7 @@ impl Screen {
             | Screen::People
             | Screen::Person
             | Screen::Sessions
+            | Screen::Take
             | Screen::Why => Action::AdminRead,
             Screen::Disable | Screen::Enable | Screen::End | Screen::Invite | Screen::Recovery(_) => Action::AdminWrite,
         }
@@ -146,6 +149,7 @@ pub const ROUTES: &[ConsoleRoute] = &[
     get("/console/access/export", Screen::Export),
     get("/console/access/live", Screen::Live),
     get("/console/access/{id}", Screen::Record),
+    get("/console/export/{list}", Screen::Take),
     get("/console/why", Screen::Why),
     get("/console/apps", Screen::Apps),
     get("/console/apps/{name}", Screen::App),
@@ -173,6 +177,9 @@ pub(crate) struct Console {
     portal: Arc<Portal>,
     limiter: Limiter,
     tails: Tails,
+    /// One step at a time: what a form counted is compared and changed with no other step in between, so that a form sent
+    /// twice acts once.
+    turn: tokio::sync::Mutex<()>,
     /// What acts did, for whoever did them, by the id of the record.
     outcomes: Pending<String, (UserId, Outcome)>,
 }
@@ -184,6 +191,7 @@ impl Console {
             portal,
             limiter: Limiter::default(),
             tails: Tails::default(),
+            turn: tokio::sync::Mutex::default(),
             outcomes: Pending::new(OUTCOME_LIFE, MAX_OUTCOMES),
         }
     }
@@ -191,6 +199,13 @@ impl Console {
     /// Answers a request that a door let through, and asks once more whether it may.
     pub(crate) async fn answer(&self, context: &ReservedContext, request: &Request<Bytes>) -> Response<Bytes> {
         let Some(session) = context.session.clone() else { return see_other("/login") };
+        let turn = match *request.method() == Method::POST {
+            true => Some(self.turn.lock().await),
+            false => None,
+        };
+        if turn.is_some() && !self.is_live(session.id) {
+            return see_other("/login");
+        }
         let Some((screen, captured)) = find(request.method(), request.uri().path()) else {
             let visit = Visit::new(self, context, request, session, Screen::Home, String::new()).prepared().await;
             return visit.nothing_here();
@@ -201,6 +216,12 @@ impl Console {
             None => self.show(&visit).await,
         };
         self.with_companion(request, visit.session().id, response)
+    }
+
+    /// Whether a session goes on: it may have ended while its step waited for another.
+    fn is_live(&self, session: SessionId) -> bool {
+        let control = self.portal.control();
+        control.session_view.session(session, control.now()).is_some()
     }
 
     /// What is checked before any screen: how often, the right, and for a step that it is ours.
@@ -234,6 +255,7 @@ impl Console {
             Screen::Record => record::show(visit).await,
             Screen::Recovery(step) => recoveries::act(visit, step).await,
             Screen::Sessions => sessions::list(visit).await,
+            Screen::Take => take::along(visit).await,
             Screen::Why => why::show(visit).await,
         }
     }

@@ -20,6 +20,7 @@ mod recovery_ops;
 mod rights;
 mod session_ops;
 mod sink_ops;
+pub(crate) mod standing;
 mod versions;
 
 use std::collections::{BTreeMap, BTreeSet};

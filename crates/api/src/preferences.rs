@@ -57,7 +57,7 @@ impl List {
                 ("sensitivity", "Sensitivity"),
                 ("label", "Label"),
                 ("owner", "Owner"),
-                ("reach", "People let in"),
+                ("reach", "Get in now"),
                 ("declared", "Declared in"),
             ],
             List::People => {

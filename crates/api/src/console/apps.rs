@@ -1,14 +1,19 @@
 //! Screen 4, what is protected and who can reach it.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::{Response, StatusCode};
 use model::app::App;
-use model::{Effect, UserState};
+use model::{Timestamp, UserState};
 use pages::console::{AppDetail, AppRow, Apps, Pair, Reach, RouteRow};
 
 use super::reach::{Reaching, by_address};
+use super::take::{self, Table};
 use super::text::{badge, count, segment, shown, url};
 use super::visit::Visit;
+use crate::control::Published;
+use crate::control::standing::{NOW, Standing};
 use crate::failure::Failure;
 use crate::http::portal::page;
 use crate::preferences::List;
@@ -20,13 +25,9 @@ const PEOPLE: usize = 50;
 
 pub(super) fn list(visit: &Visit<'_>) -> Response<Bytes> {
     let published = visit.published();
-    let reaching = Reaching::new(published, visit.now());
-    let mut people = by_address(&published.directory);
-    people.retain(|user| user.state == UserState::Active);
-    people.truncate(MAX_ASKED);
-    let mut apps: Vec<_> = published.apps.iter().filter(|app| !app.is_control_plane()).collect();
-    apps.sort_by(|a, b| a.title.cmp(&b.title));
-    let row = |app: &&std::sync::Arc<App>| AppRow {
+    let reach = counted(published, visit.now());
+    let apps = by_title(published);
+    let row = |app: &&Arc<App>| AppRow {
         url: format!("/console/apps/{}", segment(app.name.as_str())),
         title: shown(&app.title),
         name: app.name.to_string(),
@@ -34,16 +35,52 @@ pub(super) fn list(visit: &Visit<'_>) -> Response<Bytes> {
         sensitivity: sensitivity(app),
         label: shown(&app.label),
         owner: shown(app.labels.get("owner").map_or("", String::as_str)),
-        reach: people.iter().filter(|user| reaching.effect(user, app) == Effect::Allow).count(),
+        reach: reach(app),
         declared_at: shown(&app.declared_at),
     };
     let screen = Apps {
         shell: visit.shell("Apps", "GET /api/v1/apps".to_owned(), "countersign app list".to_owned()),
         columns: visit.columns(List::Apps),
         rows: apps.iter().map(row).collect(),
+        exports: take::ways(List::Apps, []),
+        asked: NOW,
         unlabelled: apps.iter().filter(|app| app.sensitivity.is_none()).count(),
     };
     page(StatusCode::OK, screen.render())
+}
+
+/// The same as a file has it.
+pub(super) fn table(visit: &Visit<'_>) -> Table {
+    let published = visit.published();
+    let reach = counted(published, visit.now());
+    let row = |app: &Arc<App>| {
+        let sensitivity = app.sensitivity.map_or("", |given| given.as_str());
+        let hosts: Vec<String> = app.hosts.iter().map(ToString::to_string).collect();
+        let owner = app.labels.get("owner").cloned().unwrap_or_default();
+        let [name, title] = [app.name.to_string(), app.title.clone()];
+        let rest = [sensitivity.to_owned(), app.label.clone(), owner, reach(app), app.declared_at.clone()];
+        [name, title, hosts.join(" ")].into_iter().chain(rest).collect()
+    };
+    Table {
+        head: &["name", "title", "hosts", "sensitivity", "label", "owner", "get_in_now", "declared_at"],
+        rows: by_title(published).into_iter().map(row).collect(),
+    }
+}
+
+fn by_title(published: &Published) -> Vec<&Arc<App>> {
+    let mut apps: Vec<_> = published.apps.iter().filter(|app| !app.is_control_plane()).collect();
+    apps.sort_by(|a, b| a.title.cmp(&b.title));
+    apps
+}
+
+/// How many people get in now, and of how many where not everybody is asked about.
+fn counted(published: &Published, now: Timestamp) -> impl Fn(&App) -> String {
+    let standing = Standing::new(published, now);
+    let mut people = by_address(&published.directory);
+    people.retain(|user| user.state == UserState::Active);
+    let of = if people.len() > MAX_ASKED { format!(" of the first {MAX_ASKED}") } else { String::new() };
+    people.truncate(MAX_ASKED);
+    move |app| format!("{}{of}", people.iter().filter(|user| standing.gets_in(user, app)).count())
 }
 
 pub(super) fn detail(visit: &Visit<'_>) -> Response<Bytes> {
@@ -90,10 +127,7 @@ pub(super) fn detail(visit: &Visit<'_>) -> Response<Bytes> {
             })
             .collect(),
         reach: reach.collect(),
-        asked: format!(
-            "At its front page, with a passkey used just now, on a device nothing is known of. {} may sign in.",
-            count(total, "person", "people")
-        ),
+        asked: format!("At its front page, {NOW}. {} may sign in.", count(total, "person", "people")),
         next_url: next.map(|email| url(&path, [("after", email.as_str())])),
         records_url: url("/console/access", [("app", name)]),
     };

@@ -61,7 +61,7 @@ fn told(tally: &Tally) -> String {
     let mut told = format!(
         "{} in the last {}",
         count(usize::try_from(tally.all.total()).unwrap_or(usize::MAX), "decision", "decisions"),
-        count(known, "hour", "hours")
+        if known == 1 { "hour".to_owned() } else { format!("{known} hours") }
     );
     if known < tally.spans.len() {
         told.push_str(", as far back as the index of the record reaches");

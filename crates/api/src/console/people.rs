@@ -12,9 +12,11 @@ use pip_identity::passkeys::handle_of;
 use pip_identity::people::{LastAdmin, NewUser};
 
 use super::reach::{Reaching, by_address, membership};
+use super::take::{self, Table};
 use super::text::{badge, count, moment, segment, shell_word, shown, url};
 use super::visit::Visit;
 use super::{Screen, act, recoveries, sessions};
+use crate::control::standing::NOW;
 use crate::failure::Failure;
 use crate::http::portal::{page, with_cookie};
 use crate::preferences::List;
@@ -42,22 +44,14 @@ pub(super) fn list(visit: &Visit<'_>, problem: Option<&Failure>) -> Response<Byt
         },
     };
     let published = visit.published();
-    let search = visit.asked("q").trim().to_lowercase();
     let state = visit.asked("state");
-    let mut people = by_address(&published.directory);
-    people.retain(|user| {
-        let is_found = user.email.to_lowercase().contains(&search) || user.name.to_lowercase().contains(&search);
-        is_found && (state.is_empty() || user.state.as_str() == state)
-    });
+    let mut people = found(visit);
     let total = people.len();
     let after = visit.asked("after");
     people.retain(|user| user.email.as_str() > after);
     let next = (people.len() > ROWS).then(|| people.get(ROWS - 1).map(|user| user.email.clone())).flatten();
     people.truncate(ROWS);
-    let mut live: BTreeMap<_, usize> = BTreeMap::new();
-    for session in visit.control().list_sessions(None).unwrap_or_default() {
-        *live.entry(session.user).or_default() += 1;
-    }
+    let live = live(visit);
     let row = |user: &&Arc<UserEntry>| PersonRow {
         url: format!("/console/people/{}", user.id),
         name: shown(&user.name),
@@ -86,6 +80,7 @@ pub(super) fn list(visit: &Visit<'_>, problem: Option<&Failure>) -> Response<Byt
         next_url: next.map(|email| {
             url("/console/people", [("q", visit.asked("q")), ("state", state), ("after", email.as_str())])
         }),
+        exports: take::ways(List::People, [("q", visit.asked("q")), ("state", state)]),
         may_write: visit.may_write(),
         token: visit.token(),
         groups: published.directory.groups.values().map(group).collect(),
@@ -99,6 +94,48 @@ pub(super) fn list(visit: &Visit<'_>, problem: Option<&Failure>) -> Response<Byt
         Some(_) => StatusCode::UNPROCESSABLE_ENTITY,
     };
     page(code, screen.render())
+}
+
+/// The people that are asked for, as a file has them.
+pub(super) fn table(visit: &Visit<'_>) -> Table {
+    let live = live(visit);
+    let row = |user: &Arc<UserEntry>| {
+        let groups = user.groups.iter().map(GroupId::as_str).collect::<Vec<_>>().join(" ");
+        let sessions = live.get(&user.id).copied().unwrap_or_default().to_string();
+        vec![
+            user.id.to_string(),
+            user.email.clone(),
+            user.name.clone(),
+            user.state.as_str().to_owned(),
+            groups,
+            sessions,
+        ]
+    };
+    Table {
+        head: &["id", "email", "name", "state", "groups", "sessions"],
+        rows: found(visit).into_iter().map(row).collect(),
+    }
+}
+
+/// Those that match what was typed, by address.
+fn found<'v>(visit: &'v Visit<'_>) -> Vec<&'v Arc<UserEntry>> {
+    let search = visit.asked("q").trim().to_lowercase();
+    let state = visit.asked("state");
+    let mut people = by_address(&visit.published().directory);
+    people.retain(|user| {
+        let is_found = user.email.to_lowercase().contains(&search) || user.name.to_lowercase().contains(&search);
+        is_found && (state.is_empty() || user.state.as_str() == state)
+    });
+    people
+}
+
+/// How many live sessions each person has.
+fn live(visit: &Visit<'_>) -> BTreeMap<model::UserId, usize> {
+    let mut live = BTreeMap::new();
+    for session in visit.control().list_sessions(None).unwrap_or_default() {
+        *live.entry(session.user).or_default() += 1;
+    }
+    live
 }
 
 /// The field a refusal of the directory is about.
@@ -160,6 +197,7 @@ pub(super) async fn detail(visit: &Visit<'_>) -> Response<Bytes> {
         columns: visit.columns(List::Sessions),
         facts: facts(&user, visit.control().people().deletion_wishes().get(&user.id).copied()),
         groups: user.groups.iter().map(group).collect(),
+        asked: NOW,
         access: access.collect(),
         credentials: passkeys.map(|rows| rows.into_iter().map(passkey).collect()),
         sessions: live.iter().map(|session| sessions::line(visit, session)).collect(),

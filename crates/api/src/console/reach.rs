@@ -6,16 +6,16 @@ use std::sync::Arc;
 use model::app::App;
 use model::decision::PolicySet;
 use model::directory::GroupId;
-use model::{
-    AccessRequest, Action, Directory, Effect, Explanation, Facts, Principal, ResourceRef, Timestamp, UserEntry,
-};
+use model::{Directory, Effect, Explanation, Timestamp, UserEntry};
 
 use super::text::shown;
 use crate::control::Published;
+use crate::control::standing::Standing;
 
 /// The questions of one page, over one version.
 pub(super) struct Reaching<'a> {
     published: &'a Published,
+    standing: Standing<'a>,
     now: Timestamp,
     /// Groups that the text of a permit names.
     named: BTreeMap<Arc<str>, BTreeSet<GroupId>>,
@@ -25,17 +25,12 @@ impl<'a> Reaching<'a> {
     pub(super) fn new(published: &'a Published, now: Timestamp) -> Self {
         let listings = published.policies.policies().into_iter().filter(|listing| listing.set == PolicySet::Permit);
         let named = listings.map(|listing| (listing.id, groups_of(&listing.cedar))).collect();
-        Self { published, now, named }
-    }
-
-    /// The answer alone.
-    pub(super) fn effect(&self, user: &UserEntry, app: &App) -> Effect {
-        self.published.pdp.decide(&question(user, app, self.now), self.now).effect
+        Self { published, standing: Standing::new(published, now), now, named }
     }
 
     /// The answer and the path that gives it, or the reason that does not.
     pub(super) fn path(&self, user: &UserEntry, app: &App) -> (Effect, String) {
-        let explanation = self.published.pdp.explain(&question(user, app, self.now), self.now);
+        let explanation = self.published.pdp.explain(&self.standing.question(user, app, None, None), self.now);
         let effect = explanation.decision.effect;
         let text = match effect {
             Effect::Allow => self.over(user, &explanation),
@@ -94,46 +89,6 @@ pub(super) fn membership(directory: &Directory, user: &UserEntry, group: &GroupI
 fn groups_of(cedar: &str) -> BTreeSet<GroupId> {
     let after = cedar.split("Group::\"").skip(1);
     after.filter_map(|rest| rest.split('"').next()).map(GroupId::new).collect()
-}
-
-/// Signed in with a passkey just now, on a device nothing is known of, at the app's front page.
-fn question(user: &UserEntry, app: &App, now: Timestamp) -> AccessRequest {
-    let mut facts = fresh_facts(now);
-    facts.request.host = app.hosts.first().map(ToString::to_string).unwrap_or_default();
-    let route = app.routes.iter().find(|route| route.path_prefix == "/").or_else(|| app.routes.last());
-    let action = route.and_then(|route| route.action).unwrap_or(Action::HttpGet);
-    if let Some(route) = route {
-        facts.request.path.clone_from(&route.path_prefix);
-        facts.request.original_path.clone_from(&route.path_prefix);
-        facts.request.route = route.name.to_string();
-    }
-    AccessRequest {
-        principal: Principal::User(user.id),
-        action,
-        resource: ResourceRef { app: app.name.clone(), route: route.map(|route| route.name.clone()) },
-        facts,
-        is_public_path: false,
-        session_ends: None,
-        step_up: model::decision::StepUpContext::browser(),
-    }
-}
-
-/// The facts of a sign-in with a passkey that happened now; everything else unknown.
-pub(super) fn fresh_facts(now: Timestamp) -> Facts {
-    let mut facts = Facts::unknown();
-    facts.auth.authenticated = true;
-    facts.auth.acr = "phr".to_owned();
-    facts.auth.idp = "local".to_owned();
-    facts.auth.mfa = true;
-    facts.auth.phishing_resistant = true;
-    facts.auth.auth_age_secs = 0;
-    facts.session.age_secs = 0;
-    facts.session.idle_secs = 0;
-    facts.request.door = "http".to_owned();
-    facts.request.method = "GET".to_owned();
-    facts.request.epoch_secs = now.unix_secs();
-    (facts.request.minute_of_day, facts.request.weekday) = now.minute_and_weekday();
-    facts
 }
 
 /// People by address, which is how lists go on.

@@ -12,6 +12,7 @@ use model::{Session, SessionId, UserId};
 use pages::console::{Confirm, FieldError, Outcome, SessionLine, Sessions};
 
 use super::act;
+use super::take::{self, Table};
 use super::text::{count, moment, shell_word, shown, url};
 use super::visit::Visit;
 use crate::failure::Failure;
@@ -171,12 +172,51 @@ fn screen(visit: &Visit<'_>, wanted: &Wanted, sessions: &[Arc<Session>], errors:
             count(sessions.len(), "session", "sessions"),
             count(people.len(), "person", "people")
         ),
+        exports: take::ways(List::Sessions, wanted.pairs().collect::<Vec<_>>()),
+        empty: match wanted.of_app {
+            Some(_) => "No session matches. By app, those are found that were let into it in the last day.",
+            None => "No session matches. Sessions that ended are in the record.",
+        },
         next_url: next.map(|id| url("/console/sessions", wanted.pairs().chain([("after", id.as_str())]))),
         end_all_url: (visit.may_write() && others > 0).then(|| url("/console/sessions/end", wanted.pairs())),
         end_all_text: match is_filtered {
+            true if others == 1 => "End this one".to_owned(),
             true => format!("End these {others}"),
+            false if others == 1 => "End the other one".to_owned(),
             false => format!("End all {others} others"),
         },
+    }
+}
+
+/// The sessions that are asked for, as a file has them.
+pub(super) async fn table(visit: &Visit<'_>) -> Result<Table, Failure> {
+    let wanted = match Wanted::read(visit, |name| visit.asked(name).to_owned()).await {
+        Ok(wanted) => wanted,
+        Err(Ok(error)) => return Err(Failure::invalid("filter", error.message)),
+        Err(Err(failure)) => return Err(failure),
+    };
+    let who = |user: UserId| {
+        let known = visit.published().directory.users.get(&user);
+        known.map_or_else(|| user.to_string(), |user| user.email.clone())
+    };
+    let row = |session: Arc<Session>| {
+        let times = [session.created, session.last_active, session.ends_at()].map(|time| time.to_string());
+        let from = [session.user_agent.clone(), session.src_net.clone()];
+        let first = [session.id.to_string(), who(session.user)];
+        first.into_iter().chain(from).chain(times).chain([proof(&session).to_owned()]).collect()
+    };
+    Ok(Table {
+        head: &["id", "person", "browser", "network", "since", "last_used", "ends", "proof"],
+        rows: matching(visit, &wanted)?.into_iter().map(row).collect(),
+    })
+}
+
+fn proof(session: &Session) -> &'static str {
+    match (session.is_phishing_resistant, session.is_mfa) {
+        (true, _) if session.is_passkey_synced => "passkey, synced",
+        (true, _) => "passkey",
+        (false, true) => "two factors",
+        (false, false) => "one factor",
     }
 }
 
@@ -191,13 +231,7 @@ pub(super) fn line(visit: &Visit<'_>, session: &Session) -> SessionLine {
         since: moment(session.created),
         last_used: moment(session.last_active),
         ends: moment(session.ends_at()),
-        proof: match (session.is_phishing_resistant, session.is_mfa) {
-            (true, _) if session.is_passkey_synced => "passkey, synced",
-            (true, _) => "passkey",
-            (false, true) => "two factors",
-            (false, false) => "one factor",
-        }
-        .to_owned(),
+        proof: proof(session).to_owned(),
         is_current: session.id == visit.session().id,
         end_url: visit.may_write().then(|| url("/console/sessions/end", [("session", id.as_str())])),
         records_url: url("/console/access", [("session", id.as_str())]),

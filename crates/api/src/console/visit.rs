@@ -100,7 +100,7 @@ impl<'a> Visit<'a> {
 
     /// With what this person has set and what they should look at. Files and streams have a use for neither.
     pub(super) async fn prepared(mut self) -> Self {
-        if !matches!(self.screen, Screen::Export | Screen::Live) {
+        if !matches!(self.screen, Screen::Export | Screen::Live | Screen::Take) {
             self.preferences = self.control().preferences(self.session.user).await;
             self.notices = notices::of(&self).await;
         }

@@ -1,5 +1,5 @@
-//! Who may do what, worked out by the engine under the best facts a person could bring: for an operator who wonders
-//! whether the rules mean what they were meant to. Nothing here decides anything.
+//! Who may do what, worked out by the engine under the best facts a person could bring, and who gets in now: for an
+//! operator who wonders whether the rules mean what they were meant to. Nothing here decides anything.
 
 use std::sync::Arc;
 
@@ -8,6 +8,7 @@ use model::{Action, AppName, Principal, UserState};
 
 use super::ControlPlane;
 use super::best_case::BestCase;
+use super::standing::Standing;
 
 /// The most pairs of person and app that are worked out in one go.
 const MAX_PAIRS: usize = 2_000;
@@ -32,9 +33,11 @@ pub struct Rights {
 pub struct AppRights {
     /// Which.
     pub app: AppName,
-    /// How many could read something of it.
+    /// How many get to its front page now ([`super::standing::NOW`]); the console counts the same.
+    pub now: usize,
+    /// How many could read something of it at best.
     pub readers: usize,
-    /// How many could change something in it.
+    /// How many could change something in it at best.
     pub writers: usize,
     /// Some of those who could read, by address, at most [`MAX_NAMED`].
     pub named: Vec<String>,
@@ -45,6 +48,7 @@ impl ControlPlane {
     pub fn rights(&self) -> Rights {
         let published = self.published();
         let best = BestCase::of(&published.policies, self.now());
+        let standing = Standing::new(&published, self.now());
         let pdp = published.pdp.as_ref();
         let mut people: Vec<&Arc<UserEntry>> =
             published.directory.users.values().filter(|user| user.state == UserState::Active).collect();
@@ -63,7 +67,13 @@ impl ControlPlane {
         let app_rights = |app: &&Arc<model::App>| {
             let could = |action: Action| who(&|person| best.could_in(pdp, person, action, app));
             let (readers, writers) = (could(Action::HttpGet), could(Action::HttpPost));
-            AppRights { app: app.name.clone(), readers: readers.len(), writers: writers.len(), named: named(&readers) }
+            AppRights {
+                app: app.name.clone(),
+                now: asked.iter().filter(|user| standing.gets_in(user, app)).count(),
+                readers: readers.len(),
+                writers: writers.len(),
+                named: named(&readers),
+            }
         };
         Rights {
             administrators,

@@ -25,7 +25,7 @@ pub enum App {
         /// App name
         app: String,
     },
-    /// What a person signed in with a passkey would get right now, and why
+    /// What a person would get now, with a passkey used just now, and why
     #[command(after_help = "Example:\n  countersign app explain payroll --user alice@example.org --action http.delete")]
     Explain {
         /// App name
@@ -33,10 +33,10 @@ pub enum App {
         /// E-mail address or id
         #[arg(long)]
         user: String,
-        /// e.g. http.get, http.delete
-        #[arg(long, default_value = "http.get")]
-        action: String,
-        /// Route name; without it the app itself
+        /// e.g. http.get, http.delete; without it what the route does
+        #[arg(long)]
+        action: Option<String>,
+        /// Route name; without it the front page
         #[arg(long)]
         route: Option<String>,
     },
@@ -51,7 +51,8 @@ impl App {
             App::List => client()?.get("/api/v1/apps").await?,
             App::Show { app } => client()?.get(&format!("/api/v1/apps/{}", segment(app))).await?,
             App::Explain { app, user, action, route } => {
-                let mut query = vec![("user", user.clone()), ("action", action.clone())];
+                let mut query = vec![("user", user.clone())];
+                query.extend(action.iter().map(|action| ("action", action.clone())));
                 query.extend(route.iter().map(|route| ("route", route.clone())));
                 client()?.get_with(&format!("/api/v1/apps/{}/explain", segment(app)), &query).await?
             }
@@ -101,6 +102,9 @@ impl App {
 pub(super) fn explain(answer: &Value) {
     say!("{} ({})", output::text(answer, "verdict"), output::text(answer, "reason"));
     say!("{}", output::text(answer, "sentence"));
+    if let Some(asked) = answer.get("asked").and_then(Value::as_str) {
+        say!("asked: {asked}");
+    }
     let stages = output::text(answer, "failed_stages");
     if !stages.is_empty() && stages != "-" {
         say!("failed: {stages}");

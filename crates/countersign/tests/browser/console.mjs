@@ -69,6 +69,18 @@ const look = async (page, name) => {
   await violations(page, `${name}, phone`);
   const over = await page.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth);
   if (over > 0) faults.push(`${name}: ${over} px too wide at 320 pixels`);
+  const squeezed = await page.evaluate(() => {
+    const parts = [...document.querySelectorAll("button, a.button")].filter((part) => part.checkVisibility());
+    return parts.filter((part) => part.offsetHeight > 48 && part.offsetHeight > part.offsetWidth).map((part) => part.outerHTML.slice(0, 120));
+  });
+  for (const part of squeezed) faults.push(`${name}: squeezed at 320 pixels: ${part}`);
+  const hidden = await page.evaluate(() =>
+    [...document.querySelectorAll(".newest")].filter((frame) => {
+      const last = [...frame.querySelectorAll("rect.bar")].at(-1);
+      return last && last.getBoundingClientRect().right > frame.getBoundingClientRect().right + 1;
+    }).length,
+  );
+  if (hidden > 0) faults.push(`${name}: the newest hour is out of sight at 320 pixels`);
   if (name === "access") await shoot(page, "access-phone");
   const heads = await page.locator("h1").count();
   if (heads !== 1) faults.push(`${name}: ${heads} first headings`);
@@ -261,6 +273,9 @@ try {
   assert.match(await page.locator("main").innerText(), /engineering › /, "the path that gives access");
   await page.goto(at("/console/people"));
   await look(page, "people");
+  const people = page.waitForEvent("download");
+  await page.click("text=JSON Lines");
+  assert.equal((await people).suggestedFilename(), "countersign-people.jsonl");
   await page.click("tbody th a >> text=Bob");
   await look(page, "person");
   await page.goto(at("/console/people/nobody"));

@@ -1,4 +1,4 @@
-//! The attacks of against the whole product, each test named for its attack.
+//! The attacks against the whole product, each test named for its attack.
 
 mod drill;
 mod forgeries;

@@ -1,6 +1,6 @@
 //! Apps, people, sessions, the start of the console, and the two steps of an act that takes something away.
 
-use super::{Badge, Bars, Choice, Columns, FieldError, MaybeMoment, Pair, Shell, Stacks};
+use super::{Badge, Bars, Choice, Columns, Export, FieldError, MaybeMoment, Pair, Shell, Stacks};
 use crate::views::{Link, Moment};
 
 /// A step of the first run; done or not is computed from what is there (UI-2).
@@ -85,8 +85,8 @@ pub struct AppRow {
     pub label: String,
     /// Who answers for it, by its label `owner`.
     pub owner: String,
-    /// How many people the engine lets in.
-    pub reach: usize,
+    /// How many people get in now.
+    pub reach: String,
     /// `apps.yaml:3`.
     pub declared_at: String,
 }
@@ -101,6 +101,10 @@ pub struct Apps {
     pub columns: Columns,
     /// By title.
     pub rows: Vec<AppRow>,
+    /// Under which facts somebody gets in.
+    pub asked: &'static str,
+    /// Ways to take exactly this along.
+    pub exports: Vec<Export>,
     /// Apps without sensitivity.
     pub unlabelled: usize,
 }
@@ -188,6 +192,8 @@ pub struct People {
     pub rows: Vec<PersonRow>,
     /// "3 people".
     pub summary: String,
+    /// Ways to take exactly this along.
+    pub exports: Vec<Export>,
     /// The next page.
     pub next_url: Option<String>,
     /// May add people.
@@ -255,6 +261,8 @@ pub struct Person {
     pub facts: Vec<Pair>,
     /// Group and how they are in it.
     pub groups: Vec<Pair>,
+    /// Under which facts the answers of `access` are.
+    pub asked: &'static str,
     /// By app.
     pub access: Vec<PersonAccess>,
     /// Passkeys; `None` when the store did not answer.
@@ -328,6 +336,10 @@ pub struct Sessions {
     pub rows: Vec<SessionLine>,
     /// "14 sessions of 3 people".
     pub summary: String,
+    /// Ways to take exactly this along.
+    pub exports: Vec<Export>,
+    /// Why there is none, and the next step.
+    pub empty: &'static str,
     /// The next page.
     pub next_url: Option<String>,
     /// The question before ending all that match.

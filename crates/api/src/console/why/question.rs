@@ -11,10 +11,10 @@ use model::facts::{AuthFacts, DeviceFacts, NEVER_SECS, PostureFact};
 use model::{AccessRequest, Action, App, Facts, Principal, ResourceRef, Timestamp, UserEntry};
 use pages::console::{Choice, FieldError, FilterField};
 
-use super::super::reach::fresh_facts;
 use super::super::text::shown;
 use super::super::visit::Visit;
 use crate::control::Past;
+use crate::control::standing::{fresh_facts, method};
 
 /// The most of a value that is looked at.
 const MAX_VALUE_BYTES: usize = 2_048;
@@ -500,17 +500,5 @@ fn surroundings(reader: &mut Reader<'_>, visit: &Visit<'_>, facts: &mut Facts) {
         facts.risk.points = reader.number("risk", 100, 100);
         facts.risk.known = true;
         facts.risk.age_secs = 0;
-    }
-}
-
-fn method(action: Option<Action>) -> &'static str {
-    match action {
-        Some(Action::HttpDelete) => "DELETE",
-        Some(Action::HttpHead) => "HEAD",
-        Some(Action::HttpOptions) => "OPTIONS",
-        Some(Action::HttpPatch) => "PATCH",
-        Some(Action::HttpPut) => "PUT",
-        Some(Action::HttpPost | Action::AdminWrite | Action::PolicyPublish | Action::AuditErase) => "POST",
-        _ => "GET",
     }
 }

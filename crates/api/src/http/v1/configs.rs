@@ -6,12 +6,13 @@ use axum::extract::{Path, Query, State};
 use axum::{Extension, Json as Answer};
 use config::SourceFile;
 use model::app::CONTROL_APP;
-use model::{AccessRequest, Action, App, Facts, Principal, ResourceRef, RouteName};
+use model::{Action, App, Route};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::versions::{guard, view as view_applied};
 use crate::actor::Actor;
+use crate::control::standing::{self, Standing};
 use crate::control::{ControlPlane, GoLive};
 use crate::failure::Failure;
 use crate::http::body::Json;
@@ -83,7 +84,7 @@ pub(crate) async fn app(
     Ok(Answer(view(&*known(&control, &name)?)))
 }
 
-/// What would a person get who is signed in with a passkey right now? Changes and records nothing but the question.
+/// What would a person get now ([`standing::NOW`]), at the front page or at a route? Changes and records nothing but the question.
 pub(crate) async fn explain(
     State(control): State<Arc<ControlPlane>>,
     Path(name): Path<String>,
@@ -91,32 +92,16 @@ pub(crate) async fn explain(
 ) -> Result<Answer<Value>, Failure> {
     let app = known(&control, &name)?;
     let user = control.user(&query.user)?;
-    let action: Action = match &query.action {
-        Some(action) => action.parse().map_err(|error| Failure::invalid("action", error))?,
-        None => Action::HttpGet,
-    };
-    let route = query.route.as_deref().map(RouteName::new);
-    let now = control.now();
-    let mut facts = Facts::unknown();
-    facts.auth.authenticated = true;
-    facts.auth.acr = "phr".to_owned();
-    facts.auth.mfa = true;
-    facts.auth.phishing_resistant = true;
-    facts.auth.auth_age_secs = 0;
-    facts.request.door = "http".to_owned();
-    facts.request.epoch_secs = now.unix_secs();
-    (facts.request.minute_of_day, facts.request.weekday) = now.minute_and_weekday();
-    let question = AccessRequest {
-        principal: Principal::User(user.id),
-        action,
-        resource: ResourceRef { app: app.name.clone(), route },
-        facts,
-        is_public_path: false,
-        session_ends: None,
-        step_up: model::decision::StepUpContext::browser(),
-    };
-    let explanation = control.published().pdp.explain(&question, now);
-    Ok(Answer(view_explanation(&explanation)))
+    let action =
+        query.action.as_deref().map(str::parse).transpose().map_err(|error| Failure::invalid("action", error))?;
+    let route = query.route.as_deref().map(|name| route(&app, name)).transpose()?;
+    let (published, now) = (control.published(), control.now());
+    let question = Standing::new(&published, now).question(&user, &app, route, action);
+    let mut view = view_explanation(&published.pdp.explain(&question, now));
+    if let Some(members) = view.as_object_mut() {
+        members.insert("asked".to_owned(), json!(standing::NOW));
+    }
+    Ok(Answer(view))
 }
 
 pub(super) fn view_explanation(explanation: &model::Explanation) -> Value {
@@ -168,16 +153,21 @@ fn view_facts(facts: &[model::decision::FactRead]) -> Vec<Value> {
     facts.iter().map(view).collect()
 }
 
-/// Who may do what, at best (`countersign doctor`).
+/// Who may do what, now and at best (`countersign doctor`).
 pub(crate) async fn rights(State(control): State<Arc<ControlPlane>>) -> Answer<Value> {
     let rights = control.rights();
     let apps: Vec<Value> = rights
         .apps
         .iter()
-        .map(|app| json!({ "app": app.app, "readers": app.readers, "writers": app.writers, "named": app.named }))
+        .map(|app| {
+            json!({
+                "app": app.app, "readers": app.readers, "writers": app.writers, "named": app.named, "now": app.now,
+            })
+        })
         .collect();
     Answer(json!({
         "administrators": rights.administrators, "apps": apps, "people": rights.people, "left_out": rights.left_out,
+        "facts": { "now": standing::NOW, "at_best": standing::AT_BEST },
     }))
 }
 
@@ -208,6 +198,11 @@ fn known(control: &ControlPlane, name: &str) -> Result<Arc<App>, Failure> {
     found.ok_or_else(|| Failure::NotFound {
         message: format!("there is no app `{name}`; `countersign app list` shows all"),
     })
+}
+
+fn route<'a>(app: &'a App, name: &str) -> Result<&'a Route, Failure> {
+    let found = app.routes.iter().find(|route| route.name.as_str() == name);
+    found.ok_or_else(|| Failure::invalid("route", format!("the app `{}` has no route `{name}`", app.name)))
 }
 
 fn view(app: &App) -> Value {

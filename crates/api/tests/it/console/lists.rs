@@ -7,7 +7,7 @@ use http::{StatusCode, header};
 use serde_json::Value;
 
 use super::{Page, Reader, put_record};
-use crate::world::{ALICE, CAROL, World};
+use crate::world::{ALICE, APPS, CAROL, World};
 
 /// The requests a page lists.
 fn listed(page: &Page) -> Vec<String> {
@@ -189,4 +189,111 @@ async fn what_is_wrong_with_the_record_is_told_on_every_page_while_it_is_wrong()
     }
     world.log.alerts().clear(audit::AlertKind::FileDeleted);
     assert!(!carol.get("/console").await.body.contains("file deleted"));
+}
+
+#[tokio::test]
+async fn console_doctor_and_explain_mean_the_same_by_who_gets_in_now() {
+    let world = World::new().await;
+    // At best alice gets in; now, on a device nothing is known of, nobody does.
+    let rule =
+        "@id(\"managed\")\nforbid (principal, action, resource in App::\"wiki\") unless { context.device.managed.ok };";
+    for (policies, now) in [("", "1"), (rule, "0")] {
+        let mut files: Vec<_> =
+            APPS.iter().map(|(name, text)| serde_json::json!({ "name": name, "text": text })).collect();
+        files.push(serde_json::json!({ "name": "more.cedar", "text": policies }));
+        let applied = world.local("POST", "/api/v1/config/apply", &serde_json::json!({ "files": files })).await;
+        assert_eq!(applied.status, StatusCode::OK, "{}", applied.body);
+        let rights = world.local("GET", "/api/v1/rights", &Value::Null).await.json();
+        let wiki = rights["apps"].as_array().unwrap().iter().find(|app| app["app"] == "wiki").unwrap().clone();
+        assert_eq!((wiki["now"].to_string().as_str(), &wiki["readers"]), (now, &Value::from(1)), "{rights:#}");
+        let words = rights["facts"]["now"].as_str().unwrap();
+        let carol = Reader::at(&world, world.session(CAROL, 1)).await;
+        let apps = carol.get("/console/apps").await.body;
+        let row = apps.split("<tr><th scope=\"row\"><a href=\"/console/apps/wiki\"").nth(1).unwrap();
+        let row = row.split("</tr>").next().unwrap();
+        assert!(row.contains(&format!("<td class=\"number\">{now}</td>")), "{row}");
+        assert!(apps.contains(words), "{apps}");
+        let app = carol.get("/console/apps/wiki").await.body;
+        assert_eq!((app.matches("✓ ALLOW").count().to_string().as_str(), app.contains(words)), (now, true), "{app}");
+        assert!(carol.get(&format!("/console/people/{ALICE}")).await.body.contains(words));
+        let explain = "/api/v1/apps/wiki/explain?user=alice@corp.test";
+        let told = world.local("GET", explain, &Value::Null).await.json();
+        assert_eq!((told["verdict"] == "ALLOW", told["asked"].as_str()), (now == "1", Some(words)), "{told:#}");
+        let nowhere = world.local("GET", &format!("{explain}&route=nowhere"), &Value::Null).await;
+        assert_eq!(nowhere.status, StatusCode::UNPROCESSABLE_ENTITY, "{}", nowhere.body);
+    }
+}
+
+/// The way of a page to take its list along as `format`.
+fn way(page: &Page, format: &str) -> String {
+    let links = page.body.split("href=\"").skip(1).filter_map(|rest| rest.split('"').next());
+    let mut found = links.filter(|link| link.starts_with("/console/export/") && link.ends_with(format));
+    found.next().unwrap_or_else(|| panic!("no export: {}", page.body)).replace("&#38;", "&")
+}
+
+#[tokio::test]
+async fn every_list_is_taken_along_whole_with_exactly_its_filter_and_no_formula() {
+    let world = World::new().await;
+    for n in 0..60 {
+        let new = serde_json::json!({ "email": format!("p{n}@corp.test"), "name": "=1+1,\"x\"" });
+        assert_eq!(world.local("POST", "/api/v1/users", &new).await.status, StatusCode::CREATED);
+    }
+    world.session(ALICE, 7);
+    let carol = Reader::at(&world, world.session(CAROL, 1)).await;
+    for (page, name, head, rows, some) in [
+        (
+            "/console/people?q=corp.test&state=invited",
+            "people",
+            "id,email,name,state,groups,sessions",
+            60,
+            "p59@corp.test",
+        ),
+        ("/console/people", "people", "id,email,name,state,groups,sessions", 62, "alice@corp.test"),
+        ("/console/apps", "apps", "name,title,hosts,sensitivity,label,owner,get_in_now,declared_at", 2, "wiki.test"),
+        (
+            "/console/sessions?user=alice@corp.test",
+            "sessions",
+            "id,person,browser,network,since,last_used,ends,proof",
+            1,
+            "alice@corp.test",
+        ),
+        ("/console/sessions", "sessions", "id,person,browser,network,since,last_used,ends,proof", 2, "carol@corp.test"),
+    ] {
+        let shown = carol.get(page).await;
+        let csv = carol.get(&way(&shown, "csv")).await;
+        assert_eq!(csv.header(header::CONTENT_TYPE), "text/csv; charset=utf-8", "{page}: {}", csv.body);
+        let file = format!("attachment; filename=\"countersign-{name}.csv\"");
+        assert_eq!(csv.header(header::CONTENT_DISPOSITION), file);
+        assert_eq!(csv.body.lines().next(), Some(head), "{page}");
+        assert_eq!(csv.body.lines().count(), rows + 1, "{page}: every page of it, not the one shown");
+        assert!(csv.body.contains(some), "{page}: {}", csv.body);
+        assert!(!csv.body.contains(",=1+1") && !csv.body.contains(",\"=1+1"), "{page}: {}", csv.body);
+        let lines = carol.get(&way(&shown, "jsonl")).await;
+        let read: Vec<Value> = lines.body.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(read.len(), rows, "{page}");
+        let keys: BTreeSet<&str> = read[0].as_object().unwrap().keys().map(String::as_str).collect();
+        assert_eq!(keys, head.split(',').collect(), "{page}");
+    }
+    let wrong = carol.get("/console/export/sessions?older=long&format=csv").await;
+    assert_eq!(wrong.status, StatusCode::UNPROCESSABLE_ENTITY, "a filter that is not understood takes nothing along");
+    for unknown in ["secrets", "access", ""] {
+        assert_eq!(carol.get(&format!("/console/export/{unknown}")).await.status, StatusCode::NOT_FOUND, "{unknown}");
+    }
+}
+
+#[tokio::test]
+async fn an_empty_list_says_why_and_what_to_do_next() {
+    let world = World::new().await;
+    let carol = Reader::at(&world, world.session(CAROL, 1)).await;
+    for (target, why, next) in [
+        ("/console/people?q=nobody+at+all", "Nobody matches.", "href=\"/console/people\""),
+        ("/console/sessions?network=203.0.113", "Sessions that ended are in the record.", "href=\"/console/sessions\""),
+        ("/console/sessions?app=vault", "let into it in the last day", "href=\"/console/sessions\""),
+        ("/console/sessions?older=long", "Nothing was asked.", "href=\"#f-older\""),
+        ("/console/access?app=vault", "No record matches.", "href=\"/console/access\""),
+    ] {
+        let page = carol.get(target).await;
+        assert!(page.body.contains(why) && page.body.contains(next), "{target}: {}", page.body);
+        assert!(!page.body.contains("<tbody></tbody>"), "{target}: no empty table");
+    }
 }

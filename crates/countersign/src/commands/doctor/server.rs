@@ -40,7 +40,7 @@ pub(super) async fn look(global: &Global, is_expected: bool) -> Vec<Finding> {
     findings
 }
 
-/// Who may do what, as the engine answers under the best facts a person could bring.
+/// Who may do what, as the engine answers now and under the best facts a person could bring.
 async fn rights(client: &Client, status: &Value) -> Vec<Finding> {
     let subject = "administrators";
     if status.get("needs_set_up").and_then(Value::as_bool) == Some(true) {
@@ -58,14 +58,21 @@ async fn rights(client: &Client, status: &Value) -> Vec<Finding> {
         _ => Finding::fine(subject, seen),
     }];
     let people = text(&rights, "people");
+    let facts = rights.get("facts").cloned().unwrap_or_default();
+    let [now, at_best] = ["now", "at_best"].map(|member| text(&facts, member));
+    findings.push(Finding::fine("access", format!("below, now is {now}; at best is {at_best}")));
     for app in members(&rights, "apps") {
         let subject = format!("app {}", text(&app, "app"));
-        let [readers, writers] = ["readers", "writers"].map(|member| text(&app, member));
-        let seen = format!("{readers} of {people} people may read, {writers} may change: {}", text(&app, "named"));
+        let [readers, writers, now_in] = ["readers", "writers", "now"].map(|member| text(&app, member));
+        let named = text(&app, "named");
+        let seen =
+            format!("{now_in} of {people} people get in now; at best {readers} read and {writers} change: {named}");
         findings.push(match readers.as_str() {
-            "0" => {
-                Finding::warning(subject, "nobody gets in", "look with `countersign app explain`, then write a rule")
-            }
+            "0" => Finding::warning(
+                subject,
+                "nobody gets in, not even at best",
+                "look with `countersign app explain`, then write a rule",
+            ),
             _ => Finding::fine(subject, seen),
         });
     }
