@@ -210,7 +210,7 @@ impl GatewayProcess {
         tasks.spawn(watched);
         let rings = vec![NamedRing { purpose: ASSERTION, owner: name, ring: Arc::clone(&ring) }];
         let signing = SigningKeys::new(rings, ground.vault, Arc::clone(&clock), KEY_AGE);
-        tasks.spawn(rotate_keys(signing, ring, uplink, Arc::clone(&clock), shutdown.clone()));
+        tasks.spawn(rotate_keys(signing, uplink, Arc::clone(&clock), shutdown.clone()));
         let (doors, haste) = (TaskTracker::new(), CancellationToken::new());
         open_doors(&config, listeners, &gateway, welcome.public_port, (&doors, &haste, &shutdown))?;
         doors.close();
@@ -342,14 +342,20 @@ fn restore(
 ) -> Result<Restored> {
     let folder = config.data_dir.join("feed");
     startup::data_dir(&folder)?;
-    let (spool, entries) = match Spool::open(&folder, Arc::clone(&sealer), Arc::clone(ids)) {
-        Ok(opened) => opened,
+    let read = Spool::open(&folder, Arc::clone(&sealer), Arc::clone(ids));
+    match read.and_then(|(spool, entries)| replay(spool, entries, clock.now())) {
+        Ok(restored) => Ok(restored),
         Err(error) => {
             tracing::error!(error = format!("{error:#}"), "the last good state is of no use; everything is asked for");
             std::fs::remove_file(folder.join("state")).ok();
-            Spool::open(&folder, sealer, Arc::clone(ids))?
+            let (spool, entries) = Spool::open(&folder, sealer, Arc::clone(ids))?;
+            replay(spool, entries, clock.now())
         }
-    };
+    }
+}
+
+/// Runs the machine over what it was told before.
+fn replay(spool: Spool, entries: Vec<Entry>, now: Timestamp) -> Result<Restored> {
     let (table, mut replica) = (Arc::new(SessionTable::new()), Replica::new());
     let (mut known, mut welcome, mut keys, mut confirmed) = (None, None, "{\"keys\":[]}".to_owned(), None);
     for entry in entries {
@@ -358,8 +364,7 @@ fn restore(
             Entry::Confirmed(at) => confirmed = Some(at),
             Entry::Told(Down::Welcome(told)) => welcome = Some(told),
             Entry::Told(message) => {
-                let Ok(effects) = replica.apply(message) else { bail!("the last good state contradicts itself") };
-                for effect in effects {
+                for effect in replica.apply(message).context("it contradicts itself")? {
                     match effect {
                         Effect::Change(change) => table.apply(&change),
                         Effect::Keep(kept) => table.keep_only(&kept),
@@ -373,7 +378,7 @@ fn restore(
         }
     }
     replica.interrupted();
-    let age = known.is_some().then(|| age_of(confirmed, clock.now()));
+    let age = known.is_some().then(|| age_of(confirmed, now));
     Ok(Restored { table, replica, known, welcome, keys, spool, age })
 }
 
@@ -384,14 +389,7 @@ fn age_of(confirmed: Option<Timestamp>, now: Timestamp) -> Duration {
 }
 
 /// Publishes the next signing key when it is time, as long as somebody is there to publish it to.
-async fn rotate_keys(
-    signing: SigningKeys,
-    ring: Arc<ArcSwap<KeyRing>>,
-    uplink: Arc<Uplink>,
-    clock: Arc<dyn Clock>,
-    shutdown: CancellationToken,
-) {
-    let _ = &ring;
+async fn rotate_keys(signing: SigningKeys, uplink: Arc<Uplink>, clock: Arc<dyn Clock>, shutdown: CancellationToken) {
     while shutdown.run_until_cancelled(tokio::time::sleep(KEY_CHECK)).await.is_some() {
         if !uplink.is_connected() {
             continue;

@@ -55,6 +55,9 @@ pub enum News {
     Subscribe(Subscriber),
 }
 
+/// Both ends of a queue of messages.
+type Queue = (mpsc::Sender<Down>, mpsc::Receiver<Down>);
+
 /// A gateway that connected.
 pub struct Subscriber {
     /// Its name.
@@ -79,7 +82,7 @@ pub struct Subscriber {
 
 impl Subscriber {
     /// The queues of a new connection.
-    pub fn queues() -> ((mpsc::Sender<Down>, mpsc::Receiver<Down>), (mpsc::Sender<Down>, mpsc::Receiver<Down>)) {
+    pub fn queues() -> (Queue, Queue) {
         (mpsc::channel(URGENT_QUEUE), mpsc::channel(BULK_QUEUE))
     }
 }

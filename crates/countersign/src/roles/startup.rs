@@ -149,7 +149,9 @@ pub fn read(config: &Path) -> Result<String> {
 
 /// Relative paths of the file are relative to its folder.
 pub fn resolve_paths(config: &mut ServerConfig, base: &Path) {
-    config.control_socket.as_mut().map(|path| resolve(path, base));
+    if let Some(path) = &mut config.control_socket {
+        resolve(path, base);
+    }
     resolve_common(base, &mut config.data_dir, &mut config.upstream_roots, &mut config.audit, &mut config.certificates);
 }
 
@@ -166,7 +168,9 @@ fn resolve_common(
     certificates: &mut [CertificateFiles],
 ) {
     resolve(data_dir, base);
-    upstream_roots.as_mut().map(|path| resolve(path, base));
+    if let Some(path) = upstream_roots {
+        resolve(path, base);
+    }
     for sink in &mut audit.sinks {
         match &mut sink.to {
             SinkTarget::File { path, .. } => resolve(path, base),

@@ -2,6 +2,7 @@
 
 mod fleet;
 mod joining;
+mod renewing;
 
 use std::time::{Duration, Instant};
 

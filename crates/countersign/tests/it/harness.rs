@@ -312,6 +312,9 @@ critical_space = 0
 
 [admin]
 listen = "127.0.0.1:0"
+
+[gateways]
+listen = "127.0.0.1:0"
 "#
     )
 }

@@ -12,8 +12,10 @@ use model::App;
 use pdp_engine::CompiledPolicies;
 use pep_gateway::GatewaySnapshot;
 
+/// What a configuration compiles to.
+type Parts = (Arc<[Arc<App>]>, Arc<CompiledPolicies>);
 /// The last configuration that was compiled.
-type Last = (Arc<ConfigSource>, Arc<[Arc<App>]>, Arc<CompiledPolicies>);
+type Last = (Arc<ConfigSource>, Parts);
 
 /// Compiles, and remembers the last configuration: the directory changes more often.
 #[derive(Default)]
@@ -37,12 +39,12 @@ impl Compiler {
         Ok(GatewaySnapshot::new(number, served, version.pdp, directory))
     }
 
-    fn parts(&self, known: &Known, auth_host: &str) -> Result<(Arc<[Arc<App>]>, Arc<CompiledPolicies>), String> {
+    fn parts(&self, known: &Known, auth_host: &str) -> Result<Parts, String> {
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((config, apps, policies)) = &*last
+        if let Some((config, parts)) = &*last
             && *config == known.config
         {
-            return Ok((Arc::clone(apps), Arc::clone(policies)));
+            return Ok(parts.clone());
         }
         let source = &known.config;
         let file = |file: &feed::SourceText| SourceFile { name: file.name.clone(), text: file.text.clone() };
@@ -59,7 +61,7 @@ impl Compiler {
                 source.policy_hash
             ));
         }
-        *last = Some((Arc::clone(source), Arc::clone(&apps), Arc::clone(&policies)));
+        *last = Some((Arc::clone(source), (Arc::clone(&apps), Arc::clone(&policies))));
         Ok((apps, policies))
     }
 }

@@ -226,11 +226,12 @@ impl Pen {
     fn write(&mut self, batch: Vec<Work>) -> Result<()> {
         for work in batch {
             match work {
-                Work::Append(entry) => match self.next.as_mut().or(self.page.as_mut()) {
-                    Some(page) => page.append(&entry, &self.sealer, self.ids.as_ref())?,
-                    // Nothing was begun: there is no state to add to.
-                    None => {}
-                },
+                Work::Append(entry) => {
+                    // Unless nothing was begun: there is no state to add to.
+                    if let Some(page) = self.next.as_mut().or(self.page.as_mut()) {
+                        page.append(&entry, &self.sealer, self.ids.as_ref())?;
+                    }
+                }
                 Work::AppendBefore(entry) => {
                     if let Some(page) = &mut self.page {
                         page.append(&entry, &self.sealer, self.ids.as_ref())?;

@@ -1,8 +1,9 @@
 //! Attacks on joining, on the certificates that come of it, and on the listener they are shown to.
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use feed::frame::Cutter;
+use feed::frame::{Assembler, Cutter, HEAD_BYTES, Head};
 use feed::{Down, Hello, Purpose, Up};
 use model::Timestamp;
 use pki::svid::{IdentityCa, IdentityKey, ProvenKey, SVID_LIFE};
@@ -17,7 +18,7 @@ use super::ask;
 use super::fleet::Fleet;
 use crate::harness::{WIKI, soon};
 
-fn now() -> Timestamp {
+pub(super) fn now() -> Timestamp {
     let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
     Timestamp(i64::try_from(since.as_nanos()).unwrap())
 }
@@ -27,38 +28,87 @@ fn pin(token: &str) -> [u8; 32] {
     data_encoding::BASE64URL_NOPAD.decode(pin.as_bytes()).unwrap().try_into().unwrap()
 }
 
-fn stranger() -> Identity {
+pub(super) fn stranger() -> Identity {
     let key = IdentityKey::generate().unwrap();
     Identity { chain_pem: key.proof(now()).unwrap().0, key_pem: key.pem() }
 }
 
-async fn connect(fleet: &Fleet, identity: &Identity, token: &str) -> std::io::Result<TlsStream<TcpStream>> {
+async fn connect(feed: SocketAddr, identity: &Identity, token: &str) -> std::io::Result<TlsStream<TcpStream>> {
     let connector = TlsConnector::from(gateway_config(identity, Trust::Pin(pin(token))).unwrap());
-    let stream = TcpStream::connect(fleet.feed).await?;
+    let stream = TcpStream::connect(feed).await?;
     connector.connect(control_name().unwrap(), stream).await
 }
 
-async fn say(stream: &mut TlsStream<TcpStream>, message: &Up) {
-    let mut cutter = Cutter::new(message.lane(), feed::wire::encode(message)).unwrap();
-    while let Some((head, piece)) = cutter.next_frame() {
-        stream.write_all(&head).await.unwrap();
-        stream.write_all(piece).await.unwrap();
+/// A conversation in the frames of the feed, by hand.
+pub(super) struct Talk {
+    stream: TlsStream<TcpStream>,
+    assembler: Assembler,
+}
+
+impl Talk {
+    /// Connects and greets; what comes back, `None` when the connection ends instead.
+    pub(super) async fn begin(
+        feed: SocketAddr,
+        identity: &Identity,
+        token: &str,
+        purpose: Purpose,
+    ) -> (Self, Option<Down>) {
+        let stream = connect(feed, identity, token).await.unwrap();
+        let mut talk = Self { stream, assembler: Assembler::default() };
+        talk.say(&Up::Hello(Hello { protocol: feed::PROTOCOL, software: "test".into(), purpose })).await;
+        let answer = talk.next().await;
+        (talk, answer)
     }
-    stream.flush().await.unwrap();
+
+    pub(super) async fn say(&mut self, message: &Up) {
+        let mut cutter = Cutter::new(message.lane(), feed::wire::encode(message)).unwrap();
+        while let Some((head, piece)) = cutter.next_frame() {
+            self.stream.write_all(&head).await.unwrap();
+            self.stream.write_all(piece).await.unwrap();
+        }
+        self.stream.flush().await.unwrap();
+    }
+
+    pub(super) async fn next(&mut self) -> Option<Down> {
+        loop {
+            let mut head = [0; HEAD_BYTES];
+            soon(self.stream.read_exact(&mut head)).await.ok()?;
+            let head = Head::read(head).unwrap();
+            let mut piece = vec![0; head.bytes];
+            soon(self.stream.read_exact(&mut piece)).await.ok()?;
+            if let Some(message) = self.assembler.add(head, &piece).unwrap() {
+                return Some(feed::wire::decode(&message).unwrap());
+            }
+        }
+    }
+
+    /// The answer to a question; everything else is passed over.
+    pub(super) async fn reply(&mut self, wanted: u64) -> feed::Reply {
+        loop {
+            match self.next().await {
+                Some(Down::Reply { ask, reply }) if ask == wanted => return reply,
+                Some(_) => {}
+                None => panic!("the connection ended"),
+            }
+        }
+    }
 }
 
 /// What comes back to a greeting; `None` when the connection ends instead.
-async fn greet(fleet: &Fleet, identity: &Identity, token: &str, protocol: u16, purpose: Purpose) -> Option<Down> {
-    let mut stream = connect(fleet, identity, token).await.ok()?;
-    say(&mut stream, &Up::Hello(Hello { protocol, software: "test".into(), purpose })).await;
-    let mut head = [0; 4];
-    soon(stream.read_exact(&mut head)).await.ok()?;
-    let mut message = vec![0; usize::from(u16::from_be_bytes([head[2], head[3]]))];
-    soon(stream.read_exact(&mut message)).await.ok()?;
-    feed::wire::decode(&message).ok()
+pub(super) async fn greet(
+    feed: SocketAddr,
+    identity: &Identity,
+    token: &str,
+    protocol: u16,
+    purpose: Purpose,
+) -> Option<Down> {
+    let stream = connect(feed, identity, token).await.ok()?;
+    let mut talk = Talk { stream, assembler: Assembler::default() };
+    talk.say(&Up::Hello(Hello { protocol, software: "test".into(), purpose })).await;
+    talk.next().await
 }
 
-fn refusal(answer: Option<Down>) -> String {
+pub(super) fn refusal(answer: Option<Down>) -> String {
     match answer {
         Some(Down::Refused(why)) => why,
         Some(_) => panic!("not refused"),
@@ -66,11 +116,11 @@ fn refusal(answer: Option<Down>) -> String {
     }
 }
 
-fn joining(token: &str) -> Purpose {
+pub(super) fn joining(token: &str) -> Purpose {
     Purpose::Join { token: Zeroizing::new(token.to_owned()) }
 }
 
-fn subscribing() -> Purpose {
+pub(super) fn subscribing() -> Purpose {
     Purpose::Subscribe { have: None, keys: "{\"keys\":[]}".to_owned() }
 }
 
@@ -83,22 +133,22 @@ async fn attack_a_token_is_good_for_one_key_and_certificates_only_for_gateways_t
     let (_, pin) = token.rsplit_once('.').unwrap();
     let guessed = format!("{}.{pin}", "A".repeat(43));
     let first = stranger();
-    assert!(refusal(greet(&fleet, &first, &guessed, feed::PROTOCOL, joining(&guessed)).await).contains("unknown"));
+    assert!(refusal(greet(fleet.feed, &first, &guessed, feed::PROTOCOL, joining(&guessed)).await).contains("unknown"));
     // Another release.
-    let why = refusal(greet(&fleet, &first, &token, feed::PROTOCOL + 1, joining(&token)).await);
+    let why = refusal(greet(fleet.feed, &first, &token, feed::PROTOCOL + 1, joining(&token)).await);
     assert!(why.contains("run the same release"), "{why}");
     // The first key may repeat itself, any other is told what a guess is told.
     for _ in 0..2 {
         assert!(matches!(
-            greet(&fleet, &first, &token, feed::PROTOCOL, joining(&token)).await,
+            greet(fleet.feed, &first, &token, feed::PROTOCOL, joining(&token)).await,
             Some(Down::Reply { reply: feed::Reply::Certificate { .. }, .. })
         ));
     }
-    assert!(refusal(greet(&fleet, &stranger(), &token, feed::PROTOCOL, joining(&token)).await).contains("unknown"));
+    assert!(refusal(greet(fleet.feed, &stranger(), &token, feed::PROTOCOL, joining(&token)).await).contains("unknown"));
     let failed = fleet.join(0, &token);
     assert!(!failed.status.success() && String::from_utf8_lossy(&failed.stderr).contains("used"), "{failed:?}");
     // A key alone is told nothing.
-    let why = refusal(greet(&fleet, &first, &token, feed::PROTOCOL, subscribing()).await);
+    let why = refusal(greet(fleet.feed, &first, &token, feed::PROTOCOL, subscribing()).await);
     assert!(why.contains("join first"), "{why}");
     // A certificate of another authority is not even a handshake.
     let other = IdentityCa::create("localhost", now()).unwrap();
@@ -106,7 +156,7 @@ async fn attack_a_token_is_good_for_one_key_and_certificates_only_for_gateways_t
     let proven = ProvenKey::of(&key.proof(now()).unwrap().1).unwrap();
     let id = "spiffe://localhost/countersign/gateway/west".parse().unwrap();
     let forged = Identity { chain_pem: other.issue(&id, &proven, now(), SVID_LIFE).unwrap(), key_pem: key.pem() };
-    assert_eq!(refusal(greet(&fleet, &forged, &token, feed::PROTOCOL, subscribing()).await), "ended");
+    assert_eq!(refusal(greet(fleet.feed, &forged, &token, feed::PROTOCOL, subscribing()).await), "ended");
     // The record has the invitation and one joining per answer, and nothing of the token.
     let kinds = fleet.operator().get_with("/api/v1/audit/records", &[("type", "gateway.joined".to_owned())]).await;
     let records = kinds.unwrap();
@@ -125,7 +175,7 @@ async fn attack_hostile_bytes_end_the_connection_and_nothing_else() {
         b"GET / HTTP/1.1\r\n\r\n".to_vec(),
         vec![0, 0, 0, 0],
     ] {
-        let mut stream = connect(&fleet, &stranger(), &token).await.unwrap();
+        let mut stream = connect(fleet.feed, &stranger(), &token).await.unwrap();
         stream.write_all(&bytes).await.unwrap();
         stream.flush().await.unwrap();
         let mut rest = Vec::new();
