@@ -48,7 +48,7 @@ pub(crate) use past::mask;
 pub use past::{Judged, Past};
 pub use pdp_engine::{Coverage, RowResult, TestReport};
 pub use people_ops::Carried;
-pub use plan::{Delta, MAX_PAIRS, Plan, Reach};
+pub use plan::{Delta, MAX_PAIRS, PeopleDelta, Plan, Reach};
 pub use policy_ops::WhatIf;
 pub use recovery_ops::{RecoveryFailure, Reopened};
 pub use rights::{AppRights, Rights};

@@ -73,6 +73,9 @@ const setUp = (box) => {
 
   const fail = (error) => {
     if (error.name === "AbortError") return;
+    // A page that is stale, or one of many tabs opened at once, begins again in silence, once (GW-11).
+    const [arrival] = performance.getEntriesByType("navigation");
+    if (error.code === "start_over" && ceremony === "get" && arrival?.type !== "reload") return location.reload();
     problem.textContent = explain(error);
     problem.hidden = false;
   };
@@ -97,6 +100,8 @@ const setUp = (box) => {
         : await navigator.credentials.get({ publicKey, signal: abort, ...(mediation && { mediation }) });
     try {
       const { next } = await post(finish, { transaction, credential: encodeCredential(credential), ...fields });
+      // What nobody asked for leads nobody anywhere.
+      if (mediation && ceremony === "create") return box.remove();
       location.assign(next);
     } catch (error) {
       // A passkey that counts nowhere: the browser need not offer it again.

@@ -242,6 +242,9 @@ pub(super) fn deeds_of(change: &Change) -> Vec<Deed> {
     for id in &change.disabled {
         user(RecordType::IdentityUserDisabled, id, "disabled".to_owned());
     }
+    for id in &change.enabled {
+        user(RecordType::IdentityUserChanged, id, "enabled again".to_owned());
+    }
     for id in &change.deleted {
         user(RecordType::IdentityUserDeleted, id, "deleted".to_owned());
     }
@@ -260,8 +263,14 @@ pub(super) fn deeds_of(change: &Change) -> Vec<Deed> {
     for (group, id) in &change.left {
         user(RecordType::IdentityMembershipChanged, id, format!("removed from group {group}"));
     }
-    let is_told: BTreeSet<&UserId> =
-        change.joined.iter().chain(&change.left).map(|(_, user)| user).chain(change.ended.keys()).collect();
+    let is_told: BTreeSet<&UserId> = change
+        .joined
+        .iter()
+        .chain(&change.left)
+        .map(|(_, user)| user)
+        .chain(change.ended.keys())
+        .chain(&change.enabled)
+        .collect();
     for id in change.facts_moved.iter().filter(|id| !is_told.contains(id)) {
         user(RecordType::IdentityUserChanged, id, "changed".to_owned());
     }

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use model::ids::Digest32;
-use model::{Action, App, Directory, Principal, Timestamp, UserId, UserState};
+use model::{Action, App, Directory, GroupId, Principal, Timestamp, UserId, UserState};
 use pdp_engine::CompiledPolicies;
 use pip_identity::people::Change;
 
@@ -28,6 +28,19 @@ pub struct Delta {
     pub changed: Vec<String>,
     /// Gone.
     pub removed: Vec<String>,
+}
+
+/// What would become of people: addresses, each list sorted.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct PeopleDelta {
+    /// New, different, and gone: `removed` are those who would be disabled or deleted.
+    pub users: Delta,
+    /// Disabled now, and enabled again by it. They are not among the changed.
+    pub enabled: Vec<String>,
+    /// Direct memberships that would begin: address, group.
+    pub joined: Vec<(String, String)>,
+    /// Direct memberships that would end: address, group.
+    pub left: Vec<(String, String)>,
 }
 
 /// Somebody who could reach an app at best and now cannot, or the other way round.
@@ -54,8 +67,8 @@ pub struct Plan {
     pub apps: Delta,
     /// Groups by id.
     pub groups: Delta,
-    /// People by address; `removed` are those who would be disabled or deleted.
-    pub users: Delta,
+    /// People by address, and their groups.
+    pub people: PeopleDelta,
     /// Policies by id.
     pub policies: Delta,
     /// Who could reach more.
@@ -102,21 +115,31 @@ fn delta<T: PartialEq>(before: &BTreeMap<String, T>, after: &BTreeMap<String, T>
 }
 
 /// People and groups as a change of the directory moves them.
-pub(super) fn people(before: &Directory, change: &Change) -> (Delta, Delta) {
+pub(super) fn people(before: &Directory, change: &Change) -> (PeopleDelta, Delta) {
     let email = |id: &UserId| {
         let entry = change.directory.users.get(id).or_else(|| before.users.get(id));
         entry.map_or_else(|| id.to_string(), |user| user.email.clone())
     };
     let gone: BTreeSet<UserId> = change.disabled.union(&change.deleted).copied().collect();
     let touched = change.joined.iter().chain(&change.left).map(|(_, id)| id).chain(&change.facts_moved);
-    let changed: BTreeSet<UserId> =
-        touched.filter(|id| !gone.contains(*id) && !change.created.contains(*id)).copied().collect();
+    let has_line = |id: &&UserId| gone.contains(*id) || change.created.contains(*id) || change.enabled.contains(*id);
+    let changed: BTreeSet<UserId> = touched.filter(|id| !has_line(id)).copied().collect();
     let names = |ids: &BTreeSet<UserId>| {
         let mut names: Vec<String> = ids.iter().map(email).collect();
         names.sort();
         names
     };
-    let users = Delta { added: names(&change.created), changed: names(&changed), removed: names(&gone) };
+    let memberships = |pairs: &BTreeSet<(GroupId, UserId)>| {
+        let mut pairs: Vec<_> = pairs.iter().map(|(group, id)| (email(id), group.as_str().to_owned())).collect();
+        pairs.sort();
+        pairs
+    };
+    let people = PeopleDelta {
+        users: Delta { added: names(&change.created), changed: names(&changed), removed: names(&gone) },
+        enabled: names(&change.enabled),
+        joined: memberships(&change.joined),
+        left: memberships(&change.left),
+    };
     let mut groups = Delta::default();
     for id in &change.groups {
         let list = match (before.groups.contains_key(id), change.directory.groups.contains_key(id)) {
@@ -126,7 +149,7 @@ pub(super) fn people(before: &Directory, change: &Change) -> (Delta, Delta) {
         };
         list.push(id.as_str().to_owned());
     }
-    (users, groups)
+    (people, groups)
 }
 
 /// Who could reach more and who less, and how many pairs were left out.

@@ -202,7 +202,7 @@ impl ControlPlane {
         let before = self.published();
         let (apps, policies) = checked.parts();
         let after = assemble(0, apps, policies, Arc::clone(&change.directory))?;
-        let (users, groups) = plan::people(&before.directory, &change);
+        let (people, groups) = plan::people(&before.directory, &change);
         let live = self.configs.config_state().await?.live;
         let history = self.configs.config_history().await?;
         let same = |version: &&ConfigSummary| version.digest == checked.digest;
@@ -219,7 +219,7 @@ impl ControlPlane {
         });
         let (lockout, apps, policies, gained, lost, unexamined) = work.await.map_err(Failure::unavailable)??;
         let digest = checked.digest;
-        Ok(Plan { digest, known_as, live, apps, groups, users, policies, gained, lost, unexamined, lockout })
+        Ok(Plan { digest, known_as, live, apps, groups, people, policies, gained, lost, unexamined, lockout })
     }
 
     /// Reconciles people, publishes, confirms, judges streams afresh and records.

@@ -292,3 +292,30 @@ async fn a_security_key_takes_the_place_of_the_code_and_of_nothing_else() {
     world.form(Some(&session), "/me/keys/remove", &[("token", &token), ("key", &handle)]).await;
     assert!(world.passkeys.keys(ALICE).await.unwrap().is_empty());
 }
+
+/// What a page says where scripts do not run.
+fn without_javascript(page: &Answer) -> &str {
+    let said = page.body.split("<noscript>").nth(1).unwrap_or_else(|| panic!("{}", page.body));
+    said.split("</noscript>").next().unwrap()
+}
+
+#[tokio::test]
+async fn with_javascript_off_a_page_names_the_other_ways_and_they_are_open() {
+    let world = World::new().await;
+    let sign_in = world.page(None, "/login").await;
+    let said = without_javascript(&sign_in);
+    for (way, words) in [("/login/password", "password and code"), ("/recover", "recovery code")] {
+        assert!(said.contains(words), "{words}: {said}");
+        assert!(sign_in.body.contains(&format!("href=\"{way}")), "{way}: {}", sign_in.body);
+        let page = world.page(None, way).await;
+        assert_eq!(page.status, StatusCode::OK, "{way}");
+        assert!(page.body.contains("<form method=\"post\"") && !page.body.contains("<script"), "{way}: {}", page.body);
+    }
+    // Where the passkey is the only proof that will do, no other way is named but another browser.
+    let session = world.session(ALICE, 1);
+    world.clock.advance(Duration::from_secs(6 * 60));
+    let confirm = world.page(Some(&session), "/me/codes").await;
+    let said = without_javascript(&confirm);
+    assert!(said.contains("in a browser with JavaScript") && !said.contains("password"), "{said}");
+    assert!(!confirm.body.contains("Confirm with password"), "{}", confirm.body);
+}

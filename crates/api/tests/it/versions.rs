@@ -3,6 +3,7 @@
 use api::Actor;
 use api::control::at_start;
 use http::StatusCode;
+use model::record::RecordType;
 use model::{AccessId, Ids};
 use serde_json::{Value, json};
 
@@ -85,6 +86,40 @@ async fn a_plan_tells_who_would_gain_and_lose_and_changes_nothing() {
     assert_eq!(versions(&world).await.len(), 1);
     let applied = apply(&world, &files).await.json();
     assert_eq!((&applied["plan"]["lost"], &applied["plan"]["gained"]), (&plan["lost"], &plan["gained"]));
+}
+
+#[tokio::test]
+async fn a_plan_and_a_way_back_tell_who_is_enabled_again_and_who_joins_and_leaves() {
+    let world = World::new().await;
+    let dora = |spec: &str| {
+        format!(
+            "apiVersion: countersign/v1\nkind: User\nmetadata: {{ name: dora@corp.test }}\nspec: {{ name: Dora, {spec} }}\n"
+        )
+    };
+    let (here, gone) = (dora("groups: [staff]"), dora("disabled: true"));
+    let here = with(("dora.yaml", &here));
+    let gone = with(("dora.yaml", &gone));
+    let first = apply(&world, &here).await.json();
+    assert_eq!(first["plan"]["users"]["added"], json!(["dora@corp.test"]), "{first}");
+    let membership = json!([{ "user": "dora@corp.test", "group": "staff" }]);
+    assert_eq!(first["plan"]["joined"], membership);
+    let second = apply(&world, &gone).await.json();
+    assert_eq!(second["plan"]["users"]["removed"], json!(["dora@corp.test"]), "{second}");
+    assert_eq!((&second["plan"]["left"], &second["plan"]["enabled"]), (&membership, &json!([])));
+
+    let plan = world.local("POST", "/api/v1/config/plan", &body(&here)).await.json();
+    let from = world.recorder.records().len();
+    let back = world.local("POST", "/api/v1/config/rollback", &json!({})).await.json();
+    for told in [&plan, &back["plan"]] {
+        assert_eq!((&told["enabled"], &told["joined"]), (&json!(["dora@corp.test"]), &membership), "{told}");
+        assert_eq!(told["users"], json!({ "added": [], "changed": [], "removed": [] }), "{told}");
+    }
+    let said: Vec<String> = world.recorder.records()[from..]
+        .iter()
+        .filter(|record| record.kind == RecordType::IdentityUserChanged)
+        .filter_map(|record| record.change.change.as_deref().map(str::to_owned))
+        .collect();
+    assert_eq!(said, ["enabled again"]);
 }
 
 #[tokio::test]

@@ -62,22 +62,37 @@ pub fn summary(plan: &Value) {
             }
         }
     }
+    let enabled = output::text(plan, "enabled");
+    if !enabled.is_empty() {
+        say!("users enabled again: {}", audit::render::escape(&enabled));
+        is_quiet = false;
+    }
+    for (member, word) in [("joined", "joins"), ("left", "leaves")] {
+        is_quiet &= !lines(plan, member, word, |row| output::text(row, "group"));
+    }
     for (member, word) in [("gained", "could now reach"), ("lost", "could no longer reach")] {
-        let rows = plan.get(member).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-        for row in rows.iter().take(MAX_LINES) {
-            let (user, app) = (output::text(row, "user"), output::text(row, "app"));
-            say!("{} {word} {app} ({})", audit::render::escape(&user), output::text(row, "action"));
-            is_quiet = false;
-        }
-        if rows.len() > MAX_LINES {
-            say!("… and {} more that {word} an app; --json has all", rows.len() - MAX_LINES);
-        }
+        is_quiet &=
+            !lines(plan, member, word, |row| format!("{} ({})", output::text(row, "app"), output::text(row, "action")));
     }
     match plan.get("unexamined").and_then(Value::as_u64) {
         Some(0) | None => {}
         Some(more) => say!("{more} pairs of person and app were not looked at: there are too many"),
     }
-    if is_quiet {
-        say!("nothing changes");
+    match plan.get("live_already").and_then(Value::as_bool) {
+        _ if !is_quiet => {}
+        Some(false) => say!("nobody and nothing at the doors changes; the files do in other ways, such as their tests"),
+        Some(true) | None => say!("nothing changes"),
     }
+}
+
+/// Prints a line for each person and thing of a list, at most [`MAX_LINES`]; says whether there was any.
+fn lines(plan: &Value, member: &str, word: &str, what: impl Fn(&Value) -> String) -> bool {
+    let rows = plan.get(member).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    for row in rows.iter().take(MAX_LINES) {
+        say!("{} {word} {}", audit::render::escape(&output::text(row, "user")), audit::render::escape(&what(row)));
+    }
+    if rows.len() > MAX_LINES {
+        say!("… and {} more like these ({word}); --json has all", rows.len() - MAX_LINES);
+    }
+    !rows.is_empty()
 }

@@ -25,6 +25,7 @@ export const launch = () =>
       "--disable-component-update",
       "--disable-sync",
       `--ignore-certificate-errors-spki-list=${plan.spki}`,
+      ...(plan.resolver ? [`--host-resolver-rules=${plan.resolver}`] : []),
     ],
   });
 
@@ -98,7 +99,26 @@ export const violations = async (page, how) => {
   }
 };
 
-// Looks at a page of ours in light, dark and on a phone; keeps its picture.
+// With colours chosen by the reader (forced-colors), backgrounds are gone: what is a button or an answer must still have
+// an outline of its own, the place of the focus too.
+export const forced = async (page, name) => {
+  await page.emulateMedia({ forcedColors: "active" });
+  await violations(page, `${name}, forced colours`);
+  const bare = await page.evaluate(() => {
+    const hasBorder = (style) => style.borderTopStyle !== "none" && parseFloat(style.borderTopWidth) > 0;
+    const parts = [...document.querySelectorAll("button, a.button, .badge, input, select")];
+    const seen = parts.filter((part) => part.checkVisibility() && part.type !== "hidden" && part.type !== "checkbox");
+    return seen.filter((part) => !hasBorder(getComputedStyle(part))).map((part) => part.outerHTML.slice(0, 120));
+  });
+  for (const part of bare) faults.push(`${name}, forced colours: no outline around ${part}`);
+  await page.evaluate(() => document.querySelector("a[href], button:enabled").focus());
+  const outline = await page.evaluate(() => getComputedStyle(document.activeElement).outlineStyle);
+  if (outline === "none") faults.push(`${name}, forced colours: the focus is not shown`);
+  await page.evaluate(() => document.activeElement.blur());
+  await page.emulateMedia({ forcedColors: "none" });
+};
+
+// Looks at a page of ours in light, dark, in forced colours and on a phone; keeps its picture.
 export const look = async (page, name) => {
   if (looked.has(name)) return;
   looked.add(name);
@@ -107,6 +127,7 @@ export const look = async (page, name) => {
   await page.emulateMedia({ colorScheme: "dark" });
   await violations(page, `${name}, dark`);
   await page.emulateMedia({ colorScheme: "light" });
+  await forced(page, name);
   await page.setViewportSize(PHONE);
   await violations(page, `${name}, phone`);
   await page.setViewportSize(ZOOMED);
@@ -150,4 +171,18 @@ export const scan = async (page) => {
   const found = peer("jsqr")(Uint8ClampedArray.from(bytes), width, height);
   assert.ok(found, "the QR code can be read");
   return peer("otpauth").URI.parse(found.data);
+};
+
+// The codes of an authenticator app that scanned the page. A code is good once, so each call waits for a step of its own.
+const STEP_MS = 30_000;
+export const authenticatorApp = async (page) => {
+  const app = await scan(page);
+  let last = 0;
+  const code = async () => {
+    last = Math.max(last + 1, Math.floor(Date.now() / STEP_MS));
+    // The next step is taken too; for a later one there is time to wait.
+    while (last > Math.floor(Date.now() / STEP_MS) + 1) await new Promise((resolve) => setTimeout(resolve, 200));
+    return app.generate({ timestamp: last * STEP_MS });
+  };
+  return Object.assign(code, { app });
 };

@@ -4,7 +4,7 @@
 //   {playwright, axe, chromium, spki, auth, wiki, links: {carol, alice}, shots}
 // Prints one line a step; any failed promise, script error or policy violation ends it with exit code 1.
 import assert from "node:assert/strict";
-import { enrol, faults, heading, launch, look, person, plan, saved, scan } from "./kit.mjs";
+import { authenticatorApp, enrol, faults, heading, launch, look, person, plan, saved, scan } from "./kit.mjs";
 
 const step = (text) => console.log(`passwords: ${text}`);
 
@@ -12,15 +12,6 @@ const PASSWORD = "correct-Horse 71 battery, staple";
 const ANOTHER = "another Horse 72 battery, staple";
 const WRONG = "not the password of anybody 73";
 
-// Six digits in 30 seconds. A code is good once, so each call waits for a step of its own.
-const STEP_MS = 30_000;
-let last = 0;
-const code = async (app) => {
-  last = Math.max(last + 1, Math.floor(Date.now() / STEP_MS));
-  // The next step is taken too; for a later one there is time to wait.
-  while (last > Math.floor(Date.now() / STEP_MS) + 1) await new Promise((resolve) => setTimeout(resolve, 200));
-  return app.generate({ timestamp: last * STEP_MS });
-};
 const browser = await launch();
 try {
   const alice = await person(browser, "alice");
@@ -33,7 +24,8 @@ try {
   await look(page, "password-set");
   const shown = async () => (await page.locator("code.block").innerText()).replaceAll(" ", "");
   const key = await shown();
-  const app = await scan(page);
+  const code = await authenticatorApp(page);
+  const { app } = code;
   assert.equal(app.secret.base32, key, "what is scanned is what is typed");
   assert.match(`${app.label}, ${app.algorithm}, ${app.digits}, ${app.period}`, /^alice@example\.org, SHA1, 6, 30$/);
   for (const media of [{ colorScheme: "dark" }, { forcedColors: "active" }]) {
@@ -47,13 +39,13 @@ try {
     if (digits) await page.fill("#code", digits);
     await page.click("button.primary");
   };
-  await set("short", await code(app));
+  await set("short", await code());
   assert.match(await page.title(), /^Not yet/);
   assert.equal(await page.inputValue("#password"), "", "a password is never sent back");
   assert.equal(await shown(), key, "the key stays the same");
   assert.equal((await scan(page)).secret.base32, key, "and so does what is scanned");
   await look(page, "password-problem");
-  await set(PASSWORD, await code(app));
+  await set(PASSWORD, await code());
   assert.equal(await heading(page), "Password and codes are set");
   await page.goto(`${plan.auth}me`);
   assert.match(await page.locator("[aria-labelledby=notices]").innerText(), /password with one-time codes was set/);
@@ -87,9 +79,9 @@ try {
   assert.equal(await desk.inputValue("#email"), "alice@example.org");
   assert.equal(await desk.inputValue("#password") + (await desk.inputValue("#code")), "", "secrets are not sent back");
   await look(desk, "password-refused");
-  await signIn(PASSWORD, await code(app));
+  await signIn(PASSWORD, await code());
   assert.match(await desk.title(), /^Not yet/, "the old password is void");
-  const digits = await code(app);
+  const digits = await code();
   await signIn(ANOTHER, digits);
   await desk.waitForURL(`${plan.wiki}?from=deep-link`);
   assert.match(await desk.locator("body").innerText(), /Alice/);
@@ -117,7 +109,7 @@ try {
   await look(desk, "step-up-password-refused");
   const confirm = async () => {
     await desk.fill("#password", ANOTHER);
-    await desk.fill("#code", await code(app));
+    await desk.fill("#code", await code());
     await desk.click("button.primary");
   };
   await confirm();
@@ -159,7 +151,7 @@ try {
   await desk.goto(`${plan.auth}logout`);
   await desk.click("text=Sign out of this browser");
   await desk.goto(`${plan.auth}login/password`);
-  await signIn(ANOTHER, await code(app));
+  await signIn(ANOTHER, await code());
   assert.match(await desk.title(), /^Not yet/, "the removed pair lets nobody in");
   step("removed; it lets nobody in any more");
 

@@ -26,6 +26,11 @@ fn a_browser_walks_from_the_set_up_link_to_the_sign_out() {
 
 /// Runs a script of `tests/browser` on a demo, with `more` beside what every script is told; it must end well.
 pub(crate) fn walk(script: &str, peers: &Peers, demo: &Demo, more: &Value) {
+    walk_told(script, peers, &demo.told, more);
+}
+
+/// The same on any server, of which `told` says what a demo says of itself.
+pub(crate) fn walk_told(script: &str, peers: &Peers, told: &Value, more: &Value) {
     let shots = std::env::var_os("COUNTERSIGN_SCREENSHOTS").map(PathBuf::from);
     if let Some(shots) = &shots {
         std::fs::create_dir_all(shots).expect("a folder for screenshots");
@@ -34,11 +39,11 @@ pub(crate) fn walk(script: &str, peers: &Peers, demo: &Demo, more: &Value) {
         "playwright": peers.playwright.join("package.json"),
         "axe": peers.playwright.with_file_name("axe-core").join("axe.min.js"),
         "chromium": peers.chromium,
-        "spki": demo.told["spki_sha256"],
-        "auth": demo.told["auth_url"],
-        "wiki": demo.told["wiki_url"],
-        "payroll": demo.told["payroll_url"],
-        "links": demo.told["links"],
+        "spki": told["spki_sha256"],
+        "auth": told["auth_url"],
+        "wiki": told["wiki_url"],
+        "payroll": told["payroll_url"],
+        "links": told["links"],
         "shots": shots,
     });
     let (all, more) = (plan.as_object_mut().expect("a plan"), more.as_object().expect("members"));

@@ -75,6 +75,8 @@ pub(crate) struct World {
     pub(crate) wiki: RecordingApp,
     pub(crate) payroll: RecordingApp,
     folder: TempDir,
+    /// People may set a password with one-time codes.
+    has_passwords: bool,
 }
 
 impl World {
@@ -89,28 +91,43 @@ impl World {
 
     /// With what `more` says of the server's folder behind the usual process configuration.
     pub(crate) async fn with(options: ServeOptions, more: impl FnOnce(&std::path::Path) -> String) -> Self {
+        Self::started_with(options, false, more).await
+    }
+
+    /// The usual apps and policies, and passwords for who wants them.
+    pub(crate) async fn with_passwords() -> Self {
+        let world = Self::started_with(OPTIONS, true, |_| String::new()).await;
+        world.apply("", POLICIES).await;
+        world
+    }
+
+    async fn started_with(
+        options: ServeOptions,
+        has_passwords: bool,
+        more: impl FnOnce(&std::path::Path) -> String,
+    ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let ca = TestCa::new();
         let issued = ca.issue(&[AUTH, WIKI, PAYROLL, OTHER]);
         let at = |name: &str| folder.path().join(name);
         std::fs::write(at("chain.pem"), &issued.chain_pem).unwrap();
         std::fs::write(at("key.pem"), issued.key_pem.expose()).unwrap();
-        let text = server_toml(&folder.path().display().to_string()) + &more(folder.path());
+        let text = server_toml(&folder.path().display().to_string(), has_passwords) + &more(folder.path());
         let config = ServerConfig::parse("server.toml", &text).unwrap_or_else(|problems| panic!("{problems}"));
         let clock = Arc::new(JumpingClock::default());
         let server = Server::start(config, options, clock.clone(), Arc::new(SystemIds)).await.unwrap();
         let operator = Operator::find(&Global { json: false, socket: Some(server.socket.clone()) }).unwrap();
         let door = Door::new(server.addresses[0], ca);
         let (wiki, payroll) = (RecordingApp::start().await, RecordingApp::start().await);
-        Self { server, operator, clock, door, wiki, payroll, folder }
+        Self { server, operator, clock, door, wiki, payroll, folder, has_passwords }
     }
 
     /// The same server stopped and started again at the same address.
     pub(crate) async fn restarted(self) -> Self {
-        let Self { server, clock, door, wiki, payroll, folder, .. } = self;
+        let Self { server, clock, door, wiki, payroll, folder, has_passwords, .. } = self;
         let address = server.addresses[0];
         server.stop().await;
-        let text = server_toml(&folder.path().display().to_string()).replacen(
+        let text = server_toml(&folder.path().display().to_string(), has_passwords).replacen(
             "address = \"127.0.0.1:0\"",
             &format!("address = \"{address}\""),
             1,
@@ -118,7 +135,7 @@ impl World {
         let config = ServerConfig::parse("server.toml", &text).unwrap_or_else(|problems| panic!("{problems}"));
         let server = Server::start(config, OPTIONS, clock.clone(), Arc::new(SystemIds)).await.unwrap();
         let operator = Operator::find(&Global { json: false, socket: Some(server.socket.clone()) }).unwrap();
-        Self { server, operator, clock, door, wiki, payroll, folder }
+        Self { server, operator, clock, door, wiki, payroll, folder, has_passwords }
     }
 
     /// A server with the usual apps and policies.
@@ -284,7 +301,7 @@ fn app_yaml(name: &str, host: &str, app: &RecordingApp, more: &str) -> String {
     )
 }
 
-fn server_toml(folder: &str) -> String {
+fn server_toml(folder: &str, has_passwords: bool) -> String {
     format!(
         r#"data_dir = "{folder}/data"
 auth_url = "{ISSUER}"
@@ -302,6 +319,7 @@ certificates = ["test"]
 rp_id = "localhost"
 rp_name = "Countersign"
 domains = ["example.org"]
+passwords = {has_passwords}
 
 [audit]
 origin = "countersign.test"

@@ -22,5 +22,8 @@ mod kill;
 mod newcomer;
 mod password_browser;
 mod policy;
+mod raised;
 mod record;
 mod sinks;
+mod spa_browser;
+mod upkeep_browser;

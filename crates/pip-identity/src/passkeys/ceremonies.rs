@@ -21,7 +21,7 @@ pub const MAX_SIGN_INS: usize = 16_384;
 /// The most other ceremonies that wait at once.
 pub const MAX_BOUND: usize = 4_096;
 /// The most ceremonies of one session, link or login that wait at once: tabs. The oldest give way.
-pub const MAX_PER_BINDING: usize = 8;
+pub const MAX_PER_BINDING: usize = 64;
 
 /// What a ceremony belongs to. Its answer must come from there.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]

@@ -22,6 +22,8 @@ pub struct Change {
     pub deleted: BTreeSet<UserId>,
     /// People who were active or invited and now are disabled.
     pub disabled: BTreeSet<UserId>,
+    /// People who were disabled and now are not.
+    pub enabled: BTreeSet<UserId>,
     /// Whose every session must end, with the epoch from which on sessions count.
     pub ended: BTreeMap<UserId, u64>,
     /// People about whom a policy may now read something else (new people not included).
@@ -48,6 +50,7 @@ impl Change {
             created: BTreeSet::new(),
             deleted: BTreeSet::new(),
             disabled: BTreeSet::new(),
+            enabled: BTreeSet::new(),
             ended: BTreeMap::new(),
             facts_moved: BTreeSet::new(),
             groups: BTreeSet::new(),
@@ -109,6 +112,9 @@ impl Change {
         }
         if now.state == UserState::Disabled && was.state != UserState::Disabled {
             self.disabled.insert(now.id);
+        }
+        if was.state == UserState::Disabled && now.state != UserState::Disabled {
+            self.enabled.insert(now.id);
         }
         if facts(was) != facts(now) {
             self.facts_moved.insert(now.id);

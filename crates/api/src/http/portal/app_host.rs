@@ -42,9 +42,12 @@ impl Portal {
         let code = parameter(query.as_bytes(), "code").unwrap_or_default();
         let handoff = self.handoffs.take(&TokenHash::of(code.as_bytes()), context.now);
         let Some(browser) = context.login_binding else { return no_cookies(context) };
-        let Some(handoff) = handoff.filter(|h| h.authority == context.authority && h.browser == browser) else {
-            return see_other("/");
-        };
+        let Some(handoff) = handoff.filter(|h| h.authority == context.authority) else { return see_other("/") };
+        if handoff.browser != browser {
+            // Tabs that came at once were each given a binding, and the browser kept one. Nobody is signed in by this, but
+            // each tab goes on to where it was going, and asks anew there if need be (GW-11).
+            return see_other(&handoff.target);
+        }
         if let Some(page) = self.circle(context, &handoff) {
             return page;
         }

@@ -22,7 +22,8 @@ const STEP: &str = "/.countersign/link?walk=";
 /// Where a renewal ends.
 const RENEWED: &str = "/.countersign/renewed";
 /// The page at the end of a renewal may be framed by the app's own pages, and by nobody else.
-const RENEWED_CSP: &str = "default-src 'none'; script-src 'self'; style-src 'self'; frame-ancestors 'self'";
+const RENEWED_CSP: &str =
+    "default-src 'none'; img-src 'self'; script-src 'self'; style-src 'self'; frame-ancestors 'self'";
 
 /// A browser on its way through the hosts of an app.
 #[derive(Clone)]

@@ -168,12 +168,11 @@ fn case_form(view: &RecoveryView, case: String, problem: Option<String>) -> page
         };
     }
     let by_administrator = format!(
-        "{} an administrator who knows you to vouch. Read them the case id above, not the code; they approve it on your page of the console, or with `countersign user recover {} --approve {}`. Then look again here, in this browser.",
+        "{} an administrator who knows you to vouch. Read them the case id below, not the code; they approve it on your page of the console, or with the command below. Then look again here, in this browser.",
         if view.has_authenticator { "Or ask" } else { "Ask" },
-        // The id and not the address, in which shells read more than a name.
-        view.row.user,
-        view.row.id,
     );
+    // The id and not the address, in which shells read more than a name.
+    let command = format!("countersign user recover {} --approve {}", view.row.user, view.row.id);
     let (lead, fields, submit) = if view.has_authenticator {
         let lead = "Your code was good. Now the second proof: the code your authenticator app shows.".to_owned();
         (lead, vec![pages::Field::one_time_code()], "Prove it with the app")
@@ -183,6 +182,7 @@ fn case_form(view: &RecoveryView, case: String, problem: Option<String>) -> page
     pages::FormPage {
         heading: "One more proof".to_owned(),
         paragraphs: vec![lead, by_administrator],
+        copy: Some(command),
         fields,
         submit: submit.to_owned(),
         ..form

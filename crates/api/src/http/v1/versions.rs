@@ -88,6 +88,9 @@ pub(crate) fn view(applied: &Applied) -> Value {
 
 fn view_plan(plan: &Plan) -> Value {
     let delta = |delta: &Delta| json!({ "added": delta.added, "changed": delta.changed, "removed": delta.removed });
+    let memberships = |pairs: &[(String, String)]| -> Vec<Value> {
+        pairs.iter().map(|(user, group)| json!({ "user": user, "group": group })).collect()
+    };
     let reach = |rows: &[Reach]| -> Vec<Value> {
         rows.iter().map(|row| json!({ "user": row.user, "app": row.app, "action": row.action })).collect()
     };
@@ -98,7 +101,10 @@ fn view_plan(plan: &Plan) -> Value {
         "known_as": plan.known_as,
         "apps": delta(&plan.apps),
         "groups": delta(&plan.groups),
-        "users": delta(&plan.users),
+        "users": delta(&plan.people.users),
+        "enabled": plan.people.enabled,
+        "joined": memberships(&plan.people.joined),
+        "left": memberships(&plan.people.left),
         "policies": delta(&plan.policies),
         "gained": reach(&plan.gained),
         "lost": reach(&plan.lost),
