@@ -311,11 +311,4 @@ async fn with_javascript_off_a_page_names_the_other_ways_and_they_are_open() {
         assert_eq!(page.status, StatusCode::OK, "{way}");
         assert!(page.body.contains("<form method=\"post\"") && !page.body.contains("<script"), "{way}: {}", page.body);
     }
-    // Where the passkey is the only proof that will do, no other way is named but another browser.
-    let session = world.session(ALICE, 1);
-    world.clock.advance(Duration::from_secs(6 * 60));
-    let confirm = world.page(Some(&session), "/me/codes").await;
-    let said = without_javascript(&confirm);
-    assert!(said.contains("in a browser with JavaScript") && !said.contains("password"), "{said}");
-    assert!(!confirm.body.contains("Confirm with password"), "{}", confirm.body);
 }

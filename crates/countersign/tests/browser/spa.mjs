@@ -149,19 +149,14 @@ try {
   const there = (n) => `${APP}/deep/${n}?tab=${n}`;
   await Promise.all(tabs.map((tab, n) => tab.goto(there(n))));
   for (const tab of tabs) assert.equal(new URL(tab.url()).pathname, "/login");
-  // Half of them press the button at once, each with the key; the others are looked at again afterwards.
-  const half = tabs.slice(0, TABS / 2);
-  await Promise.all(half.map(giveKey));
-  await Promise.all(
-    half.map(async (tab, n) => {
-      for (let tries = 0; tries < 20 && tab.url() !== there(n); tries += 1) {
-        await tab.locator("[data-start]").click({ timeout: 1000 }).catch(() => {});
-        await tab.waitForURL(there(n), { timeout: 1500 }).catch(() => {});
-      }
-    }),
-  );
-  assert.deepEqual(half.map((tab) => tab.url()), half.map((_, n) => there(n)));
-  await Promise.all(tabs.slice(TABS / 2).map((tab) => tab.reload()));
+  // One signs in; the others are looked at again, all at once.
+  const [one, ...others] = tabs;
+  await giveKey(one);
+  for (let tries = 0; tries < 20 && one.url() !== there(0); tries += 1) {
+    await one.locator("[data-start]").click({ timeout: 1000 }).catch(() => {});
+    await one.waitForURL(there(0), { timeout: 3000 }).catch(() => {});
+  }
+  await Promise.all(others.map((tab) => tab.reload()));
   assert.deepEqual(tabs.map((tab) => tab.url()), tabs.map((_, n) => there(n)));
   for (const tab of tabs) ok(await call(tab, "/data/tab"), "GET /data/tab");
   step(`${TABS} tabs at once, each landed on its own deep link and may call both hosts`);
