@@ -79,6 +79,7 @@ const BEHIND: &[(&str, &[&str], bool)] = &[
     ("askama", &["pages"], false),
     ("aws-lc-rs", &["pki", "audit"], false),
     ("cedar-policy*", &["pdp-engine"], false),
+    ("jiff*", &["config"], false),
     ("passkey-*", &["countersign"], true),
     ("qrcode", &["pages"], false),
     ("rcgen", &["pki"], false),

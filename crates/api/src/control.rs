@@ -31,7 +31,10 @@ use audit::AuditLog;
 use config::SourceFile;
 use model::record::AuditRecord;
 use model::seams::{Durability, Revocation};
-use model::{App, Clock, Directory, Ids, PolicyDecisionPoint, Recorder, SessionControl, SessionView, Timestamp};
+use model::{
+    App, AppName, Clock, Directory, Ids, PolicyDecisionPoint, PolicySettings, Recorder, SessionControl, SessionView,
+    TimeZone, Timestamp,
+};
 use pdp_engine::{CompiledPolicies, Engine};
 use pip_identity::people::Overseer;
 use pip_identity::{Accounts, People};
@@ -69,6 +72,8 @@ pub struct ApiSettings {
     pub related_origins: Vec<String>,
     /// Absolute limit of new sessions.
     pub session_absolute: std::time::Duration,
+    /// What policies are compiled with.
+    pub policy: PolicySettings,
 }
 
 /// One version of everything doors decide by.
@@ -85,6 +90,18 @@ pub struct Published {
     pub pdp: Arc<dyn PolicyDecisionPoint>,
     /// People and groups.
     pub directory: Arc<Directory>,
+}
+
+impl Published {
+    /// Where the clock of the policies hangs.
+    pub fn time_zone(&self) -> &TimeZone {
+        &self.policies.settings().time_zone
+    }
+
+    /// The declared or built-in app of this name.
+    pub fn app(&self, name: &AppName) -> Option<&Arc<App>> {
+        self.apps.iter().find(|app| app.name == *name)
+    }
 }
 
 /// A certificate that a door shows to clients.

@@ -1,4 +1,4 @@
-//! The kinds operators declare in YAML, and the `.cedar` and `.pem` files beside them: App, Group, PolicyTest, User.
+//! The kinds operators declare in YAML, and the `.cedar` and `.pem` files beside them: App, Group, PolicyTest, Remedy, User.
 //!
 //! Files are read as one unit: every document of every file is checked, then all of them against each other.
 
@@ -7,12 +7,14 @@ mod app;
 mod cross;
 mod people;
 mod policy_test;
+mod remedy;
 mod syntax;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use model::app::{App, HostPattern};
 use model::policy_test::PolicyTest;
+use model::remedy::{RemedyEntry, RemedyList};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_saphyr::{Location, Spanned};
@@ -24,7 +26,7 @@ use crate::problem::{Problem, Problems, Severity, choices};
 /// The only version of our kinds.
 pub const API_VERSION: &str = "countersign/v1";
 /// The kinds.
-pub const KINDS: &[&str] = &["App", "Group", "PolicyTest", "User"];
+pub const KINDS: &[&str] = &["App", "Group", "PolicyTest", "Remedy", "User"];
 /// The most files of one unit.
 pub const MAX_FILES: usize = 1_000;
 /// The most bytes of one unit.
@@ -71,6 +73,10 @@ pub struct Declared {
     pub users: Vec<DeclaredUser>,
     /// Sorted by file name.
     pub policies: Vec<PolicyFile>,
+    /// Remedies for facts of the built-in schema; sorted by file name.
+    pub schemas: Vec<PolicyFile>,
+    /// What is declared about remedies, sorted.
+    pub remedies: RemedyList,
     /// Sorted by name.
     pub tests: Vec<PolicyTest>,
     /// Findings that do not stop an apply.
@@ -85,7 +91,7 @@ struct Envelope<S> {
     /// Type: text; default: required.
     #[serde(rename = "apiVersion")]
     api_version: Spanned<String>,
-    /// `App`, `Group`, `PolicyTest` or `User`.
+    /// `App`, `Group`, `PolicyTest`, `Remedy` or `User`.
     ///
     /// Type: text; default: required.
     kind: Spanned<String>,
@@ -102,8 +108,8 @@ struct Envelope<S> {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Metadata {
-    /// App and Group: a name, which is the Cedar id `App::"payroll"`, `Group::"engineering"`. User: the e-mail
-    /// address.
+    /// App and Group: a name, which is the Cedar id `App::"payroll"`, `Group::"engineering"`. Remedy: the
+    /// id in `@remedy_<id>`. User: the e-mail address.
     ///
     /// Type: text; default: required.
     pub(crate) name: Spanned<String>,
@@ -111,7 +117,7 @@ pub(crate) struct Metadata {
 
 #[derive(Deserialize)]
 struct Peek {
-    /// `App`, `Group`, `PolicyTest` or `User`.
+    /// `App`, `Group`, `PolicyTest`, `Remedy` or `User`.
     ///
     /// Type: text; default: required.
     kind: Option<Spanned<String>>,
@@ -129,9 +135,18 @@ pub fn read(files: &[SourceFile], known: &Known<'_>) -> Result<Declared, Problem
         return Err(Problems(vec![Problem::error("(all files)", (0, 0), message)]));
     }
     let pems: Vec<&SourceFile> = files.iter().filter(|file| file.name.ends_with(".pem")).collect();
+    // Tests name remedies, so these come first.
+    for file in files.iter().filter(|file| is_yaml(file)) {
+        reading.remedies_of(file);
+    }
+    let declared = reading.remedies.iter().map(|(_, entry)| entry.clone());
+    reading.list = RemedyList::new(declared.collect());
     for file in files {
         match file.name.rsplit('.').next() {
             Some("yaml" | "yml") => reading.yaml(file, &pems),
+            Some("cedarschema") => {
+                reading.schemas.push(PolicyFile { name: file.name.clone(), text: file.text.clone() });
+            }
             Some("cedar") => {
                 reading.policies.push(PolicyFile { name: file.name.clone(), text: file.text.clone() });
             }
@@ -142,6 +157,10 @@ pub fn read(files: &[SourceFile], known: &Known<'_>) -> Result<Declared, Problem
     reading.finish()
 }
 
+fn is_yaml(file: &SourceFile) -> bool {
+    matches!(file.name.rsplit('.').next(), Some("yaml" | "yml"))
+}
+
 /// What has been read so far.
 #[derive(Default)]
 pub(crate) struct Reading {
@@ -149,6 +168,10 @@ pub(crate) struct Reading {
     pub(crate) groups: Vec<(Place, DeclaredGroup)>,
     pub(crate) users: Vec<(Place, DeclaredUser)>,
     pub(crate) policies: Vec<PolicyFile>,
+    pub(crate) schemas: Vec<PolicyFile>,
+    pub(crate) remedies: Vec<(Place, RemedyEntry)>,
+    /// The same, for tests to look up.
+    list: RemedyList,
     pub(crate) tests: Vec<(Place, PolicyTest)>,
     pub(crate) problems: Vec<Problem>,
 }
@@ -178,6 +201,22 @@ impl Reading {
         }
     }
 
+    fn remedies_of(&mut self, file: &SourceFile) {
+        for text in documents(&file.text) {
+            // What is no document at all is told when all of them are read.
+            let is_remedy = serde_saphyr::from_str::<Peek>(&text)
+                .is_ok_and(|peek| peek.kind.is_some_and(|kind| kind.value == "Remedy"));
+            let mut document = Document { file: &file.name, problems: Vec::new() };
+            if is_remedy
+                && let Some((place, name, spec)) = document.envelope::<remedy::RemedySpec>(&text)
+                && let Some(entry) = remedy::build(&mut document, &name, spec)
+            {
+                self.remedies.push((place, entry));
+            }
+            self.problems.append(&mut document.problems);
+        }
+    }
+
     fn document(&mut self, document: &mut Document<'_>, text: &str, pems: &[&SourceFile]) {
         let Some(peek) = document.parse::<Peek>(text) else { return };
         let Some(kind) = peek.kind else {
@@ -203,11 +242,13 @@ impl Reading {
             }
             "PolicyTest" => {
                 if let Some((place, name, spec)) = document.envelope::<policy_test::PolicyTestSpec>(text)
-                    && let Some(test) = policy_test::build(document, &name, spec)
+                    && let Some(test) = policy_test::build(document, &self.list, &name, spec)
                 {
                     self.tests.push((place, test));
                 }
             }
+            // Read before all others.
+            "Remedy" => {}
             "User" => {
                 if let Some((place, name, spec)) = document.envelope::<people::UserSpec>(text)
                     && let Some(user) = people::user(document, &name, spec)
@@ -234,6 +275,8 @@ impl Reading {
             groups: self.groups.into_iter().map(|(_, group)| group).collect(),
             users: self.users.into_iter().map(|(_, user)| user).collect(),
             policies: self.policies,
+            schemas: self.schemas,
+            remedies: self.list,
             tests: self.tests.into_iter().map(|(_, test)| test).collect(),
             warnings: self.problems,
         };
@@ -241,6 +284,7 @@ impl Reading {
         declared.groups.sort_by(|a, b| a.id.cmp(&b.id));
         declared.users.sort_by(|a, b| a.email.cmp(&b.email));
         declared.policies.sort_by(|a, b| a.name.cmp(&b.name));
+        declared.schemas.sort_by(|a, b| a.name.cmp(&b.name));
         declared.tests.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(declared)
     }

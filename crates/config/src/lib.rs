@@ -13,6 +13,7 @@ pub mod kinds;
 pub mod problem;
 pub mod server;
 mod text;
+mod zone;
 
 pub use canonical::canonical;
 pub use kinds::{Declared, DeclaredGroup, DeclaredUser, Known, Membership, PolicyFile, SourceFile, read};

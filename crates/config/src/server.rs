@@ -7,6 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use model::{Freshness, PolicySettings, TimeZone};
 use serde::Deserialize;
 use toml::Spanned;
 
@@ -31,6 +32,8 @@ pub struct ServerConfig {
     pub identity: IdentityConfig,
     /// The record.
     pub audit: AuditConfig,
+    /// Decisions.
+    pub policy: PolicySettings,
     /// Signing keys.
     pub keys: KeysConfig,
     /// Gateways in processes of their own.
@@ -192,6 +195,11 @@ struct File {
     /// Type: table.
     #[serde(default)]
     audit: Audit,
+    /// Decisions.
+    ///
+    /// Type: table.
+    #[serde(default)]
+    policy: Policy,
     /// Signing keys.
     ///
     /// Type: table.
@@ -326,6 +334,45 @@ struct Session {
     /// Type: duration; default: `12h`.
     absolute: Option<Spanned<String>>,
 }
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct Policy {
+    /// What `minute_of_day`, `weekday` and the hours of rules without a `zone` mean.
+    ///
+    /// Type: IANA time zone such as `Europe/Berlin`; default: `UTC`.
+    time_zone: Option<Spanned<String>>,
+    /// How fresh a step-up must be.
+    ///
+    /// Type: table.
+    #[serde(default)]
+    fresh: Fresh,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(deny_unknown_fields)]
+struct Fresh {
+    /// For resources of sensitivity `low`; `30s` to `24h`, and so the others.
+    ///
+    /// Type: duration; default: `12h`.
+    low: Option<Spanned<String>>,
+    /// For `medium`; not longer than for `low`.
+    ///
+    /// Type: duration; default: `1h`.
+    medium: Option<Spanned<String>>,
+    /// For `high`; not longer than for `medium`.
+    ///
+    /// Type: duration; default: `15m`.
+    high: Option<Spanned<String>>,
+    /// For `critical`, and for what declares no sensitivity; not longer than for `high`.
+    ///
+    /// Type: duration; default: `5m`.
+    critical: Option<Spanned<String>>,
+}
+
+/// How fresh a step-up can be asked to be (PO-8). A person needs the least to come back from the ceremony.
+const FRESHNESS: std::ops::RangeInclusive<Duration> =
+    Duration::from_secs(model::decision::SHORTEST_PROOF_SECS.unsigned_abs())..=Duration::from_secs(24 * 3_600);
 
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields)]
@@ -497,6 +544,7 @@ impl Reader<'_> {
         let keys = self.keys(&file.keys);
         let admin_listen = self.admin(&file.admin);
         let gateways = self.gateways(&file.gateways, auth_url.as_ref());
+        let policy = self.policy(&file.policy);
         Some(ServerConfig {
             data_dir: file.data_dir.unwrap_or_else(|| PathBuf::from("data")),
             auth_url: auth_url?,
@@ -504,6 +552,7 @@ impl Reader<'_> {
             certificates,
             identity: identity?,
             audit: audit?,
+            policy: policy?,
             keys: keys?,
             gateways: gateways?,
             control_socket: file.control_socket,
@@ -657,6 +706,39 @@ impl Reader<'_> {
         duration
     }
 
+    fn policy(&mut self, policy: &Policy) -> Option<PolicySettings> {
+        let time_zone = match &policy.time_zone {
+            Some(name) => self.parsed(name, crate::zone::time_zone),
+            None => Some(TimeZone::utc()),
+        };
+        let (fresh, standard) = (&policy.fresh, Freshness::STANDARD);
+        let low = self.window(fresh.low.as_ref(), standard.low);
+        let medium = self.window(fresh.medium.as_ref(), standard.medium);
+        let high = self.window(fresh.high.as_ref(), standard.high);
+        let critical = self.window(fresh.critical.as_ref(), standard.critical);
+        let windows = [("low", &fresh.low, low), ("medium", &fresh.medium, medium), ("high", &fresh.high, high)];
+        let narrower =
+            [("medium", &fresh.medium, medium), ("high", &fresh.high, high), ("critical", &fresh.critical, critical)];
+        for ((wide, written, longest), (narrow, said, window)) in windows.into_iter().zip(narrower) {
+            // Told where something was written: one of both was, or the defaults would stand.
+            let Some(at) = said.as_ref().or(written.as_ref()).filter(|_| longest < window) else { continue };
+            self.refuse(at, format!("`{narrow}` would be satisfied by an older step-up than `{wide}`; give `{narrow}` the shorter window"));
+        }
+        Some(PolicySettings {
+            time_zone: time_zone?,
+            freshness: Freshness { low: low?, medium: medium?, high: high?, critical: critical? },
+        })
+    }
+
+    fn window(&mut self, value: Option<&Spanned<String>>, standard: Duration) -> Option<Duration> {
+        let Some(value) = value else { return Some(standard) };
+        let window = self.parsed(value, text::duration)?;
+        if !FRESHNESS.contains(&window) {
+            self.refuse(value, format!("`{}` is outside 30s to 24h", value.get_ref()));
+        }
+        Some(window)
+    }
+
     fn keys(&mut self, keys: &Keys) -> Option<KeysConfig> {
         let Some(value) = &keys.rotate_every else { return Some(KeysConfig { rotate_every: KEY_AGE }) };
         let rotate_every = self.parsed(value, text::duration)?;
@@ -785,6 +867,30 @@ segment = "4MiB"
         assert!(config.listeners[0].requires_tls13);
         assert_eq!(config.identity.session_idle, Duration::from_secs(1800));
         assert_eq!(config.audit.segment_bytes, 4 << 20);
+    }
+
+    #[test]
+    fn decisions_have_a_time_zone_and_windows_that_fit_one_another() {
+        let policy = |text: &str| ServerConfig::parse("server.toml", &format!("{GOOD}[policy]\n{text}\n"));
+        assert_eq!(ServerConfig::parse("server.toml", GOOD).unwrap().policy, PolicySettings::default());
+        let said =
+            policy("time_zone = \"europe/berlin\"\nfresh = { high = \"10m\", critical = \"30s\" }").unwrap().policy;
+        assert_eq!(said.time_zone.name(), "Europe/Berlin");
+        let high = Duration::from_secs(600);
+        assert_eq!(said.freshness, Freshness { high, critical: Duration::from_secs(30), ..Freshness::STANDARD });
+        for (text, says) in [
+            ("time_zone = \"Europe/Berlim\"", "did you mean `Europe/Berlin`?"),
+            ("fresh = { low = \"25h\" }", "outside 30s to 24h"),
+            ("fresh = { critical = \"29s\" }", "outside 30s to 24h"),
+            ("fresh = { critical = \"soon\" }", "soon"),
+            ("fresh = { critical = \"1h\" }", "`critical` would be satisfied by an older step-up than `high`"),
+            ("fresh = { low = \"30m\" }", "`medium` would be satisfied by an older step-up than `low`"),
+            ("fresh = { hihg = \"1m\" }", "did you mean `high`?"),
+            ("timezone = \"UTC\"", "did you mean `time_zone`?"),
+        ] {
+            let refused = policy(text).unwrap_err().to_string();
+            assert!(refused.contains(says) && refused.starts_with("server.toml:2"), "{text}: {refused}");
+        }
     }
 
     #[test]

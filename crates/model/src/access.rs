@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::directory::GroupId;
+use crate::time_zone::TimeZone;
 
 /// The rules of an app or of one of its routes.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -93,20 +94,50 @@ pub enum Selector {
     },
     /// Risk points at most this (0–100).
     RiskAtMost(u8),
-    /// A time of the week in the policy time zone.
-    Time {
-        /// 1 (Monday) to 7; all days when every one is listed.
-        days: BTreeSet<u8>,
-        /// First minute of the day, 0–1439.
-        from: u16,
-        /// Minute of the day it ends before, 1–1440; smaller than `from` means over midnight.
-        to: u16,
-    },
+    /// A time of the week.
+    Time(Hours),
     /// The session is bound to the device's key.
     SessionBound,
     /// The connection's key exchange is post-quantum.
     TlsPq,
 }
+
+/// A time of the week.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Hours {
+    /// Where the clock hangs; `None`: in the time zone of the policies.
+    pub zone: Option<TimeZone>,
+    /// 1 (Monday) to 7; all days when every one is listed.
+    pub days: BTreeSet<u8>,
+    /// First minute of the day, 0–1439.
+    pub from: u16,
+    /// Minute of the day it ends before, 1–1440; smaller than `from` means over midnight, on the day it began.
+    pub to: u16,
+}
+
+impl Hours {
+    /// Whether a local minute and weekday are within.
+    pub fn contains(&self, minute: i64, weekday: i64) -> bool {
+        let on = |weekday: i64| u8::try_from(weekday).is_ok_and(|day| self.days.contains(&day));
+        let (from, to) = (i64::from(self.from), i64::from(self.to));
+        match from < to {
+            true => on(weekday) && minute >= from && minute < to,
+            false => (on(weekday) && minute >= from) || (on((weekday + 5) % 7 + 1) && minute < to),
+        }
+    }
+
+    /// The label under which it shows in `context.request.hours` while it is that time: `Europe/Berlin 1,2,3 08:00-18:00`.
+    pub fn label(&self) -> String {
+        let days: Vec<String> = self.days.iter().map(u8::to_string).collect();
+        let clock = |minute: u16| format!("{:02}:{:02}", minute / 60, minute % 60);
+        let zone = self.zone.as_ref().map_or("", TimeZone::name);
+        format!("{zone} {} {}-{}", days.join(","), clock(self.from), clock(self.to))
+    }
+}
+
+/// The label in `context.request.hours` that says the hours that rules name with a zone are known, so that one that does
+/// not show is not now (GW-22).
+pub const HOURS_KNOWN: &str = "known";
 
 /// A network: address and prefix length, host bits zero.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -166,6 +197,14 @@ impl AccessRules {
             _ => Vec::new(),
         })
     }
+
+    /// Every time of the week its entries name with a zone, so that the door can say which of them it is.
+    pub fn zoned_hours(&self) -> impl Iterator<Item = (&TimeZone, &Hours)> {
+        self.entries().filter_map(|rule| match &rule.selector {
+            Selector::Time(hours) => hours.zone.as_ref().map(|zone| (zone, hours)),
+            _ => None,
+        })
+    }
 }
 
 #[cfg(test)]
@@ -174,6 +213,26 @@ mod tests {
 
     fn cidr(network: &str, prefix: u8) -> Cidr {
         Cidr { network: network.parse().unwrap(), prefix }
+    }
+
+    #[test]
+    fn hours_over_midnight_belong_to_the_day_they_began_on() {
+        let hours = |from, to| Hours { zone: None, days: [5].into(), from, to };
+        let (day, night) = (hours(540, 1_020), hours(1_320, 360));
+        for (hours, minute, weekday, is_in) in [
+            (&day, 539, 5, false),
+            (&day, 540, 5, true),
+            (&day, 1_020, 5, false),
+            (&day, 600, 6, false),
+            (&night, 1_320, 5, true),
+            (&night, 359, 6, true),
+            (&night, 360, 6, false),
+            (&night, 100, 5, false),
+        ] {
+            assert_eq!(hours.contains(minute, weekday), is_in, "{minute} {weekday}");
+        }
+        let sunday = Hours { days: [7].into(), ..night };
+        assert!(sunday.contains(0, 1) && !sunday.contains(0, 7));
     }
 
     #[test]

@@ -96,16 +96,6 @@ impl Sensitivity {
             Sensitivity::Critical => "critical",
         }
     }
-
-    /// How fresh a step-up must be for a resource of this sensitivity (PO-8): 12 h, 1 h, 15 min, 5 min.
-    pub fn step_up_freshness(self) -> Duration {
-        Duration::from_secs(match self {
-            Sensitivity::Low => 12 * 3600,
-            Sensitivity::Medium => 3600,
-            Sensitivity::High => 15 * 60,
-            Sensitivity::Critical => 5 * 60,
-        })
-    }
 }
 
 /// A host an app answers to, in canonical form (GW-3): lower case, A-label, no port, no trailing dot.

@@ -9,6 +9,7 @@ use crate::app::{AppName, RouteName};
 use crate::facts::Facts;
 use crate::ids::{Digest32, UserId};
 use crate::reason::Reason;
+pub use crate::remedy::{FixKind, Remedy};
 use crate::time::Timestamp;
 
 /// Who asks.
@@ -135,28 +136,6 @@ impl fmt::Display for Effect {
     }
 }
 
-/// Who can drive a remedy, and how (PO-6, GW-17).
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub enum FixKind {
-    /// The person proves more: a ceremony of the sign-in pages.
-    Auth,
-    /// The person mends or enrols the device.
-    Device,
-    /// Somebody approves a request.
-    Grant,
-}
-
-impl FixKind {
-    /// `auth`, `device` or `grant`.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            FixKind::Auth => "auth",
-            FixKind::Device => "device",
-            FixKind::Grant => "grant",
-        }
-    }
-}
-
 /// Which kinds of fix a door can lead a person to (PO-12). What it cannot drive is DENY with the fix as advice.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub struct DrivenFixes {
@@ -181,108 +160,6 @@ impl DrivenFixes {
             FixKind::Device => self.device,
             FixKind::Grant => self.grant,
         }
-    }
-}
-
-/// What a person can do about a refusal (PO-6). Alphabetical.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub enum Remedy {
-    /// Bring the device in line with its own policy.
-    Comply,
-    /// Encrypt the disk.
-    Encrypt,
-    /// Enrol the device.
-    Enrol,
-    /// Have a request approved.
-    Grant,
-    /// Confirm with a second factor.
-    Mfa,
-    /// Confirm with a passkey.
-    Passkey,
-    /// Patch the operating system.
-    Patch,
-    /// Sign in again.
-    Reauth,
-    /// Have the device checked again.
-    Recheck,
-}
-
-impl Remedy {
-    /// Every remedy.
-    pub const ALL: &'static [Remedy] = &[
-        Remedy::Comply,
-        Remedy::Encrypt,
-        Remedy::Enrol,
-        Remedy::Grant,
-        Remedy::Mfa,
-        Remedy::Passkey,
-        Remedy::Patch,
-        Remedy::Reauth,
-        Remedy::Recheck,
-    ];
-
-    /// The id in the schema annotation `@remedy_<id>`.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Remedy::Comply => "comply",
-            Remedy::Encrypt => "encrypt",
-            Remedy::Enrol => "enrol",
-            Remedy::Grant => "grant",
-            Remedy::Mfa => "mfa",
-            Remedy::Passkey => "passkey",
-            Remedy::Patch => "patch",
-            Remedy::Reauth => "reauth",
-            Remedy::Recheck => "recheck",
-        }
-    }
-
-    /// How much it asks of the person; the dearest is dropped first (PO-5, PO-6).
-    pub fn cost(self) -> u8 {
-        match self {
-            Remedy::Reauth => 1,
-            Remedy::Mfa | Remedy::Recheck => 2,
-            Remedy::Passkey => 3,
-            Remedy::Patch => 5,
-            Remedy::Comply | Remedy::Encrypt => 6,
-            Remedy::Enrol => 7,
-            Remedy::Grant => 8,
-        }
-    }
-
-    /// Who drives it.
-    pub fn kind(self) -> FixKind {
-        match self {
-            Remedy::Mfa | Remedy::Passkey | Remedy::Reauth => FixKind::Auth,
-            Remedy::Comply | Remedy::Encrypt | Remedy::Enrol | Remedy::Patch | Remedy::Recheck => FixKind::Device,
-            Remedy::Grant => FixKind::Grant,
-        }
-    }
-
-    /// What to tell the person.
-    pub fn text(self) -> &'static str {
-        match self {
-            Remedy::Comply => "Bring this device in line with your organisation's settings",
-            Remedy::Encrypt => "Turn on disk encryption on this device",
-            Remedy::Enrol => "Enrol this device",
-            Remedy::Grant => "Ask for access",
-            Remedy::Mfa => "Confirm with a second factor",
-            Remedy::Passkey => "Confirm with your passkey",
-            Remedy::Patch => "Install the pending system updates on this device",
-            Remedy::Reauth => "Sign in again",
-            Remedy::Recheck => "Have this device checked again",
-        }
-    }
-}
-
-impl std::str::FromStr for Remedy {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        Remedy::ALL
-            .iter()
-            .copied()
-            .find(|remedy| remedy.as_str() == text)
-            .ok_or_else(|| format!("`{text}` is not a remedy"))
     }
 }
 

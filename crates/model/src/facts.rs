@@ -5,6 +5,11 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
+use crate::access::HOURS_KNOWN;
+use crate::app::App;
+use crate::time::Timestamp;
+use crate::time_zone::TimeZone;
+
 /// The age policies read when something never happened, in seconds.
 pub const NEVER_SECS: i64 = 1_000_000_000;
 
@@ -160,10 +165,38 @@ pub struct RequestFacts {
     pub tls_pq: bool,
     /// Seconds since 1970.
     pub epoch_secs: i64,
-    /// 0–1439, UTC.
+    /// 0–1439, in the time zone of the policies.
     pub minute_of_day: i64,
-    /// 1 (Monday) – 7, UTC.
+    /// 1 (Monday) – 7, in the time zone of the policies.
     pub weekday: i64,
+    /// Those times of the week that the app's rules name with a zone and that it is now ([`Hours::label`](crate::access::Hours::label)), and that they
+    /// are known.
+    pub hours: BTreeSet<String>,
+    /// When `hours` may change, or a clock is set forward or back; bounds how long an answer holds. Policies do not see
+    /// it.
+    pub clock_until: Option<Timestamp>,
+}
+
+impl RequestFacts {
+    /// Puts the time into the facts: of the policies' clock, which hangs in `zone`, and of those that the rules of `app`
+    /// name.
+    pub fn tell_time(&mut self, now: Timestamp, zone: &TimeZone, app: Option<&App>) {
+        self.epoch_secs = now.unix_secs();
+        (self.minute_of_day, self.weekday) = zone.minute_and_weekday(now);
+        self.hours = BTreeSet::from([HOURS_KNOWN.to_owned()]);
+        self.clock_until = zone.next_change(now);
+        let rules = app
+            .into_iter()
+            .flat_map(|app| app.access.iter().chain(app.routes.iter().filter_map(|route| route.access.as_ref())));
+        for (zone, hours) in rules.flat_map(|rules| rules.zoned_hours()) {
+            let (minute, weekday) = zone.minute_and_weekday(now);
+            if hours.contains(minute, weekday) {
+                self.hours.insert(hours.label());
+            }
+            let until = zone.next_of(&[0, i64::from(hours.from), i64::from(hours.to)], now);
+            self.clock_until = Some(self.clock_until.map_or(until, |known| known.min(until)));
+        }
+    }
 }
 
 /// Behaviour.
@@ -252,6 +285,8 @@ impl Facts {
                 epoch_secs: 0,
                 minute_of_day: 0,
                 weekday: 1,
+                hours: BTreeSet::new(),
+                clock_until: None,
             },
             risk: RiskFacts { known: false, points: 100, anomaly: 0, signals: BTreeSet::new(), age_secs: NEVER_SECS },
             session: SessionFacts {

@@ -16,12 +16,15 @@ pub mod decision;
 pub mod directory;
 pub mod facts;
 pub mod ids;
+pub mod policy_settings;
 pub mod policy_test;
 pub mod reason;
 pub mod record;
+pub mod remedy;
 pub mod seams;
 pub mod session;
 pub mod time;
+pub mod time_zone;
 
 pub use action::{Action, ActionClass};
 pub use app::{App, AppName, Route, RouteName, Sensitivity, Upstream};
@@ -32,10 +35,13 @@ pub use facts::Facts;
 pub use ids::{
     AccessId, DecisionId, InvitationId, NoticeId, RecoveryId, RevocationId, SessionId, StreamId, TokenHash, UserId,
 };
+pub use policy_settings::{Freshness, PolicySettings};
 pub use reason::Reason;
+pub use remedy::RemedyList;
 pub use seams::{
     BoxFuture, Clock, Ids, LiveStreams, PolicyDecisionPoint, Recorder, ReservedService, SessionControl, SessionView,
     SignalSink,
 };
 pub use session::{Session, SessionLookup};
 pub use time::Timestamp;
+pub use time_zone::TimeZone;

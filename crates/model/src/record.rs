@@ -313,7 +313,7 @@ pub struct DecisionColumns {
     /// Shadow policies that would have refused.
     pub would: Vec<Arc<str>>,
     /// Remedies offered.
-    pub step_up: Vec<&'static str>,
+    pub step_up: Vec<Arc<str>>,
     /// Until when it holds.
     pub valid_until: Option<Timestamp>,
     /// True when a door answered from its decision cache.

@@ -57,7 +57,7 @@ fn fix_row() {
     let mut question = question(0, 5);
     question.step_up = model::decision::StepUpContext::browser();
     question.facts.auth.step_up_age_secs = 86_400;
-    let told: Vec<&str> = engine.decide(&question, NOW).fix.iter().map(|fix| fix.remedy.as_str()).collect();
+    let told: Vec<String> = engine.decide(&question, NOW).fix.iter().map(|fix| fix.remedy.token()).collect();
     let mut times = Vec::with_capacity(ROUNDS * QUESTIONS);
     for _ in 0..ROUNDS * QUESTIONS {
         let started = Instant::now();
@@ -349,7 +349,7 @@ fn context(facts: &Facts) -> Value {
         "request": { "door": "", "method": request.method, "host": request.host, "path": request.path,
             "original_path": request.original_path, "segments": request.segments, "route": "", "headers": [],
             "grpc_service": "", "grpc_method": "", "websocket": false, "port": 0, "tls_version": "", "tls_pq": false,
-            "epoch_secs": 0, "minute_of_day": request.minute_of_day, "weekday": request.weekday },
+            "epoch_secs": 0, "minute_of_day": request.minute_of_day, "weekday": request.weekday, "hours": request.hours },
         "risk": { "known": false, "points": facts.risk.points, "anomaly": 0, "signals": [], "age_secs": 1_000_000_000 },
         "session": { "age_secs": 1_000_000_000, "idle_secs": 1_000_000_000, "bound": false, "grants": [],
             "granted": false },

@@ -13,12 +13,12 @@ use model::App;
 
 use crate::analysis::{self, MAX_PATTERN};
 use crate::annotations;
-use crate::compile::CompiledPolicy;
+use crate::compile::{CompiledPolicy, PolicyInput};
 use crate::index::PolicyScope;
 use crate::kernel::{Condition, Parsed};
 use crate::problem::{Finding, FindingKind, PolicyProblem};
 use crate::rules::{self, RulePolicy};
-use crate::schema::BuiltinSchema;
+use crate::schema::{BuiltinSchema, SchemaError};
 use crate::source::{
     MAX_BRANCHES, MAX_NESTING, MAX_OPERATORS, MAX_POLICIES, MAX_POLICY_BYTES, MAX_SOURCE_BYTES, PolicySource, Position,
     Positions, Statement, statements,
@@ -44,10 +44,18 @@ pub(crate) struct Compiled {
     pub(crate) findings: Vec<Finding>,
 }
 
-/// Runs all steps over `sources` and the built-in policies.
-pub(crate) fn run<A: Borrow<App>>(sources: &[PolicySource], apps: &[A]) -> Result<Compiled, Vec<PolicyProblem>> {
-    let schema = BuiltinSchema::load().map_err(|error| vec![whole_file(BUILTIN, error.to_string())])?;
-    let rules = rules::translate(apps, &schema);
+/// Runs all steps over what was given and the built-in policies.
+pub(crate) fn run<A: Borrow<App>>(input: &PolicyInput<'_, A>) -> Result<Compiled, Vec<PolicyProblem>> {
+    let sources = input.policies;
+    let (schema, schema_problems) = match BuiltinSchema::load_with(input.schemas, input.remedies) {
+        Ok(schema) => (schema, Vec::new()),
+        // What is wrong with the policies is still told, as under the schema without the additions.
+        Err(SchemaError::Additions(problems)) => {
+            (BuiltinSchema::load_with(&[], input.remedies).map_err(broken)?, problems)
+        }
+        Err(error) => return Err(broken(error)),
+    };
+    let rules = rules::translate(input.apps, &schema);
     let texts = sources.iter().chain(rules.iter().map(|rule| &rule.source));
     let bytes: usize = texts.map(|source| source.text.len()).sum();
     if bytes > MAX_SOURCE_BYTES {
@@ -63,7 +71,7 @@ pub(crate) fn run<A: Borrow<App>>(sources: &[PolicySource], apps: &[A]) -> Resul
         return Err(vec![whole_file(file, message)]);
     }
     let builtin = PolicySource { file: format!("{BUILTIN}.cedar"), text: BUILTIN_TEXT.to_owned() };
-    let mut compilation = Compilation { schema: &schema, problems: Vec::new(), read: Vec::new() };
+    let mut compilation = Compilation { schema: &schema, problems: schema_problems, read: Vec::new() };
     compilation.source(&builtin);
     for source in sources {
         if source.stem() == BUILTIN {
@@ -87,6 +95,10 @@ pub(crate) fn read_only(source: &PolicySource) -> (Arc<BuiltinSchema>, Vec<(Comp
     assert_eq!(compilation.problems, []);
     let read = compilation.read.into_iter().map(|read| (read.policy, read.cedar)).collect();
     (schema, read)
+}
+
+fn broken(error: SchemaError) -> Vec<PolicyProblem> {
+    vec![whole_file(BUILTIN, error.to_string())]
 }
 
 fn whole_file(file: &str, message: String) -> PolicyProblem {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use model::decision::PolicySet;
 use model::ids::Digest32;
-use model::{App, Reason};
+use model::{App, Freshness, PolicySettings, Reason, RemedyList};
 
 use crate::analysis::{Reads, TimeUse};
 use crate::annotations::Stage;
@@ -69,6 +69,21 @@ pub struct PolicyListing {
     pub cedar: String,
 }
 
+/// What a version of policies is made from.
+#[derive(Debug)]
+pub struct PolicyInput<'a, A> {
+    /// `.cedar` files.
+    pub policies: &'a [PolicySource],
+    /// `.cedarschema` files: remedies for facts of the built-in schema.
+    pub schemas: &'a [PolicySource],
+    /// Whose simple rules become policies (PO-16).
+    pub apps: &'a [A],
+    /// What operators declare about remedies.
+    pub remedies: &'a RemedyList,
+    /// What they set about decisions.
+    pub settings: &'a PolicySettings,
+}
+
 /// One immutable version of policies: validated, indexed, hashed. Share it by `Arc` between engines.
 pub struct CompiledPolicies {
     pub(crate) schema: Arc<BuiltinSchema>,
@@ -80,6 +95,8 @@ pub struct CompiledPolicies {
     slices: Cache<SliceKey, Arc<Slice>>,
     findings: Vec<Finding>,
     policy_hash: Digest32,
+    remedies: Arc<RemedyList>,
+    settings: PolicySettings,
 }
 
 impl CompiledPolicies {
@@ -99,8 +116,18 @@ impl CompiledPolicies {
         sources: &[PolicySource],
         apps: &[A],
     ) -> Result<CompiledPolicies, Vec<PolicyProblem>> {
+        let (remedies, settings) = (RemedyList::default(), PolicySettings::default());
+        let (remedies, settings) = (&remedies, &settings);
+        Self::compile_all(&PolicyInput { policies: sources, schemas: &[], apps, remedies, settings })
+    }
+
+    /// Checks and compiles all there is to a version, the built-in policies included.
+    ///
+    /// # Errors
+    /// Every problem found, sorted by file and line; one in a simple rule has the rule's line.
+    pub fn compile_all<A: Borrow<App>>(input: &PolicyInput<'_, A>) -> Result<CompiledPolicies, Vec<PolicyProblem>> {
         let Compiled { schema, policies, canonical, mut findings } =
-            stacker::grow(COMPILE_STACK_BYTES, || compilation::run(sources, apps))?;
+            stacker::grow(COMPILE_STACK_BYTES, || compilation::run(input))?;
         findings.extend(policies.iter().flat_map(|policy| findings_of(policy)));
         findings.extend(unscoped(&policies));
         findings.sort();
@@ -108,7 +135,9 @@ impl CompiledPolicies {
             index: Index::new(policies.iter().map(|policy| &policy.scope)),
             named: policies.iter().filter_map(|policy| policy.scope.principal.named().cloned()).collect(),
             slices: Cache::new(MAX_ENTRIES),
-            policy_hash: policy_hash(&schema, &policies, &canonical),
+            policy_hash: policy_hash(&schema, input.settings, &policies, &canonical),
+            remedies: Arc::new(input.remedies.clone()),
+            settings: input.settings.clone(),
             findings,
             policies,
             schema,
@@ -123,6 +152,16 @@ impl CompiledPolicies {
     /// The schema alone.
     pub fn schema_hash(&self) -> Digest32 {
         self.schema.hash
+    }
+
+    /// What operators declared about remedies.
+    pub fn remedies(&self) -> &Arc<RemedyList> {
+        &self.remedies
+    }
+
+    /// What operators set about decisions.
+    pub fn settings(&self) -> &PolicySettings {
+        &self.settings
     }
 
     /// What an operator should look at.
@@ -211,9 +250,17 @@ fn unscoped(policies: &[Arc<CompiledPolicy>]) -> Option<Finding> {
     })
 }
 
-/// Over canonical forms, so that comments, spaces and the order of files and policies do not matter.
-fn policy_hash(schema: &BuiltinSchema, policies: &[Arc<CompiledPolicy>], canonical: &[String]) -> Digest32 {
+/// Over schema, settings and canonical forms, so that comments, spaces and the order of files and policies do not matter.
+fn policy_hash(
+    schema: &BuiltinSchema,
+    settings: &PolicySettings,
+    policies: &[Arc<CompiledPolicy>],
+    canonical: &[String],
+) -> Digest32 {
     let mut text = format!("countersign-policies/1\n{}\n{ENGINE_VERSION}\n", schema.hash);
+    let Freshness { low, medium, high, critical } = settings.freshness;
+    let fresh = [low, medium, high, critical].map(|window| window.as_secs());
+    text.push_str(&format!("{fresh:?} {}\n", settings.time_zone));
     for (policy, json) in policies.iter().zip(canonical) {
         text.push_str(&format!("{}:{}{}:{json}\n", policy.id.len(), policy.id, json.len()));
     }

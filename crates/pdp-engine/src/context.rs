@@ -98,7 +98,7 @@ mod tests {
     fn a_record_read_as_a_whole_is_filled_whole() {
         let whole = build(&Facts::unknown(), &Needs::ALL);
         let paths = ["context".to_owned()];
-        assert_eq!(Needs::of(paths.iter()).0.map(u32::count_ones).iter().sum::<u32>(), 55);
+        assert_eq!(Needs::of(paths.iter()).0.map(u32::count_ones).iter().sum::<u32>(), 56);
         assert_eq!(whole.into_iter().count(), RECORDS);
         assert!(filled(&["context.session"]).contains("\"grants\":[]"));
     }

@@ -11,7 +11,8 @@ use cedar_policy::pst::{BinaryOp, Clause, Expr};
 use cedar_policy::{Entities, EvalResult, Expression, Request, eval_expression};
 use model::decision::{FactRead, PolicyPart, PolicySet};
 use model::facts::PostureFact;
-use model::{AccessRequest, Decision, Effect, Explanation, Facts, Reason};
+use model::remedy::Languages;
+use model::{AccessRequest, Decision, Effect, Explanation, Facts, Reason, RemedyList};
 
 use crate::annotations::Stage;
 use crate::compile::CompiledPolicy;
@@ -42,7 +43,7 @@ pub(crate) fn explanation(
         failed_stages: failed_stages(&judged),
         policies,
         unmet: unmet(&judged, &facts),
-        user_text: user_text(&decision),
+        user_text: user_text(&decision, engine.policies().remedies()),
         decision,
     }
 }
@@ -71,13 +72,13 @@ fn names_nearest(decision: &Decision) -> bool {
 }
 
 /// One sentence, then what the person can do, or what is still missing although they did it.
-fn user_text(decision: &Decision) -> String {
+fn user_text(decision: &Decision, remedies: &RemedyList) -> String {
     let mut text = decision.reason.sentence().to_owned();
     if decision.reason == Reason::StepUpLoop {
         text.push_str(" Still missing:");
     }
     for fix in &decision.fix {
-        text.push_str(&format!(" {}.", fix.remedy.text()));
+        text.push_str(&format!(" {}.", remedies.text(fix.remedy, &Languages::default())));
     }
     text
 }

@@ -114,7 +114,7 @@ fn net_facts(facts: &NetFacts) -> [Fact<'_>; 6] {
     ]
 }
 
-fn request_facts(facts: &RequestFacts) -> [Fact<'_>; 17] {
+fn request_facts(facts: &RequestFacts) -> [Fact<'_>; 18] {
     let RequestFacts {
         door,
         method,
@@ -133,12 +133,16 @@ fn request_facts(facts: &RequestFacts) -> [Fact<'_>; 17] {
         epoch_secs,
         minute_of_day,
         weekday,
+        hours,
+        // Says how long, not what: see `hold`.
+        clock_until: _,
     } = facts;
     [
         ("door", Text(door)),
         ("host", Text(host)),
         ("path", Text(path)),
         ("port", Long(*port)),
+        ("hours", Texts(hours)),
         ("route", Text(route)),
         ("method", Text(method)),
         ("tls_pq", Bool(*tls_pq)),

@@ -15,6 +15,9 @@ pub(crate) const MAX_HOLD: Duration = Duration::from_secs(300);
 /// The shortest: also for comparisons that are not understood.
 pub(crate) const MIN_HOLD: Duration = Duration::from_secs(1);
 
+/// The facts of local clocks, which are set forward and back.
+const CLOCK: [&str; 3] = ["context.request.hours", "context.request.minute_of_day", "context.request.weekday"];
+
 /// The earliest of session end, the crossings of `slice` and [`MAX_HOLD`].
 pub(crate) fn hold_until(
     slice: Option<&Slice>,
@@ -22,7 +25,9 @@ pub(crate) fn hold_until(
     session_ends: Option<Timestamp>,
     now: Timestamp,
 ) -> Timestamp {
-    let crossing = slice.into_iter().flat_map(|slice| &slice.time).map(|time| until_crossing(time, facts, now)).min();
+    let crossing = slice.into_iter().flat_map(|slice| &slice.time).map(|time| until_crossing(time, facts, now));
+    let clock = slice.filter(|slice| CLOCK.iter().any(|path| slice.reads(path))).and(facts.request.clock_until);
+    let crossing = crossing.chain(clock.map(|change| now.until(change))).min();
     let until = now + crossing.unwrap_or(MAX_HOLD).clamp(MIN_HOLD, MAX_HOLD);
     session_ends.map_or(until, |ends| until.min(ends).max(now))
 }

@@ -10,6 +10,7 @@
 
 #![forbid(unsafe_code)]
 
+mod additions;
 mod analysis;
 mod annotations;
 mod cache;
@@ -39,7 +40,7 @@ mod slice;
 mod source;
 mod validation;
 
-pub use compile::{CompiledPolicies, PolicyListing};
+pub use compile::{CompiledPolicies, PolicyInput, PolicyListing};
 pub use decode::{ContextError, decode_context};
 pub use engine::{ENGINE_VERSION, Engine, EngineError};
 pub use policy_test::{

@@ -14,8 +14,8 @@ use model::directory::{GroupEntry, close_groups};
 use model::facts::PostureFact;
 use model::policy_test::{BaseFacts, PolicyTest, TestPrincipal, TestQuestion, TestRow};
 use model::{
-    AccessRequest, Action, App, Directory, Effect, Facts, GroupId, PolicyDecisionPoint, Principal, Remedy, Timestamp,
-    UserEntry, UserId, UserState,
+    AccessRequest, Action, App, Directory, Effect, Facts, GroupId, PolicyDecisionPoint, Principal, Remedy, TimeZone,
+    Timestamp, UserEntry, UserId, UserState,
 };
 
 pub use facts::{FactError, fact_names, fact_values, set_fact};
@@ -25,6 +25,8 @@ use crate::engine::Engine;
 
 /// When every row is asked: a Friday, 08:00 UTC.
 const NOW: Timestamp = Timestamp(1_800_000_000_000_000_000);
+/// The fact that says when it is.
+const EPOCH: &str = "request.epoch_secs";
 /// How old a made-up person's account is.
 const ACCOUNT_AGE: Duration = Duration::from_secs(365 * 24 * 3600);
 
@@ -103,7 +105,7 @@ pub fn run_tests(
     for test in tests {
         let mut asked: Vec<(&TestRow, Facts, RowResult)> = Vec::new();
         for row in &test.rows {
-            match facts_of(&row.question) {
+            match facts_of(&row.question, policies, apps) {
                 Ok(facts) => {
                     let result = ask(policies, apps, groups, (test, row), &facts, &mut seen)?;
                     asked.push((row, facts, result));
@@ -274,7 +276,7 @@ fn person(who: &TestPrincipal, groups: &BTreeMap<GroupId, Arc<GroupEntry>>) -> (
 ///
 /// # Errors
 /// A fact that does not exist, or a value that does not fit it.
-fn facts_of(question: &TestQuestion) -> Result<Facts, FactError> {
+fn facts_of(question: &TestQuestion, policies: &CompiledPolicies, apps: &[Arc<App>]) -> Result<Facts, FactError> {
     let mut facts = match question.base {
         BaseFacts::Clean => clean_facts(question.action, NOW),
         BaseFacts::Unknown => Facts::unknown(),
@@ -282,8 +284,17 @@ fn facts_of(question: &TestQuestion) -> Result<Facts, FactError> {
     if let Some(route) = &question.resource.route {
         route.as_str().clone_into(&mut facts.request.route);
     }
+    let app = apps.iter().find(|app| app.name == question.resource.app).map(Arc::as_ref);
+    let zone = &policies.settings().time_zone;
+    if question.base == BaseFacts::Clean {
+        facts.request.tell_time(NOW, zone, app);
+    }
     for (name, value) in &question.facts {
         set_fact(&mut facts, name, value)?;
+        if name == EPOCH {
+            // Another moment is another hour on every clock.
+            facts.request.tell_time(Timestamp::from_unix_secs(facts.request.epoch_secs), zone, app);
+        }
     }
     Ok(facts)
 }
@@ -307,7 +318,6 @@ pub fn clean_facts(action: Action, now: Timestamp) -> Facts {
     facts.request.path = "/".to_owned();
     facts.request.original_path = "/".to_owned();
     facts.request.tls_version = "1.3".to_owned();
-    facts.request.epoch_secs = now.unix_secs();
-    (facts.request.minute_of_day, facts.request.weekday) = now.minute_and_weekday();
+    facts.request.tell_time(now, &TimeZone::utc(), None);
     facts
 }

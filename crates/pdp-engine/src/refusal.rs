@@ -144,7 +144,7 @@ struct Probe<'a> {
 impl<'a> Probe<'a> {
     fn new(engine: &'a Engine, request: &'a AccessRequest, base: &'a Facts, slot: &'a Slot) -> Self {
         let is_requestable = engine.app(&request.resource.app).is_some_and(|app| app.is_requestable);
-        let is_offered = |offer: &&Offer| offer.remedy != Remedy::Grant || is_requestable;
+        let is_offered = |offer: &&Offer| offer.remedy.kind() != FixKind::Grant || is_requestable;
         let offers = engine.policies().schema.remedies.iter();
         let offers = offers.filter(|offer| slot.slice.may_answer_to(offer)).filter(is_offered).collect();
         Self { engine, request, slot, base, facts: base.clone(), offers }
@@ -215,7 +215,7 @@ impl<'a> Probe<'a> {
             .into_iter()
             .map(|offer| Fix {
                 remedy: offer.remedy,
-                acr_values: self.acr_values(offer.remedy),
+                acr_values: self.acr_values(offer),
                 max_age_secs: self.max_age_secs(set, offer, &concerned),
                 facts: self.facts_to_change(offer),
             })
@@ -224,12 +224,16 @@ impl<'a> Probe<'a> {
         fix
     }
 
-    fn acr_values(&self, remedy: Remedy) -> String {
-        match remedy {
+    /// The level to reach. Of an own remedy, the least that gives what it promises.
+    fn acr_values(&self, offer: &Offer) -> String {
+        let gives = |fact: &str| offer.changes.iter().any(|change| change.fact == fact);
+        match offer.remedy {
             Remedy::Passkey => "phr".to_owned(),
             Remedy::Mfa => "urn:countersign:acr:mfa".to_owned(),
-            Remedy::Reauth => self.base.auth.acr.clone(),
-            _ => String::new(),
+            remedy if remedy.kind() != FixKind::Auth => String::new(),
+            _ if gives("auth.phishing_resistant") => "phr".to_owned(),
+            _ if gives("auth.mfa") => "urn:countersign:acr:mfa".to_owned(),
+            _ => self.base.auth.acr.clone(),
         }
     }
 
@@ -259,7 +263,8 @@ impl<'a> Probe<'a> {
     fn freshness_secs(&self) -> i64 {
         let app = self.engine.app(&self.request.resource.app);
         let sensitivity = app.map_or(model::Sensitivity::Critical, |app| app.effective_sensitivity());
-        i64::try_from(sensitivity.step_up_freshness().as_secs()).unwrap_or(0)
+        let freshness = self.engine.policies().settings().freshness;
+        i64::try_from(freshness.of(sensitivity).as_secs()).unwrap_or(0)
     }
 
     /// Those of its facts that are not yet so and that some policy reads.

@@ -105,6 +105,32 @@ impl Change {
         Some(Self { fact: fact.to_owned(), setting })
     }
 
+    /// Whether both set the same fact, or field of it, to different values.
+    pub(crate) fn contradicts(&self, other: &Change) -> bool {
+        let differ = |a: Option<i64>, b: Option<i64>| a.zip(b).is_some_and(|(a, b)| a != b);
+        self.fact == other.fact
+            && match (&self.setting, &other.setting) {
+                (Setting::Flag(_, a), Setting::Flag(_, b)) => a != b,
+                (Setting::Age(_, a), Setting::Age(_, b)) => a != b,
+                (Setting::Posture(_, a), Setting::Posture(_, b)) => {
+                    a.ok.zip(b.ok).is_some_and(|(a, b)| a != b)
+                        || differ(a.age_secs, b.age_secs)
+                        || differ(a.level, b.level)
+                }
+                _ => true,
+            }
+    }
+
+    /// The setting in one form, for the schema's hash.
+    pub(crate) fn canonical(&self) -> String {
+        let value = match &self.setting {
+            Setting::Flag(_, value) => value.to_string(),
+            Setting::Age(_, value) => value.to_string(),
+            Setting::Posture(_, change) => format!("{:?}", (change.ok, change.age_secs, change.level)),
+        };
+        format!("{}={value}", self.fact)
+    }
+
     /// The fact as the remedy leaves it.
     pub(crate) fn apply(&self, facts: &mut Facts) {
         match &self.setting {

@@ -1,4 +1,4 @@
-//! The built-in schema and the remedies its annotations offer (PO-6).
+//! The built-in schema and the remedies its annotations, and those of operators, offer (PO-6).
 //!
 //! Invariant: every `@remedy_…` annotation names a known remedy and a value that its fact can take, or the schema is
 //! refused; a fact without annotation is never flipped.
@@ -8,14 +8,18 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use cedar_policy::{EntityUid, Schema, SchemaFragment};
+use model::RemedyList;
 use model::action::Action;
 use model::decision::Remedy;
 use model::ids::Digest32;
 use serde_json::Value;
 
+use crate::additions::{self, Addition};
 use crate::context::Needs;
 use crate::kernel::Name;
+use crate::problem::PolicyProblem;
 use crate::remedy::Change;
+use crate::source::PolicySource;
 
 /// The schema as text.
 pub(crate) const SCHEMA_TEXT: &str = include_str!("../assets/schema.cedarschema");
@@ -31,6 +35,8 @@ pub(crate) enum SchemaError {
     UnfitValue(String),
     #[error("the built-in schema lacks the action `{0}`")]
     NoAction(String),
+    #[error("{}", .0.first().map(ToString::to_string).unwrap_or_default())]
+    Additions(Vec<PolicyProblem>),
 }
 
 /// A remedy and what it changes.
@@ -74,20 +80,28 @@ pub(crate) struct BuiltinSchema {
 }
 
 impl BuiltinSchema {
-    /// Parses the schema.
+    /// Parses the schema; as it is in the binary.
+    #[cfg(test)]
     pub(crate) fn load() -> Result<Arc<Self>, SchemaError> {
-        Self::from_text(SCHEMA_TEXT).map(Arc::new)
+        Self::load_with(&[], &RemedyList::default())
     }
 
-    fn from_text(text: &str) -> Result<Self, SchemaError> {
+    /// Parses the schema and what operators' files add to it.
+    pub(crate) fn load_with(files: &[PolicySource], declared: &RemedyList) -> Result<Arc<Self>, SchemaError> {
+        Self::from_text(SCHEMA_TEXT, files, declared).map(Arc::new)
+    }
+
+    fn from_text(text: &str, files: &[PolicySource], declared: &RemedyList) -> Result<Self, SchemaError> {
         let parse = |error: String| SchemaError::Parse(error);
         let (fragment, _) = SchemaFragment::from_cedarschema_str(text).map_err(|e| parse(e.to_string()))?;
         let json = fragment.clone().to_json_value().map_err(|e| parse(e.to_string()))?;
         let cedar = Schema::from_schema_fragments([fragment]).map_err(|e| parse(e.to_string()))?;
         let actions = actions(&cedar)?;
+        let (remedies, added) = remedies(&json, files, declared)?;
         Ok(Self {
-            hash: Digest32::of(json.to_string().as_bytes()),
-            remedies: remedies(&json)?,
+            // Without additions it is that of the built-in schema alone.
+            hash: Digest32::of(format!("{json}{}", added.join(";")).as_bytes()),
+            remedies,
             covered: covered(&cedar, &actions)?,
             cedar,
             json,
@@ -138,11 +152,57 @@ fn actions(schema: &Schema) -> Result<Vec<(Action, ActionEntity)>, SchemaError> 
     Ok(found)
 }
 
-fn remedies(schema: &Value) -> Result<Vec<Offer>, SchemaError> {
-    let mut all: Vec<(Remedy, Vec<Change>)> = Remedy::ALL.iter().map(|remedy| (*remedy, Vec::new())).collect();
-    all.sort_by_key(|(remedy, _)| remedy.cost());
+/// What each remedy changes, and what of that operators added, in one form.
+fn remedies(
+    schema: &Value,
+    files: &[PolicySource],
+    declared: &RemedyList,
+) -> Result<(Vec<Offer>, Vec<String>), SchemaError> {
     let types = schema.pointer("//commonTypes").or_else(|| schema.pointer("/commonTypes"));
     let types = types.and_then(Value::as_object).ok_or_else(|| SchemaError::Parse("no common types".into()))?;
+    let mut all = builtin(types)?;
+    let ground = additions::Ground { types, remedies: declared, builtin: &all };
+    let (mut added, mut problems): (Vec<Addition>, Vec<PolicyProblem>) = (Vec::new(), Vec::new());
+    for file in files {
+        match additions::read(file, &ground) {
+            Ok(read) => added.extend(read),
+            Err(found) => problems.extend(found),
+        }
+    }
+    problems.extend(added.iter().enumerate().filter_map(|(at, addition)| {
+        let clash = |other: &Addition| other.change.contradicts(&addition.change);
+        added.get(..at)?.iter().any(clash).then(|| clash_of(files, addition))
+    }));
+    if !problems.is_empty() {
+        return Err(SchemaError::Additions(problems));
+    }
+    let mut forms: Vec<String> =
+        added.iter().map(|addition| format!("{}:{}", addition.remedy.token(), addition.change.canonical())).collect();
+    forms.sort();
+    for Addition { remedy, change } in added {
+        match all.iter_mut().find(|(known, _)| *known == remedy) {
+            Some((_, changes)) => changes.push(change),
+            None => all.push((remedy, vec![change])),
+        }
+    }
+    all.sort_by(|(a, _), (b, _)| (a.cost(), a).cmp(&(b.cost(), b)));
+    let offers = all.into_iter().filter(|(_, changes)| !changes.is_empty());
+    Ok((offers.map(|(remedy, changes)| offer(remedy, changes)).collect(), forms))
+}
+
+/// Two files that make different things of one fact.
+fn clash_of(files: &[PolicySource], addition: &Addition) -> PolicyProblem {
+    let message = format!(
+        "two files make different things of `{}`; all remedies must agree, or their order would count",
+        addition.change.fact
+    );
+    let file = files.last().map_or_else(String::new, |file| file.file.clone());
+    PolicyProblem { file, line: 1, column: 1, policy: None, message, nearest: None }
+}
+
+/// The remedies that the annotations of the built-in schema offer.
+fn builtin(types: &serde_json::Map<String, Value>) -> Result<Vec<(Remedy, Vec<Change>)>, SchemaError> {
+    let mut all: Vec<(Remedy, Vec<Change>)> = Remedy::ALL.iter().map(|remedy| (*remedy, Vec::new())).collect();
     for (type_name, definition) in types {
         let Some(attributes) = definition.get("attributes").and_then(Value::as_object) else { continue };
         for (attribute, declaration) in attributes {
@@ -157,15 +217,12 @@ fn remedies(schema: &Value) -> Result<Vec<Offer>, SchemaError> {
             }
         }
     }
-    Ok(all
-        .into_iter()
-        .filter(|(_, changes)| !changes.is_empty())
-        .map(|(remedy, changes)| offer(remedy, changes))
-        .collect())
+    Ok(all)
 }
 
 fn offer(remedy: Remedy, mut changes: Vec<Change>) -> Offer {
     changes.sort_by(|a, b| a.fact.cmp(&b.fact));
+    changes.dedup_by(|a, b| a.canonical() == b.canonical());
     let paths: Vec<String> = changes.iter().map(|change| format!("context.{}", change.fact)).collect();
     Offer { remedy, touches: Needs::of(paths.iter()), changes }
 }
@@ -218,7 +275,7 @@ mod tests {
     fn an_unknown_remedy_or_an_unfit_value_refuses_the_schema() {
         let load = |from: &str, to: &str| {
             assert!(SCHEMA_TEXT.contains(from), "{from}");
-            BuiltinSchema::from_text(&SCHEMA_TEXT.replacen(from, to, 1)).map(|_| ())
+            BuiltinSchema::from_text(&SCHEMA_TEXT.replacen(from, to, 1), &[], &RemedyList::default()).map(|_| ())
         };
         let prayer = load("@remedy_reauth(\"0\") step_up", "@remedy_prayer(\"0\") step_up");
         assert!(matches!(prayer, Err(SchemaError::UnknownRemedy(id)) if id == "prayer"));

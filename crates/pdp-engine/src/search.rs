@@ -13,6 +13,7 @@ pub(crate) const MAX_EVALUATIONS: usize = 64;
 pub(crate) const MAX_COMBINED: usize = 9;
 
 const _: () = assert!(model::Remedy::ALL.len() <= MAX_COMBINED, "every combination of the built-in remedies is tried");
+const _: () = assert!(model::Remedy::ALL.len() + model::remedy::MAX_OWN_REMEDIES <= MAX_REMEDIES, "all fit");
 const _: () = assert!(MAX_COMBINED <= MAX_REMEDIES && MAX_REMEDIES <= 16, "a set has sixteen bits");
 
 /// A set of remedies: bit `n` is the `n`-th, in order of cost.

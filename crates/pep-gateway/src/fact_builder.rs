@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use http_gate::CanonicalRequest;
 use model::access::ADDRESS_KNOWN;
 use model::facts::RequestFacts;
-use model::{AccessRequest, Action, App, AppName, Facts, Session, Timestamp};
+use model::{AccessRequest, Action, App, AppName, Facts, Session, TimeZone, Timestamp};
 
 use crate::connection::ConnectionInfo;
 
@@ -33,14 +33,22 @@ pub(crate) struct RequestView<'a> {
     pub(crate) zones: BTreeSet<String>,
 }
 
+/// What time it is: on the clock of the policies, and on those the app's rules name.
+#[derive(Clone, Copy)]
+pub(crate) struct LocalTime<'a> {
+    pub(crate) now: Timestamp,
+    pub(crate) zone: &'a TimeZone,
+    pub(crate) app: &'a App,
+}
+
 /// The facts of a request.
 pub(crate) fn build(
     view: RequestView<'_>,
     connection: &ConnectionInfo,
     session: Option<(&Session, &AppName, Action)>,
-    now: Timestamp,
+    clock: LocalTime<'_>,
 ) -> Facts {
-    let (minute_of_day, weekday) = now.minute_and_weekday();
+    let now = clock.now;
     let mut facts = Facts::unknown();
     facts.net.zones = view.zones;
     facts.request = RequestFacts {
@@ -58,10 +66,9 @@ pub(crate) fn build(
         port: i64::from(connection.public_port),
         tls_version: connection.tls.as_ref().map(|tls| tls.version.to_owned()).unwrap_or_default(),
         tls_pq: connection.tls.as_ref().is_some_and(|tls| tls.is_post_quantum),
-        epoch_secs: now.unix_secs(),
-        minute_of_day,
-        weekday,
+        ..facts.request
     };
+    facts.request.tell_time(now, clock.zone, Some(clock.app));
     if let Some((session, app, action)) = session {
         facts.auth = session.auth_facts(app, action, now);
         facts.session = session.session_facts(now);
@@ -70,11 +77,9 @@ pub(crate) fn build(
 }
 
 /// The same question at another time: ages, clock and the session as it is now (GW-55).
-pub(crate) fn refresh(mut question: AccessRequest, session: Option<&Session>, now: Timestamp) -> AccessRequest {
-    let (minute_of_day, weekday) = now.minute_and_weekday();
-    question.facts.request.epoch_secs = now.unix_secs();
-    question.facts.request.minute_of_day = minute_of_day;
-    question.facts.request.weekday = weekday;
+pub(crate) fn refresh(mut question: AccessRequest, session: Option<&Session>, clock: LocalTime<'_>) -> AccessRequest {
+    let now = clock.now;
+    question.facts.request.tell_time(now, clock.zone, Some(clock.app));
     let unknown = Facts::unknown();
     match session {
         Some(session) => {

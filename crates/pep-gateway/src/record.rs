@@ -142,7 +142,7 @@ pub(crate) fn add_decision(record: &mut AuditRecord, decision: &Decision, config
     columns.would = decision.would.clone();
     // Beside a DENY the fix is advice: nobody was asked to step up.
     let asked = decision.fix.iter().filter(|_| decision.effect == Effect::StepUp);
-    columns.step_up = asked.map(|fix| fix.remedy.as_str()).collect();
+    columns.step_up = asked.map(|fix| Arc::from(fix.remedy.as_str())).collect();
     columns.valid_until = (decision.effect == Effect::Allow).then_some(decision.hold_until);
     columns.cached = Some(false);
     record.pins = PinColumns {

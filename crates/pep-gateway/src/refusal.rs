@@ -4,13 +4,16 @@
 //! top-level navigation is redirected, and only to the auth host; a script of another site can read a 401 only if the
 //! app lists its origin.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::header::{CACHE_CONTROL, LOCATION, SET_COOKIE, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
 use http_gate::GateRefusal;
 use model::app::Explain;
 use model::decision::FixKind;
-use model::{AccessId, DecisionId, Fix, Reason};
+use model::remedy::Languages;
+use model::{AccessId, DecisionId, Fix, Reason, RemedyList};
 
 mod challenge;
 mod failed_facts;
@@ -57,6 +60,22 @@ pub(crate) struct Detail {
     pub(crate) fix: Vec<Fix>,
     /// The facts those remedies would change, as they are now.
     pub(crate) facts: Vec<FailedFact>,
+    /// The operators' words about remedies.
+    pub(crate) remedies: Arc<RemedyList>,
+    /// What the person reads.
+    pub(crate) languages: Languages,
+}
+
+impl Detail {
+    /// What is told about a part of the fix, in the person's language.
+    fn text(&self, fix: &Fix) -> &str {
+        self.remedies.text(fix.remedy, &self.languages)
+    }
+
+    /// Where a part of the fix is done that no ceremony of ours does.
+    fn page(&self, fix: &Fix) -> Option<&str> {
+        self.remedies.page(fix.remedy).filter(|_| fix.remedy.kind() != FixKind::Auth)
+    }
 }
 
 pub(crate) use failed_facts::{FailedFact, failed_facts};

@@ -16,7 +16,7 @@ use model::seams::ReservedContext;
 use model::{AccessRequest, Effect, Principal, Reason, Session, Timestamp, UserState};
 
 use crate::completion::{Completion, PendingCompletion};
-use crate::fact_builder;
+use crate::fact_builder::{self, LocalTime};
 use crate::gateway::Gateway;
 use crate::refusal::{Refusal, Visit};
 
@@ -60,7 +60,10 @@ impl Verdict {
         {
             return false;
         }
-        let question = fact_builder::refresh(self.question.clone(), session.as_deref(), now);
+        let name = &self.question.resource.app;
+        let Some(app) = snapshot.apps.iter().find(|app| app.name == *name) else { return false };
+        let clock = LocalTime { now, zone: &snapshot.time_zone, app };
+        let question = fact_builder::refresh(self.question.clone(), session.as_deref(), clock);
         // A panic while judging is a refusal.
         let effect = catch_unwind(AssertUnwindSafe(|| snapshot.pdp.decide(&question, now).effect));
         effect.is_ok_and(|effect| effect == Effect::Allow)

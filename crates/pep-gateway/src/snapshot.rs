@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use model::{App, Directory, PolicyDecisionPoint};
+use model::{App, Directory, PolicyDecisionPoint, RemedyList, TimeZone};
 
 use crate::routing::RoutingTable;
 
@@ -20,6 +20,10 @@ pub struct GatewaySnapshot {
     pub directory: Arc<Directory>,
     /// Hosts and paths of `apps`.
     pub routing: RoutingTable,
+    /// Where the clock of the policies hangs.
+    pub time_zone: TimeZone,
+    /// What operators say about remedies.
+    pub remedies: Arc<RemedyList>,
 }
 
 impl GatewaySnapshot {
@@ -31,6 +35,12 @@ impl GatewaySnapshot {
         directory: Arc<Directory>,
     ) -> Self {
         let routing = RoutingTable::build(&apps);
-        Self { version, apps, pdp, directory, routing }
+        Self { version, apps, pdp, directory, routing, time_zone: TimeZone::utc(), remedies: Arc::default() }
+    }
+
+    /// With another clock than UTC, and with the operators' words about remedies.
+    #[must_use]
+    pub fn with_terms(self, time_zone: TimeZone, remedies: Arc<RemedyList>) -> Self {
+        Self { time_zone, remedies, ..self }
     }
 }

@@ -28,7 +28,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::connection::Protocol;
-use crate::fact_builder;
+use crate::fact_builder::{self, LocalTime};
 use crate::freshness::Freshness;
 use crate::metrics::Metrics;
 use crate::routing;
@@ -241,7 +241,8 @@ impl StreamTable {
         question.action = routed.route.action.unwrap_or_else(|| Action::of_http_method(method));
         routed.route.name.as_str().clone_into(&mut question.facts.request.route);
         question.facts.net.zones = fact_builder::zones(&routed.app, opening.client);
-        let mut question = fact_builder::refresh(question, session.as_deref(), now);
+        let clock = LocalTime { now, zone: &snapshot.time_zone, app: &routed.app };
+        let mut question = fact_builder::refresh(question, session.as_deref(), clock);
         // Nobody waits at a stream to be told what would mend it.
         question.step_up = StepUpContext { only_fix: Some(Arc::clone(&self.no_fix)), ..StepUpContext::default() };
         let decision = snapshot.pdp.decide(&question, now);

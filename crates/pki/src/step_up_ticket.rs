@@ -62,8 +62,7 @@ impl StepUpTicket {
     /// # Errors
     /// [`TicketError::Invalid`] when it would be longer than [`MAX_TICKET_BYTES`].
     pub fn seal(&self, sealer: &Sealer, ids: &dyn Ids) -> Result<String, TicketError> {
-        let fix =
-            |fix: &Fix| WireFix { r: fix.remedy.as_str().to_owned(), l: fix.acr_values.clone(), m: fix.max_age_secs };
+        let fix = |fix: &Fix| WireFix { r: fix.remedy.token(), l: fix.acr_values.clone(), m: fix.max_age_secs };
         let wire = Wire {
             s: self.session.to_string(),
             p: self.app.as_str().to_owned(),

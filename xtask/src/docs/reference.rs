@@ -24,6 +24,8 @@ const SOURCES: &[(&str, &[Section])] = &[
             ("Certificate", "[[certificate]]"),
             ("Identity", "[identity]"),
             ("Session", "[identity] session"),
+            ("Policy", "[policy]"),
+            ("Fresh", "[policy] fresh"),
             ("Keys", "[keys]"),
             ("Audit", "[audit]"),
             ("Admin", "[admin]"),
@@ -77,6 +79,7 @@ const SOURCES: &[(&str, &[Section])] = &[
             ("ResourceSpec", "PolicyTest: resource"),
         ],
     ),
+    ("crates/config/src/kinds/remedy.rs", &[("RemedySpec", "Remedy")]),
     ("crates/config/src/kinds/people.rs", &[("GroupSpec", "Group"), ("UserSpec", "User")]),
 ];
 

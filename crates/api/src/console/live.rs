@@ -132,7 +132,7 @@ fn over(visit: &Visit<'_>, slot: &Slot<'_>) -> Option<&'static str> {
     let Some(session) = control.session_view.session(visit.session().id, now) else {
         return Some("Your sign-in has ended.");
     };
-    let rights = Rights::of(control.published().pdp.as_ref(), visit.context(), &session, now);
+    let rights = Rights::of(&control.published(), visit.context(), &session, now);
     if !rights.may(Action::AuditRead) {
         return Some("You may not read the record any more.");
     }

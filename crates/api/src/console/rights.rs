@@ -3,7 +3,9 @@
 
 use model::app::CONTROL_APP;
 use model::seams::ReservedContext;
-use model::{AccessRequest, Action, AppName, Effect, Facts, PolicyDecisionPoint, ResourceRef, Session, Timestamp};
+use model::{AccessRequest, Action, AppName, Effect, Facts, ResourceRef, Session, TimeZone, Timestamp};
+
+use crate::control::Published;
 
 /// The rights screens are made of.
 const ASKED: [Action; 4] = [Action::AdminRead, Action::AdminWrite, Action::AuditExport, Action::AuditRead];
@@ -14,13 +16,11 @@ pub(super) struct Rights(Vec<Action>);
 
 impl Rights {
     /// Asks the engine. STEP_UP counts as held: the door asks for the confirmation when it comes to it.
-    pub(super) fn of(
-        pdp: &dyn PolicyDecisionPoint,
-        context: &ReservedContext,
-        session: &Session,
-        now: Timestamp,
-    ) -> Self {
-        let held = |action: &Action| pdp.decide(&question(context, session, *action, now), now).effect != Effect::Deny;
+    pub(super) fn of(published: &Published, context: &ReservedContext, session: &Session, now: Timestamp) -> Self {
+        let held = |action: &Action| {
+            let question = question(context, session, *action, (now, published.time_zone()));
+            published.pdp.decide(&question, now).effect != Effect::Deny
+        };
         Self(ASKED.into_iter().filter(held).collect())
     }
 
@@ -30,7 +30,12 @@ impl Rights {
     }
 }
 
-fn question(context: &ReservedContext, session: &Session, action: Action, now: Timestamp) -> AccessRequest {
+fn question(
+    context: &ReservedContext,
+    session: &Session,
+    action: Action,
+    (now, zone): (Timestamp, &TimeZone),
+) -> AccessRequest {
     let app = AppName::new(CONTROL_APP);
     let mut facts = Facts::unknown();
     facts.auth = session.auth_facts(&app, action, now);
@@ -39,8 +44,7 @@ fn question(context: &ReservedContext, session: &Session, action: Action, now: T
     facts.request.host.clone_from(&context.host);
     facts.request.path = "/console".to_owned();
     facts.request.original_path = "/console".to_owned();
-    facts.request.epoch_secs = now.unix_secs();
-    (facts.request.minute_of_day, facts.request.weekday) = now.minute_and_weekday();
+    facts.request.tell_time(now, zone, None);
     AccessRequest {
         principal: context.principal.clone(),
         action,

@@ -77,7 +77,7 @@ impl<'a> Visit<'a> {
         captured: String,
     ) -> Self {
         let published = console.portal.control().published();
-        let rights = Rights::of(published.pdp.as_ref(), context, &session, context.now);
+        let rights = Rights::of(&published, context, &session, context.now);
         let parse = |bytes: &[u8]| form_urlencoded::parse(bytes).into_owned().take(guard::MAX_FIELDS + 1).collect();
         let query = parse(request.uri().query().unwrap_or_default().as_bytes());
         let is_form = *request.method() == Method::POST && request.body().len() <= guard::BODY_BYTES;

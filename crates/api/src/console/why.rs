@@ -8,6 +8,7 @@ use audit::{Column, render};
 use bytes::Bytes;
 use http::{Response, StatusCode};
 use model::decision::{FactRead, PolicyPart, PolicySet};
+use model::remedy::Languages;
 use model::{Effect, Explanation, Fix};
 use pages::console::{Change, Choice, FieldError, Pair, Part, PartFact, Why, WhyAnswer};
 
@@ -146,17 +147,18 @@ fn answered(visit: &Visit<'_>, asked: &Asked) -> WhyAnswer {
         reason: decision.reason.audit_code().to_owned(),
         stages: explanation.failed_stages.join(", "),
         parts: explanation.policies.iter().map(part).collect(),
-        ways_in: ways.iter().map(|fixes| Change { text: way(fixes) }).collect(),
+        ways_in: ways.iter().map(|fixes| Change { text: way(visit, fixes) }).collect(),
         pins: pins(&explanation),
         test: save::policy_test(visit, asked, decision),
     }
 }
 
-fn way(fixes: &[Fix]) -> String {
+fn way(visit: &Visit<'_>, fixes: &[Fix]) -> String {
+    let remedies = visit.published().policies.remedies();
     let one = |fix: &Fix| {
         let facts: Vec<&str> = fix.facts.iter().map(|fact| &**fact).collect();
         let facts = if facts.is_empty() { String::new() } else { format!(" ({})", facts.join(", ")) };
-        format!("{}{facts}", fix.remedy.text())
+        format!("{}{facts}", remedies.text(fix.remedy, &Languages::default()))
     };
     shown(&fixes.iter().map(one).collect::<Vec<_>>().join(", and "))
 }

@@ -11,8 +11,8 @@ use model::app::{App, AppName};
 use model::decision::StepUpContext;
 use model::facts::{Facts, PostureFact};
 use model::{
-    AccessRequest, Action, Directory, Effect, PolicyDecisionPoint, Principal, ResourceRef, RouteName, Timestamp,
-    UserState,
+    AccessRequest, Action, Directory, Effect, PolicyDecisionPoint, Principal, ResourceRef, RouteName, TimeZone,
+    Timestamp, UserState,
 };
 use pdp_engine::CompiledPolicies;
 
@@ -46,9 +46,10 @@ impl BestCase {
     /// For questions under `policies`.
     pub(super) fn of(policies: &CompiledPolicies, now: Timestamp) -> Self {
         let texts: Vec<String> = policies.policies().into_iter().map(|policy| policy.cedar).collect();
-        let mut best = perfect(now);
+        let mut best = perfect(now, &policies.settings().time_zone);
         let words: BTreeSet<String> = texts.iter().flat_map(|text| literals(text)).take(MAX_WORDS).collect();
         best.net.zones.clone_from(&words);
+        best.request.hours.extend(words.iter().cloned());
         best.auth.amr.extend(words);
         let singles: Vec<_> = SINGLE.iter().map(|(path, put)| (values_of(&texts, path), put)).collect();
         for (values, put) in &singles {
@@ -63,6 +64,7 @@ impl BestCase {
             variants.push(facts);
         };
         vary(&|facts| facts.net.zones.clear());
+        vary(&|facts| facts.request.hours = [model::access::HOURS_KNOWN.to_owned()].into());
         for (values, put) in &singles {
             for value in values.iter().skip(1) {
                 vary(&|facts| put(facts, value));
@@ -156,7 +158,7 @@ fn method(action: Action) -> &'static str {
     }
 }
 
-fn perfect(now: Timestamp) -> Facts {
+fn perfect(now: Timestamp, zone: &TimeZone) -> Facts {
     let mut facts = Facts::unknown();
     facts.auth.authenticated = true;
     facts.auth.acr = "phrh".to_owned();
@@ -172,8 +174,7 @@ fn perfect(now: Timestamp) -> Facts {
     facts.request.tls_version = "1.3".to_owned();
     facts.request.tls_pq = true;
     facts.request.port = 443;
-    facts.request.epoch_secs = now.unix_secs();
-    (facts.request.minute_of_day, facts.request.weekday) = now.minute_and_weekday();
+    facts.request.tell_time(now, zone, None);
     (facts.risk.known, facts.risk.points, facts.risk.age_secs) = (true, 0, 0);
     (facts.session.age_secs, facts.session.idle_secs, facts.session.bound) = (0, 0, true);
     facts

@@ -5,8 +5,8 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use config::SourceFile;
-use model::App;
 use model::ids::Digest32;
+use model::{App, PolicySettings};
 use pdp_engine::{CompiledPolicies, PolicyProblem};
 
 /// How many results are remembered: the kept versions, the live one, and room for a check.
@@ -16,12 +16,12 @@ type Remembered = VecDeque<(Digest32, Arc<CompiledPolicies>)>;
 
 static COMPILED: Mutex<Remembered> = Mutex::new(VecDeque::new());
 
-/// What `work` makes of these files and of the rules of their apps, or made of them the last time.
+/// What `work` makes of these files, of the rules of their apps and of the settings, or made of them the last time.
 pub(super) fn compile(
-    (files, apps): (&[SourceFile], &[App]),
+    (files, apps, settings): (&[SourceFile], &[App], &PolicySettings),
     work: impl FnOnce() -> Result<CompiledPolicies, Vec<PolicyProblem>>,
 ) -> Result<Arc<CompiledPolicies>, Vec<PolicyProblem>> {
-    let key = key(files, apps);
+    let key = key(files, apps, settings);
     if let Some(found) = find(key) {
         return Ok(found);
     }
@@ -42,15 +42,15 @@ fn find(key: Digest32) -> Option<Arc<CompiledPolicies>> {
     Some(policies)
 }
 
-/// Over all files, and over the rules of the apps as they were read: those become policies too, and how a file is read
-/// depends on more than its text.
-fn key(files: &[SourceFile], apps: &[App]) -> Digest32 {
+/// Over all files, over the rules of the apps as they were read (those become policies too, and how a file is read
+/// depends on more than its text), and over the settings.
+fn key(files: &[SourceFile], apps: &[App], settings: &PolicySettings) -> Digest32 {
     let mut bytes = Vec::new();
     let rules = |app: &App| {
         let routes: Vec<_> = app.routes.iter().map(|route| (&route.name, &route.access)).collect();
         format!("{:?}", (&app.name, &app.access, routes))
     };
-    let rules: String = apps.iter().map(rules).collect();
+    let rules: String = apps.iter().map(rules).collect::<String>() + &format!("{settings:?}");
     for part in files.iter().flat_map(|file| [&file.name, &file.text]).chain([&rules]) {
         bytes.extend_from_slice(&(part.len() as u64).to_be_bytes());
         bytes.extend_from_slice(part.as_bytes());

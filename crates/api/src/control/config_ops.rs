@@ -5,10 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use config::{Declared, Known, Membership, Problem, Problems, SourceFile};
-use model::App;
 use model::ids::Digest32;
 use model::record::RecordType;
-use pdp_engine::{CompiledPolicies, PolicyProblem, PolicySource};
+use model::{App, PolicySettings};
+use pdp_engine::{CompiledPolicies, PolicyInput, PolicyProblem, PolicySource};
 use pip_identity::people::{self, LastAdmin};
 use pip_identity::store::MembershipSource;
 
@@ -52,12 +52,21 @@ impl ControlPlane {
     }
 
     pub(super) async fn check_for(&self, files: &[SourceFile], guard: LastAdmin) -> Result<Checked, Failure> {
-        let groups = self.undeclared_groups();
-        let (covers, has) = (|host: &str| self.doors.is_covered(host), |name: &str| self.doors.has_certificate(name));
-        let checked = check_files(files, &self.settings.auth_host, &covers, &has, &groups)?;
+        let checked = self.check_here(files)?;
         checked.refuse_failing_tests()?;
         self.people.plan(&people_of(&checked.declared), guard).await?;
         Ok(checked)
+    }
+
+    /// The files against each other, this process and its engine.
+    pub(super) fn check_here(&self, files: &[SourceFile]) -> Result<Checked, Failure> {
+        let known = Known {
+            auth_host: &self.settings.auth_host,
+            is_covered: &|host: &str| self.doors.is_covered(host),
+            is_certificate: &|name: &str| self.doors.has_certificate(name),
+            groups: &self.undeclared_groups(),
+        };
+        check_files(files, &known, &self.settings.policy)
     }
 
     pub(super) async fn record_refused(&self, actor: &Actor, failure: &Failure) -> Result<(), Failure> {
@@ -76,15 +85,9 @@ impl ControlPlane {
 ///
 /// # Errors
 /// [`Failure::Problems`] with everything that is wrong.
-pub fn check_files(
-    files: &[SourceFile],
-    auth_host: &str,
-    is_covered: &dyn Fn(&str) -> bool,
-    is_certificate: &dyn Fn(&str) -> bool,
-    groups: &BTreeSet<String>,
-) -> Result<Checked, Failure> {
-    let read = config::read(files, &Known { auth_host, is_covered, is_certificate, groups });
-    let compiled = compile_of(files, read.as_ref().ok().map(|declared| declared.apps.as_slice()));
+pub fn check_files(files: &[SourceFile], known: &Known<'_>, settings: &PolicySettings) -> Result<Checked, Failure> {
+    let read = config::read(files, known);
+    let compiled = compile_of(files, read.as_ref().ok(), settings);
     let (declared, policies) = match (read, compiled) {
         (Ok(declared), Ok(policies)) => (declared, policies),
         (read, compiled) => {
@@ -94,25 +97,40 @@ pub fn check_files(
             return Err(Failure::Problems(Problems(problems)));
         }
     };
-    let mut apps: Vec<Arc<App>> = vec![Arc::new(control_app(auth_host))];
+    let mut apps: Vec<Arc<App>> = vec![Arc::new(control_app(known.auth_host))];
     apps.extend(declared.apps.iter().cloned().map(Arc::new));
     let apps: Arc<[Arc<App>]> = apps.into();
     let digest = digest(files, &policies);
     let mut warnings = declared.warnings.clone();
-    warnings.extend(findings(&policies, &apps, &directory_with(&declared, groups))?);
+    warnings.extend(findings(&policies, &apps, &directory_with(&declared, known.groups))?);
     warnings.sort();
     Ok(Checked { declared, policies, apps, files: Arc::from(files), digest, warnings })
 }
 
 /// The policies of a configuration, compiled now or before. Of files that were refused only the problems are told: what
 /// they compile to lacks the simple rules of their apps, and must not be remembered for when they are accepted.
-fn compile_of(files: &[SourceFile], ruled: Option<&[App]>) -> Result<Arc<CompiledPolicies>, Vec<PolicyProblem>> {
-    let policies = files.iter().filter(|file| file.name.ends_with(".cedar"));
-    let sources: Vec<PolicySource> =
-        policies.map(|file| PolicySource { file: file.name.clone(), text: file.text.clone() }).collect();
-    match ruled {
-        Some(apps) => compiled::compile((files, apps), || CompiledPolicies::compile_for(&sources, apps)),
-        None => CompiledPolicies::compile_for::<App>(&sources, &[]).map(Arc::new),
+fn compile_of(
+    files: &[SourceFile],
+    declared: Option<&Declared>,
+    settings: &PolicySettings,
+) -> Result<Arc<CompiledPolicies>, Vec<PolicyProblem>> {
+    let named = |ending: &str| -> Vec<PolicySource> {
+        let files = files.iter().filter(|file| file.name.ends_with(ending));
+        files.map(|file| PolicySource { file: file.name.clone(), text: file.text.clone() }).collect()
+    };
+    let (policies, schemas) = (named(".cedar"), named(".cedarschema"));
+    match declared {
+        Some(Declared { apps, remedies, .. }) => compiled::compile((files, apps, settings), || {
+            CompiledPolicies::compile_all(&PolicyInput {
+                policies: &policies,
+                schemas: &schemas,
+                apps,
+                remedies,
+                settings,
+            })
+        }),
+        // Without the declared remedies a schema that names them would be blamed for it.
+        None => CompiledPolicies::compile_for::<App>(&policies, &[]).map(Arc::new),
     }
 }
 

@@ -3,7 +3,7 @@
 
 use model::app::{App, Route};
 use model::decision::StepUpContext;
-use model::{AccessRequest, Action, Effect, Facts, Principal, ResourceRef, Timestamp, UserEntry};
+use model::{AccessRequest, Action, Effect, Facts, Principal, ResourceRef, TimeZone, Timestamp, UserEntry};
 
 use super::Published;
 
@@ -41,6 +41,7 @@ impl<'a> Standing<'a> {
         let front = || app.routes.iter().find(|route| route.path_prefix == "/").or_else(|| app.routes.last());
         let route = route.or_else(front);
         let mut facts = fresh_facts(self.now);
+        facts.request.tell_time(self.now, self.published.time_zone(), Some(app));
         facts.request.host = app.hosts.first().map(ToString::to_string).unwrap_or_default();
         if let Some(route) = route {
             facts.request.path.clone_from(&route.path_prefix);
@@ -61,7 +62,7 @@ impl<'a> Standing<'a> {
     }
 }
 
-/// The facts of a sign-in with a passkey that happened now; everything else unknown.
+/// The facts of a sign-in with a passkey that happened now, by UTC; everything else unknown.
 pub(crate) fn fresh_facts(now: Timestamp) -> Facts {
     let mut facts = Facts::unknown();
     facts.auth.authenticated = true;
@@ -74,8 +75,7 @@ pub(crate) fn fresh_facts(now: Timestamp) -> Facts {
     facts.session.idle_secs = 0;
     facts.request.door = "http".to_owned();
     facts.request.method = "GET".to_owned();
-    facts.request.epoch_secs = now.unix_secs();
-    (facts.request.minute_of_day, facts.request.weekday) = now.minute_and_weekday();
+    facts.request.tell_time(now, &TimeZone::utc(), None);
     facts
 }
 

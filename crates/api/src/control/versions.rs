@@ -15,7 +15,7 @@ use pip_identity::People;
 use pip_identity::people::LastAdmin;
 use store::{ConfigFile, ConfigState, ConfigSummary, NewConfig};
 
-use super::config_ops::{Checked, check_files, people_of};
+use super::config_ops::{Checked, people_of};
 use super::deeds::{Deed, note};
 use super::people_ops::half_done;
 use super::plan::{self, Plan};
@@ -314,12 +314,7 @@ impl ControlPlane {
         for summary in history {
             let Ok(files) = self.kept_files(summary.number).await else { continue };
             let control = Arc::clone(&self);
-            let work = move || {
-                let groups = control.undeclared_groups();
-                let covers = |host: &str| control.doors.is_covered(host);
-                let has = |name: &str| control.doors.has_certificate(name);
-                drop(check_files(&files, &control.settings.auth_host, &covers, &has, &groups));
-            };
+            let work = move || drop(control.check_here(&files));
             tokio::task::spawn_blocking(work).await.ok();
         }
     }

@@ -87,8 +87,7 @@ fn question(control: &ControlPlane, actor: &Actor, request: &Request) -> (Access
     facts.request.path = path.to_owned();
     facts.request.original_path = path.to_owned();
     facts.request.route = route.to_owned();
-    facts.request.epoch_secs = control.now().unix_secs();
-    (facts.request.minute_of_day, facts.request.weekday) = control.now().minute_and_weekday();
+    facts.request.tell_time(control.now(), control.published().time_zone(), None);
     let resource = ResourceRef { app: AppName::new(CONTROL_APP), route: Some(RouteName::new(route)) };
     let mut record = control.actor_record(actor, RecordType::AccessDecision);
     record.what.app = Some(Arc::from(CONTROL_APP));

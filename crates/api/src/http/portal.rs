@@ -220,7 +220,7 @@ impl Portal {
         path: &str,
     ) -> Response<Bytes> {
         match path {
-            "/" => self.launchpad(context).await,
+            "/" => self.launchpad(context, request.headers()).await,
             "/login" => self.login_page(context, request),
             "/step-up" => self.step_up_page(context, request).await,
             "/setup" => self.enrol_page(request).await,

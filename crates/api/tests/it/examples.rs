@@ -29,12 +29,12 @@ fn check(files: &[SourceFile]) -> Result<Checked, String> {
     let server = ServerConfig::parse("server.toml", &text).unwrap();
     let suffix = format!(".{}", server.identity.rp_id);
     let is_covered = |host: &str| host.ends_with(&suffix);
-    check_files(files, &server.auth_url.host, &is_covered, &|_| false, &BTreeSet::new()).map_err(
-        |failure| match failure {
-            Failure::Problems(problems) => problems.to_string(),
-            other => other.to_string(),
-        },
-    )
+    let (auth_host, groups) = (&server.auth_url.host, &BTreeSet::new());
+    let known = config::Known { auth_host, is_covered: &is_covered, is_certificate: &|_| false, groups };
+    check_files(files, &known, &server.policy).map_err(|failure| match failure {
+        Failure::Problems(problems) => problems.to_string(),
+        other => other.to_string(),
+    })
 }
 
 #[test]

@@ -76,7 +76,7 @@ async fn an_app_that_explains_nothing_keeps_the_reason_of_its_refusal() {
         let id = put_record(&world, |record| {
             of_vault(record);
             record.decision.reason = Some(reason);
-            record.decision.step_up = vec!["passkey"];
+            record.decision.step_up = vec!["passkey".into()];
         });
         let told = told(&world, id).await;
         assert!(told["fix"].is_null(), "{told}");
@@ -97,7 +97,7 @@ async fn what_a_person_can_mend_is_told_also_where_refusals_are_not_explained() 
         of_vault(record);
         record.decision.effect = Some(Effect::StepUp);
         record.decision.reason = Some(Reason::StepUpMfa);
-        record.decision.step_up = vec!["passkey"];
+        record.decision.step_up = vec!["passkey".into()];
     });
     let told = told(&world, id).await;
     assert_eq!(told["sentence"].as_str(), Some(Reason::StepUpMfa.sentence()));

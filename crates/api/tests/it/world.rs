@@ -233,7 +233,7 @@ impl World {
         let recorder = Arc::<FakeRecorder>::default();
         let doors = Arc::<Doors>::default();
         let groups = BTreeSet::from(["staff".to_owned(), "admins".to_owned()]);
-        let checked = check_files(&files(APPS), AUTH, &|_| true, &|_| true, &groups)
+        let checked = check_files(&files(APPS), &known(&groups), &model::PolicySettings::default())
             .unwrap_or_else(|failure| panic!("{failure:?}"));
         let (apps, policies) = checked.parts();
         let log = log(folder.path(), &clock, &ids);
@@ -245,6 +245,7 @@ impl World {
                 session_idle: model::session::IDLE_DEFAULT,
                 session_absolute: model::session::ABSOLUTE_DEFAULT,
                 related_origins: vec!["https://auth.new.example".to_owned()],
+                policy: model::PolicySettings::default(),
             },
             people: Arc::clone(&people),
             accounts: Arc::clone(&accounts),
@@ -583,4 +584,9 @@ pub(crate) fn action_of(apps: &[Arc<App>], method: &str, path: &str) -> (model::
 
 pub(crate) fn has_text(records: &[AuditRecord], needle: &str) -> bool {
     records.iter().any(|record| format!("{:?}", record.change).contains(needle))
+}
+
+/// A process with certificates for everything.
+fn known(groups: &BTreeSet<String>) -> config::Known<'_> {
+    config::Known { auth_host: AUTH, is_covered: &|_| true, is_certificate: &|_| true, groups }
 }

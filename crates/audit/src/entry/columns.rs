@@ -278,7 +278,7 @@ fn decision(row: &mut Row, record: &AuditRecord) {
     row.shared(Column::ReasonText, &decision.reason_text);
     row.list(Column::Policies, decision.policies.clone());
     row.list(Column::Would, decision.would.clone());
-    row.list(Column::StepUp, decision.step_up.iter().map(|text| Arc::from(*text)).collect());
+    row.list(Column::StepUp, decision.step_up.clone());
     row.time(Column::ValidUntil, decision.valid_until);
     row.bool(Column::Cached, decision.cached);
     row.list(Column::Degraded, decision.degraded.iter().map(|text| Arc::from(*text)).collect());

@@ -43,7 +43,7 @@ fn three(world: &World, log: &AuditLog) -> [AuditRecord; 3] {
     unknown.what.resource = Some("wiki".into());
     unknown.decision.effect = Some(Effect::StepUp);
     unknown.decision.reason = Some(Reason::StepUpRequired);
-    unknown.decision.step_up = vec!["passkey"];
+    unknown.decision.step_up = vec!["passkey".into()];
     unknown.trace_id = Some("0af7651916cd43dd8448eb211c80319c".into());
     let all = [allowed, denied, unknown];
     for record in &all {

@@ -12,7 +12,7 @@ mod value;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use model::access::{AccessRules, Rule, Selector};
+use model::access::{AccessRules, Hours, Rule, Selector};
 use serde_saphyr::Spanned;
 
 pub(crate) use spec::AccessSpec;
@@ -286,10 +286,10 @@ fn device_of(document: &mut Document<'_>, device: &Spanned<spec::DeviceSpec>) ->
 
 fn time_of(document: &mut Document<'_>, time: &Spanned<spec::TimeSpec>) -> Option<Selector> {
     let spec = &time.value;
-    if let Some(zone) = spec.zone.as_ref().filter(|zone| zone.value != "UTC") {
-        let message = format!("the time zone `{}` is not known: only `UTC` is, so write the hours in UTC", zone.value);
-        document.refuse(zone, message);
-    }
+    let zone = match &spec.zone {
+        Some(zone) => Some(document.parsed(zone, crate::zone::time_zone)?),
+        None => None,
+    };
     let days = match &spec.days {
         Some(days) => values(document, days, value::days).into_iter().flatten().collect(),
         None => (1..=7).collect(),
@@ -299,7 +299,7 @@ fn time_of(document: &mut Document<'_>, time: &Spanned<spec::TimeSpec>) -> Optio
     if from == to || from == 1440 || to == 0 {
         document.refuse(time, "`from` and `to` leave no time between them; a whole day is `00:00` to `24:00`");
     }
-    Some(Selector::Time { days: some(days)?, from, to })
+    Some(Selector::Time(Hours { zone, days: some(days)?, from, to }))
 }
 
 /// Every value of a selector; problems are noted, an empty list is one.

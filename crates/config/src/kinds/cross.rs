@@ -4,8 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use model::access::Selector;
 use model::app::{App, HostPattern};
+use model::decision::Remedy;
 use model::directory::{ADMINS_GROUP, GroupId};
 use model::policy_test::TestPrincipal;
+use model::remedy::MAX_OWN_REMEDIES;
 
 use super::{Known, Place, Reading};
 use crate::problem::{Problem, choices};
@@ -15,6 +17,13 @@ pub(crate) fn check(reading: &mut Reading, known: &Known<'_>) {
     unique(&mut problems, "App", reading.apps.iter().map(|(place, app)| (place, app.name.as_str())));
     unique(&mut problems, "Group", reading.groups.iter().map(|(place, group)| (place, group.id.as_str())));
     unique(&mut problems, "User", reading.users.iter().map(|(place, user)| (place, user.email.as_str())));
+    let remedies = reading.remedies.iter().map(|(place, entry)| (place, entry.remedy.as_str()));
+    unique(&mut problems, "Remedy", remedies);
+    let mut own = reading.remedies.iter().filter(|(_, entry)| matches!(entry.remedy, Remedy::Own(_)));
+    if let Some((place, _)) = own.nth(MAX_OWN_REMEDIES) {
+        let message = format!("there can be at most {MAX_OWN_REMEDIES} remedies beside the built-in ones");
+        problems.push(Problem::error(&place.file, place.at, message));
+    }
     unique(&mut problems, "PolicyTest", reading.tests.iter().map(|(place, test)| (place, test.name.as_str())));
     hosts(&mut problems, &reading.apps, known);
     tested(&mut problems, reading);

@@ -8,7 +8,7 @@ use std::fmt;
 
 use model::app::{AppName, RouteName};
 use model::policy_test::{BaseFacts, FactInput, PolicyTest, TestPrincipal, TestQuestion, TestRow};
-use model::{Action, Effect, Remedy, ResourceRef, Sensitivity};
+use model::{Action, Effect, RemedyList, ResourceRef, Sensitivity};
 use serde::Deserialize;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{MapAccess, SeqAccess, Visitor};
@@ -151,7 +151,12 @@ enum FactsSpec {
 struct FactInputSpec(FactInput);
 
 /// Builds the table; `None` when something is wrong (all is noted).
-pub(crate) fn build(document: &mut Document<'_>, name: &Spanned<String>, spec: PolicyTestSpec) -> Option<PolicyTest> {
+pub(crate) fn build(
+    document: &mut Document<'_>,
+    remedies: &RemedyList,
+    name: &Spanned<String>,
+    spec: PolicyTestSpec,
+) -> Option<PolicyTest> {
     let test_name = document.parsed(name, |name| crate::text::name(name).map(str::to_owned));
     let given = spec.given.unwrap_or_default();
     if spec.table.value.is_empty() || spec.table.value.len() > MAX_ROWS {
@@ -163,22 +168,23 @@ pub(crate) fn build(document: &mut Document<'_>, name: &Spanned<String>, spec: P
         if !names.insert(row.value.name.value.as_str()) {
             document.refuse(&row.value.name, format!("two rows are called `{}`", row.value.name.value));
         }
-        rows.extend(self::row(document, &given, row));
+        rows.extend(self::row(document, remedies, &given, row));
     }
     (rows.len() == spec.table.value.len()).then_some(PolicyTest { name: test_name?, rows })
 }
 
-fn row(document: &mut Document<'_>, given: &GivenSpec, spanned: &Spanned<RowSpec>) -> Option<TestRow> {
+fn row(
+    document: &mut Document<'_>,
+    remedies: &RemedyList,
+    given: &GivenSpec,
+    spanned: &Spanned<RowSpec>,
+) -> Option<TestRow> {
     let row = &spanned.value;
     let verdicts = [("ALLOW", Effect::Allow), ("DENY", Effect::Deny), ("STEP_UP", Effect::StepUp)];
     let want = document.word(&row.want, &verdicts);
     let remedy = |remedy: &str| {
-        remedy.parse::<Remedy>().map_err(|_| {
-            format!("`{remedy}` is not a remedy; {}", {
-                let valid: Vec<&str> = Remedy::ALL.iter().map(|remedy| remedy.as_str()).collect();
-                choices(remedy, &valid)
-            })
-        })
+        let unknown = || format!("`{remedy}` is not a remedy; {}", choices(remedy, &remedies.ids()));
+        remedies.find(remedy).ok_or_else(unknown)
     };
     let fix = row.fix.as_ref().map(|fix| fix.iter().filter_map(|word| document.parsed(word, remedy)).collect());
     let mut missing = |what: &str| {

@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, bail};
 use api::Failure;
 use clap::Args;
-use config::{Problems, ServerConfig, SourceFile};
+use config::{Known, Problems, ServerConfig, SourceFile};
 use serde_json::{Value, json};
 
 use super::plan;
@@ -146,7 +146,9 @@ pub(super) fn offline_with(
     let sources: Vec<SourceFile> =
         files.iter().map(|file| SourceFile { name: member(file, "name"), text: member(file, "text") }).collect();
     let is_covered = |host: &str| also == Some(host) || doors::is_covered(&certificates, host);
-    match api::control::check_files(&sources, &server.auth_url.host, &is_covered, &is_named, &BTreeSet::new()) {
+    let (auth_host, groups) = (&server.auth_url.host, &BTreeSet::new());
+    let known = Known { auth_host, is_covered: &is_covered, is_certificate: &is_named, groups };
+    match api::control::check_files(&sources, &known, &server.policy) {
         Ok(checked) => Ok(Ok(json!({
             "apps": checked.apps().iter().map(|app| app.name.to_string()).collect::<Vec<_>>(),
             "policies": checked.policy_count(),
@@ -176,7 +178,7 @@ pub fn read(path: &Path) -> Result<Vec<Value>> {
     }
     found.sort();
     if found.is_empty() {
-        bail!("`{}` has no .yaml, .cedar or .pem file", path.display());
+        bail!("`{}` has no .yaml, .cedar, .cedarschema or .pem file", path.display());
     }
     found
         .into_iter()
@@ -205,7 +207,9 @@ fn walk(base: &Path, folder: &Path, depth: usize, found: &mut Vec<(String, PathB
             }
             continue;
         }
-        let belongs = path.extension().is_some_and(|e| ["yaml", "yml", "cedar", "pem"].iter().any(|known| e == *known));
+        let belongs = path
+            .extension()
+            .is_some_and(|e| ["yaml", "yml", "cedar", "cedarschema", "pem"].iter().any(|known| e == *known));
         if belongs {
             let name = path.strip_prefix(base).unwrap_or(&path).to_string_lossy().into_owned();
             found.push((name, path));

@@ -8,7 +8,7 @@ use anyhow::{Result, bail};
 use api::Failure;
 use api::control::{Checked, Coverage, RowResult, TestReport, check_files};
 use clap::{Args, Subcommand};
-use config::SourceFile;
+use config::{Known, SourceFile};
 use serde_json::{Value, json};
 
 use super::apply::read;
@@ -74,7 +74,7 @@ pub enum Policy {
 /// Files that are looked at without a server.
 #[derive(Args)]
 pub struct Files {
-    /// Folders or files with .yaml, .cedar and .pem files, read as one
+    /// Folders or files with .yaml, .cedar, .cedarschema and .pem files, read as one
     #[arg(default_value = ".", value_name = "PATH")]
     files: Vec<PathBuf>,
 }
@@ -153,7 +153,13 @@ impl Files {
             sources
                 .extend(found.iter().map(|file| SourceFile { name: member(file, "name"), text: member(file, "text") }));
         }
-        match check_files(&sources, NO_AUTH_HOST, &|_| true, &|_| true, &BTreeSet::new()) {
+        let known = Known {
+            auth_host: NO_AUTH_HOST,
+            is_covered: &|_| true,
+            is_certificate: &|_| true,
+            groups: &BTreeSet::new(),
+        };
+        match check_files(&sources, &known, &model::PolicySettings::default()) {
             Ok(checked) => Ok(Some(checked)),
             Err(Failure::Problems(problems)) => {
                 eprintln!("{problems}");

@@ -102,6 +102,7 @@ pub fn snapshot(published: &Published) -> GatewaySnapshot {
         Arc::clone(&published.pdp),
         Arc::clone(&published.directory),
     )
+    .with_terms(published.policies.settings().time_zone.clone(), Arc::clone(published.policies.remedies()))
 }
 
 /// Stands in for the endpoints until they are built; the listeners open only afterwards.

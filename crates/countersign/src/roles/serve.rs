@@ -15,8 +15,8 @@ use api::{Actor, ApiSettings, ControlPlane, ControlPlaneParts, Failure, Publishe
 use arc_swap::ArcSwap;
 use audit::floods::FloodGate;
 use audit::{AuditLog, Sinks};
-use config::ServerConfig;
 use config::server::ListenerConfig;
+use config::{Known, ServerConfig};
 use feed::Source;
 use model::record::RecordType;
 use model::seams::Durability;
@@ -398,6 +398,7 @@ impl Opened {
                 session_idle: self.config.identity.session_idle,
                 session_absolute: self.config.identity.session_absolute,
                 related_origins: self.config.identity.related_origins.clone(),
+                policy: self.config.policy.clone(),
             },
             people: Arc::clone(&self.people),
             accounts,
@@ -543,7 +544,9 @@ impl Opened {
         let groups: BTreeSet<String> = self.people.directory().groups.keys().map(|id| id.as_str().to_owned()).collect();
         let covered = |host: &str| is_covered(&self.certificates, host);
         let is_named = |name: &str| self.named.iter().any(|certificate| certificate.name == name);
-        check_files(&kept.files, &self.config.auth_url.host, &covered, &is_named, &groups)
+        let auth_host = &self.config.auth_url.host;
+        let known = Known { auth_host, is_covered: &covered, is_certificate: &is_named, groups: &groups };
+        check_files(&kept.files, &known, &self.config.policy)
     }
 
     async fn ring(&self, purpose: &'static str, actor: &Actor) -> Result<NamedRing> {

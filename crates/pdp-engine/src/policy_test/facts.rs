@@ -180,6 +180,7 @@ fn slot<'a>(facts: &'a mut Facts, name: &str) -> Option<Slot<'a>> {
         "request.grpc_method" => Slot::Text(&mut facts.request.grpc_method),
         "request.grpc_service" => Slot::Text(&mut facts.request.grpc_service),
         "request.headers" => Slot::Texts(&mut facts.request.headers),
+        "request.hours" => Slot::Texts(&mut facts.request.hours),
         "request.host" => Slot::Text(&mut facts.request.host),
         "request.method" => Slot::Text(&mut facts.request.method),
         "request.minute_of_day" => Slot::Long(&mut facts.request.minute_of_day),

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use model::access::{ADDRESS_KNOWN, CERTIFICATE_KNOWN, Cidr, Selector};
+use model::access::{ADDRESS_KNOWN, CERTIFICATE_KNOWN, Cidr, HOURS_KNOWN, Hours, Selector};
 
 /// How old a fact about a device may be where the rule does not say: after a day without a report nothing is known.
 const DEVICE_MAX_AGE: Duration = Duration::from_secs(24 * 3600);
@@ -98,7 +98,12 @@ pub(super) fn condition(selector: &Selector) -> Condition {
         Selector::ServiceToken(names) => one_of_workloads(names.iter().map(|name| format!("service-account:{name}"))),
         Selector::SessionBound => Condition::guarded("context.auth.authenticated", "context.session.bound")
             .reading(vec!["context.session.bound".to_owned()]),
-        Selector::Time { days, from, to } => {
+        Selector::Time(hours) if hours.zone.is_some() => {
+            let [known, now] = [HOURS_KNOWN.to_owned(), hours.label()]
+                .map(|label| format!("context.request.hours.contains({})", quoted(&label)));
+            Condition::guarded(&known, &now)
+        }
+        Selector::Time(Hours { days, from, to, .. }) => {
             Condition::guarded("context.request.epoch_secs > 0", &format!("({})", hours(days, *from, *to)))
         }
         Selector::TlsPq => Condition::guarded("context.request.tls_version != \"\"", "context.request.tls_pq")

@@ -5,6 +5,8 @@ mod attacks;
 #[cfg(test)]
 mod baseline;
 #[cfg(test)]
+mod clock;
+#[cfg(test)]
 mod compiling;
 #[cfg(test)]
 mod decisions;
@@ -22,6 +24,8 @@ mod oracle;
 mod policy_tests;
 #[cfg(test)]
 mod reference;
+#[cfg(test)]
+mod remedies;
 #[cfg(test)]
 mod rules;
 #[cfg(test)]

@@ -150,7 +150,7 @@ fn context(facts: &Facts) -> Value {
             "headers": request.headers, "grpc_service": request.grpc_service, "grpc_method": request.grpc_method,
             "websocket": request.websocket, "port": request.port, "tls_version": request.tls_version,
             "tls_pq": request.tls_pq, "epoch_secs": request.epoch_secs, "minute_of_day": request.minute_of_day,
-            "weekday": request.weekday },
+            "weekday": request.weekday, "hours": request.hours },
         "risk": { "known": risk.known, "points": risk.points, "anomaly": risk.anomaly, "signals": risk.signals,
             "age_secs": risk.age_secs },
         "session": { "age_secs": session.age_secs, "idle_secs": session.idle_secs, "bound": session.bound,

@@ -7,11 +7,11 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use model::access::{ADDRESS_KNOWN, AccessRules, CERTIFICATE_KNOWN, Cidr, Rule, Selector};
-use model::facts::PostureFact;
+use model::access::{ADDRESS_KNOWN, AccessRules, CERTIFICATE_KNOWN, Cidr, HOURS_KNOWN, Hours, Rule, Selector};
+use model::facts::{PostureFact, RequestFacts};
 use model::{
     AccessRequest, Action, App, Directory, Effect, Facts, GroupId, PolicyDecisionPoint, Principal, Sensitivity,
-    UserEntry, UserId,
+    TimeZone, Timestamp, UserEntry, UserId,
 };
 use pdp_engine::{CompiledPolicies, Engine};
 
@@ -65,6 +65,7 @@ const METHODS: &[&str] = &["hwk", "otp", "local", "corp-idp"];
 const NETWORKS: &[&str] = &["10.0.0.0/8", "192.0.2.0/24", "2001:db8::/32"];
 const TOKENS: &[&str] = &["nightly", "export"];
 const WORKLOADS: &[&str] = &["spiffe://corp.test/batch", "spiffe://corp.test/mail"];
+const NINE_HOURS: i32 = 9 * 3_600;
 const COUNTRIES: &[&str] = &["DE", "KP", "US"];
 
 fn cidr(text: &str) -> Cidr {
@@ -100,7 +101,13 @@ fn selector(random: &mut Random) -> Selector {
         15 => Selector::SessionBound,
         16 => {
             let (from, to) = random.pick(&[(0, 1440), (540, 1020), (1320, 120)]);
-            Selector::Time { days: (0..=random.below(6)).map(|_| 1 + random.below(7) as u8).collect(), from, to }
+            let days = (0..=random.below(6)).map(|_| 1 + random.below(7) as u8).collect();
+            Selector::Time(Hours {
+                zone: random.maybe(|_| TimeZone::new("Test/Nine", NINE_HOURS, Vec::new())),
+                days,
+                from,
+                to,
+            })
         }
         17 => Selector::TlsPq,
         18 => Selector::Workload(random.some(WORKLOADS)),
@@ -114,7 +121,7 @@ fn entries(random: &mut Random, least: usize, most: usize) -> Vec<Rule> {
     (0..count).map(|at| rule(selector(random), at)).collect()
 }
 
-fn rule(selector: Selector, at: usize) -> Rule {
+pub(crate) fn rule(selector: Selector, at: usize) -> Rule {
     Rule { selector, declared_at: format!("apps.yaml:{}", 10 + at).into() }
 }
 
@@ -126,7 +133,7 @@ fn rules(random: &mut Random, is_app: bool) -> AccessRules {
     AccessRules { include, require: entries(random, 0, 2), exclude: entries(random, 0, 1) }
 }
 
-fn ruled_app(name: &str, access: AccessRules, on_route: Option<AccessRules>) -> Arc<App> {
+pub(crate) fn ruled_app(name: &str, access: AccessRules, on_route: Option<AccessRules>) -> Arc<App> {
     let mut app = App::clone(&app(name, Some(Sensitivity::Low), &["plain", "narrow"]));
     app.access = Some(Arc::new(access));
     for route in app.routes.iter_mut().filter(|route| route.name.as_str() == "narrow") {
@@ -189,6 +196,15 @@ fn facts(random: &mut Random) -> Facts {
         facts.request.epoch_secs = 0;
     }
     facts
+}
+
+/// The hours that rules name with a zone, at some time of some day.
+fn tell_zoned(request: &mut RequestFacts, app: &App, random: &mut Random) {
+    let (minute, weekday) = (request.minute_of_day, request.weekday);
+    let minutes: i64 = random.pick(&[0, 119, 120, 539, 540, 1019, 1020, 1319, 1320, 1439]);
+    let secs = (20_000 + random.below(7) as i64) * 86_400 + minutes * 60 - i64::from(NINE_HOURS);
+    request.tell_time(Timestamp::from_unix_secs(secs), &TimeZone::utc(), Some(app));
+    (request.minute_of_day, request.weekday) = (minute, weekday);
 }
 
 /// What a selector answers.
@@ -281,14 +297,18 @@ fn read(selector: &Selector, asker: &Asker<'_>, facts: &Facts) -> Told {
             asker.workload.is_some_and(|id| names.iter().any(|name| id == format!("service-account:{name}"))),
         ),
         Selector::SessionBound => told(auth.authenticated, session.bound),
-        Selector::Time { days, from, to } => {
-            let (day, minute) = (request.weekday as u8, request.minute_of_day as u16);
+        Selector::Time(Hours { zone, days, from, to }) => {
+            let local = request.epoch_secs + i64::from(NINE_HOURS);
+            let (day, minute) = match zone {
+                Some(_) => (((local.div_euclid(86_400) + 3) % 7 + 1) as u8, (local.rem_euclid(86_400) / 60) as u16),
+                None => (request.weekday as u8, request.minute_of_day as u16),
+            };
             let yesterday = if day == 1 { 7 } else { day - 1 };
             let holds = match from < to {
                 true => days.contains(&day) && (*from..*to).contains(&minute),
                 false => (days.contains(&day) && minute >= *from) || (days.contains(&yesterday) && minute < *to),
             };
-            told(request.epoch_secs > 0, holds)
+            told(if zone.is_some() { request.hours.contains(HOURS_KNOWN) } else { request.epoch_secs > 0 }, holds)
         }
         Selector::TlsPq => told(!request.tls_version.is_empty(), request.tls_pq),
         Selector::Workload(ids) => told(true, asker.workload.is_some_and(|id| ids.contains(id))),
@@ -357,6 +377,9 @@ fn the_cedar_that_rules_become_agrees_with_a_direct_reading_of_them() {
                 let who = random.pick(&principals);
                 let mut request = ask(who, Action::HttpGet, &format!("{}{place}", app.name));
                 request.facts = facts(&mut random);
+                if random.below(4) > 0 {
+                    tell_zoned(&mut request.facts.request, app, &mut random);
+                }
                 let answer = engine.decide(&request, NOW);
                 let is_allowed = answer.effect == Effect::Allow;
                 assert_eq!(

@@ -20,7 +20,7 @@ use super::origin::{self, CrossSite};
 use super::standing::Standing;
 use crate::connection::ConnectionInfo;
 use crate::cross_origin::{self, Preflighted};
-use crate::fact_builder::{self, RequestView};
+use crate::fact_builder::{self, LocalTime, RequestView};
 use crate::gateway::Gateway;
 use crate::record;
 use crate::refusal::{Caller, Detail, Visit};
@@ -296,11 +296,12 @@ impl<'a> Case<'a> {
             Standing::Person { session, user } => (Principal::User(user.id), Some(session.as_ref())),
         };
         let signed_in = session.map(|session| (session, &goal.resource.app, goal.action));
+        let clock = LocalTime { now: self.now, zone: &self.snapshot.time_zone, app: &goal.app };
         AccessRequest {
             principal,
             action: goal.action,
             resource: goal.resource.clone(),
-            facts: fact_builder::build(view, self.connection, signed_in, self.now),
+            facts: fact_builder::build(view, self.connection, signed_in, clock),
             is_public_path: goal.is_public,
             session_ends: session.map(Session::ends_at),
             step_up: self.step_up(standing, goal),

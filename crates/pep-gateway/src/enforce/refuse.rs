@@ -1,11 +1,13 @@
 //! What follows anything but an ALLOW: the refusal and its record.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
 use http_gate::{CanonicalRequest, GateRefusal};
 use model::app::Explain;
 use model::decision::PolicyPart;
 use model::directory::ADMINS_GROUP;
+use model::remedy::Languages;
 use model::{AccessRequest, Action, ActionClass, App, Decision, Effect, Fix, Reason, Remedy, ResourceRef, UserEntry};
 
 use super::case::{Case, Goal};
@@ -15,6 +17,7 @@ use crate::record;
 use crate::refusal::{self, Caller, Detail, Refusal, failed_facts};
 use crate::routing::{self, Reserved};
 use crate::sign_in::{self, Asked};
+use crate::visit::text;
 
 impl Case<'_> {
     /// DENY or STEP_UP, in the tongue of whoever asked.
@@ -36,7 +39,7 @@ impl Case<'_> {
             Standing::Nobody(_) => None,
             Standing::Person { user, .. } => Some(user),
         };
-        let detail = user.map(|user| self.detail(&goal.app, user, question, decision)).unwrap_or_default();
+        let detail = user.map(|user| self.detail((&goal.app, user), request, question, decision)).unwrap_or_default();
         let refusal = match (decision.effect, standing) {
             (Effect::StepUp, Standing::Person { session, .. }) => {
                 let way = sign_in::to_step_up(self.gateway, &asked, session.id, goal.action, &detail.fix);
@@ -49,7 +52,13 @@ impl Case<'_> {
 
     /// What this person may read about the refusal (GW-16, PO-11, R-12). Whether it may be read at all is for
     /// [`crate::refusal`] to say.
-    fn detail(&self, app: &App, user: &UserEntry, question: &AccessRequest, decision: &Decision) -> Detail {
+    fn detail(
+        &self,
+        (app, user): (&App, &UserEntry),
+        request: &CanonicalRequest,
+        question: &AccessRequest,
+        decision: &Decision,
+    ) -> Detail {
         let mut fix = decision.fix.clone();
         if fix.is_empty() && decision.reason == Reason::StepUpLoop {
             fix = last_round(question);
@@ -59,6 +68,8 @@ impl Case<'_> {
             policies: self.policies_for(app, user, question),
             facts: failed_facts(&question.facts, &fix),
             fix,
+            remedies: Arc::clone(&self.snapshot.remedies),
+            languages: text(request.fields(), "accept-language").map(Languages::accepted).unwrap_or_default(),
         }
     }
 

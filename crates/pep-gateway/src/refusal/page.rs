@@ -43,7 +43,8 @@ impl Visit {
             app_title: self.app_title(),
             facts: facts(detail),
             steps_lead: if reason == Reason::StepUpLoop { "Still missing:" } else { "This would help:" },
-            steps: detail.fix.iter().map(|fix| fix.remedy.text().to_owned()).collect(),
+            steps: detail.fix.iter().map(|fix| detail.text(fix).to_owned()).collect(),
+            fixes: pages_of(detail),
             ..self.blank(heading, sentence)
         };
         self.page(status, reason, page.render())
@@ -53,16 +54,16 @@ impl Visit {
     pub(super) fn step_up_page(&self, reason: Reason, detail: &Detail, url: &str) -> Refusal {
         let is_ceremony = |fix: &&Fix| fix.remedy.kind() == FixKind::Auth;
         let dearest = detail.fix.iter().filter(is_ceremony).max_by_key(|fix| fix.remedy.cost());
-        let link = |fix: &Fix| FixLink { text: fix.remedy.text().to_owned(), url: url.to_owned() };
+        let link = |fix: &Fix| FixLink { text: detail.text(fix).to_owned(), url: url.to_owned() };
         // A button that says all there is to do needs no list beside it.
         let is_said = detail.fix.len() == 1 && dearest.is_some();
-        let steps = detail.fix.iter().filter(|_| !is_said).map(|fix| fix.remedy.text().to_owned()).collect();
+        let steps = detail.fix.iter().filter(|_| !is_said).map(|fix| detail.text(fix).to_owned()).collect();
         let page = Denied {
             app_title: self.app_title(),
             facts: facts(detail),
             steps_lead: "What is needed, all of it:",
             steps,
-            fixes: dearest.map(link).into_iter().collect(),
+            fixes: dearest.map(link).into_iter().chain(pages_of(detail)).collect(),
             ..self.blank("One more step", detail.sentence.as_deref().unwrap_or(reason.sentence()))
         };
         self.page(StatusCode::FORBIDDEN, reason, page.render())
@@ -114,6 +115,12 @@ impl Visit {
         }
         self.finish(response, reason)
     }
+}
+
+/// The pages operators named for what no ceremony of ours does.
+fn pages_of(detail: &Detail) -> Vec<FixLink> {
+    let link = |fix: &Fix| Some(FixLink { text: detail.text(fix).to_owned(), url: detail.page(fix)?.to_owned() });
+    detail.fix.iter().filter_map(link).collect()
 }
 
 fn facts(detail: &Detail) -> Vec<Fact> {

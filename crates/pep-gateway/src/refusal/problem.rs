@@ -57,8 +57,9 @@ struct Problem<'a> {
 #[derive(Serialize)]
 struct FixMember<'a> {
     kind: &'static str,
-    remedy: &'static str,
-    text: &'static str,
+    remedy: &'a str,
+    who: &'static str,
+    text: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     acr_values: Option<Vec<&'a str>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -81,7 +82,7 @@ impl Visit {
         };
         let fix: Vec<FixMember<'_>> = extra
             .detail
-            .map(|detail| detail.fix.iter().map(|fix| member(fix, &detail.facts, extra.fix_url)).collect())
+            .map(|detail| detail.fix.iter().map(|fix| member(fix, detail, extra.fix_url)).collect())
             .unwrap_or_default();
         let problem = Problem {
             r#type: format!("urn:countersign:problem:{code}"),
@@ -116,7 +117,7 @@ impl Visit {
     }
 }
 
-fn member<'a>(fix: &'a Fix, facts: &[FailedFact], url: Option<&'a str>) -> FixMember<'a> {
+fn member<'a>(fix: &'a Fix, detail: &'a Detail, url: Option<&'a str>) -> FixMember<'a> {
     let kind = fix.remedy.kind();
     let is_ceremony = kind == FixKind::Auth;
     let is_of_fix = |failed: &&FailedFact| {
@@ -125,17 +126,18 @@ fn member<'a>(fix: &'a Fix, facts: &[FailedFact], url: Option<&'a str>) -> FixMe
             path.strip_prefix(failed.path.as_str()).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
         })
     };
-    let fact = facts.iter().filter(|_| kind == FixKind::Device).find(is_of_fix);
+    let fact = detail.facts.iter().filter(|_| kind == FixKind::Device).find(is_of_fix);
     FixMember {
         kind: kind.as_str(),
         remedy: fix.remedy.as_str(),
-        text: fix.remedy.text(),
+        who: detail.remedies.who(fix.remedy).as_str(),
+        text: detail.text(fix),
         acr_values: is_ceremony.then(|| challenge::levels(fix)),
         max_age: is_ceremony.then_some(fix.max_age_secs.max(0)),
         fact: fact.map(|fact| fact.name.to_ascii_lowercase()),
         source: fact.map(|fact| fact.source),
         age_s: fact.and_then(|fact| fact.age_secs),
-        url: url.filter(|_| is_ceremony),
+        url: url.filter(|_| is_ceremony).or_else(|| detail.page(fix)),
     }
 }
 

@@ -392,9 +392,8 @@ fn facts(
 ) -> Facts {
     let values = reader.values;
     let mut facts = reader.base.map_or_else(|| fresh_facts(at), |base| base.past.request.facts.clone());
-    if reader.is_touched(&["time"]) {
-        facts.request.epoch_secs = at.unix_secs();
-        (facts.request.minute_of_day, facts.request.weekday) = at.minute_and_weekday();
+    if reader.base.is_none() || reader.is_touched(&["time"]) {
+        facts.request.tell_time(at, visit.published().time_zone(), app);
     }
     if reader.is_touched(&["auth", "auth_age", "step_up_age"]) {
         auth(reader, at, &mut facts);

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
-use http::{Response, StatusCode};
+use http::{HeaderMap, Response, StatusCode};
 use model::app::{HostPattern, Route};
 use model::decision::{DrivenFixes, Fix, FixKind, StepUpContext};
 use model::seams::ReservedContext;
@@ -12,16 +12,18 @@ use model::{AccessRequest, Action, App, Decision, Effect, Facts, ResourceRef, Se
 use super::Portal;
 use super::account::{is_admin, moment};
 use super::answers::{page, see_other};
+use super::step_up::Words;
 
 impl Portal {
-    pub(super) async fn launchpad(&self, context: &ReservedContext) -> Response<Bytes> {
+    pub(super) async fn launchpad(&self, context: &ReservedContext, headers: &HeaderMap) -> Response<Bytes> {
         let Some(session) = &context.session else { return see_other("/login") };
         let published = self.control().published();
+        let words = self.words(headers);
         let mut tiles: Vec<pages::Tile> = published
             .apps
             .iter()
             .filter(|app| !app.is_control_plane())
-            .filter_map(|app| self.tile(context, session, app))
+            .filter_map(|app| self.tile(context, session, app, &words))
             .collect();
         tiles.sort_by(|a, b| a.title.cmp(&b.title));
         let launchpad = pages::Launchpad {
@@ -60,7 +62,7 @@ impl Portal {
     }
 
     /// Asks the engine about the app's front page, as the person is now; nothing listed is then refused.
-    fn tile(&self, context: &ReservedContext, session: &Session, app: &App) -> Option<pages::Tile> {
+    fn tile(&self, context: &ReservedContext, session: &Session, app: &App, words: &Words) -> Option<pages::Tile> {
         let HostPattern::Exact(host) = app.hosts.iter().find(|host| matches!(host, HostPattern::Exact(_)))? else {
             return None;
         };
@@ -68,7 +70,7 @@ impl Portal {
         let decision = self.decision(context, session, (app, route, host), Action::HttpGet);
         let hint = match decision.effect {
             Effect::Allow => None,
-            Effect::StepUp => Some(tile_hint(&decision.fix)),
+            Effect::StepUp => Some(tile_hint(&decision.fix, words)),
             Effect::Deny => return None,
         };
         let port = self.control().settings.public_port;
@@ -106,8 +108,8 @@ impl Portal {
         facts.request.original_path = route.path_prefix.clone();
         facts.request.segments = segments(&route.path_prefix);
         facts.request.route = route.name.to_string();
-        facts.request.epoch_secs = context.now.unix_secs();
-        (facts.request.minute_of_day, facts.request.weekday) = context.now.minute_and_weekday();
+        let published = self.control().published();
+        facts.request.tell_time(context.now, published.time_zone(), Some(app));
         let question = AccessRequest {
             principal: context.principal.clone(),
             action,
@@ -121,17 +123,17 @@ impl Portal {
                 only_fix: None,
             },
         };
-        self.control().published().pdp.decide(&question, context.now)
+        published.pdp.decide(&question, context.now)
     }
 }
 
 /// What a tile says when opening it will ask for something (UI-3).
-fn tile_hint(fix: &[Fix]) -> String {
+fn tile_hint(fix: &[Fix], words: &Words) -> String {
     let asks = |kind| fix.iter().any(|fix| fix.remedy.kind() == kind);
     if asks(FixKind::Auth) && !asks(FixKind::Device) && !asks(FixKind::Grant) {
         return "Will ask you to confirm that it is you".to_owned();
     }
-    let texts: Vec<&str> = fix.iter().map(|fix| fix.remedy.text()).collect();
+    let texts: Vec<String> = fix.iter().map(|fix| words.text(fix)).collect();
     format!("First: {}", texts.join(", ").to_lowercase())
 }
 

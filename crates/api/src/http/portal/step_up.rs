@@ -5,15 +5,18 @@
 //! ceremony belongs to one page of one session; its proof is held against the demand before anything is noted.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response, StatusCode};
+use http::header::ACCEPT_LANGUAGE;
+use http::{HeaderMap, Request, Response, StatusCode};
 use model::app::HostPattern;
 use model::decision::{Fix, FixKind, Remedy, is_loop};
 use model::record::RecordType;
+use model::remedy::Languages;
 use model::seams::ReservedContext;
 use model::session::{Proof, StepUp};
-use model::{Action, ActionClass, App, AppName, Session, SessionId, TokenHash};
+use model::{Action, ActionClass, App, AppName, RemedyList, Session, SessionId, TokenHash};
 use pip_identity::passkeys::ACR_PASSKEY;
 use pki::return_ticket::{ReturnTarget, ReturnTicket};
 use pki::step_up_ticket::StepUpTicket;
@@ -25,6 +28,8 @@ use super::{Portal, Transaction, bind_browser};
 
 /// The parameter a door puts its sealed demand into.
 const DEMAND: &str = "demand";
+/// The level of a second factor.
+const ACR_MFA: &str = "urn:countersign:acr:mfa";
 /// The level of a passkey bound to one device (ID-13).
 const ACR_HARDWARE: &str = "phrh";
 
@@ -60,6 +65,7 @@ impl Confirmation {
             let by_remedy = match fix.remedy {
                 Remedy::Passkey => proof.is_phishing_resistant,
                 Remedy::Mfa => proof.is_mfa,
+                Remedy::Own(_) if fix.acr_values == ACR_MFA => proof.is_mfa,
                 _ => true,
             };
             by_level && by_remedy
@@ -76,7 +82,29 @@ impl Confirmation {
     }
 }
 
+/// What remedies are called in somebody's language.
+pub(super) struct Words {
+    remedies: Arc<RemedyList>,
+    languages: Languages,
+}
+
+impl Words {
+    /// What is told about a part of a fix.
+    pub(super) fn text(&self, fix: &Fix) -> String {
+        self.remedies.text(fix.remedy, &self.languages).to_owned()
+    }
+}
+
 impl Portal {
+    /// The operators' words, for whoever sent these headers.
+    pub(super) fn words(&self, headers: &HeaderMap) -> Words {
+        let accepted = headers.get(ACCEPT_LANGUAGE).and_then(|value| value.to_str().ok());
+        Words {
+            remedies: Arc::clone(self.control().published().policies.remedies()),
+            languages: accepted.map(Languages::accepted).unwrap_or_default(),
+        }
+    }
+
     pub(super) async fn step_up_page(&self, context: &ReservedContext, request: &Request<Bytes>) -> Response<Bytes> {
         let query = request.uri().query().unwrap_or_default().as_bytes();
         let Some(session) = &context.session else {
@@ -91,12 +119,14 @@ impl Portal {
         let rounds = session.completed_rounds(&app.name, confirmation.action, context.now);
         let age_secs = session.step_up_age_secs(&app.name, confirmation.action, context.now);
         if is_loop(&rounds, &confirmation.fix, age_secs) {
-            return self.what_is_missing(context, &app, &confirmation, ticket.as_ref());
+            let words = self.words(request.headers());
+            return self.what_is_missing(context, (&app, &confirmation), ticket.as_ref(), &words);
         }
         let cancel_url = ticket.as_ref().map_or("/".to_owned(), |ticket| self.way_back(ticket));
         let (browser, cookie) = bind_browser(self, context);
         let advice = confirmation.fix.iter().filter(|fix| fix.remedy.kind() != FixKind::Auth);
-        let advice: Vec<String> = advice.map(|fix| fix.remedy.text().to_owned()).collect();
+        let words = self.words(request.headers());
+        let advice: Vec<String> = advice.map(|fix| words.text(fix)).collect();
         let asks_person = confirmation.fix.is_empty() || advice.len() < confirmation.fix.len();
         let action_text = action_text(confirmation.action).to_owned();
         let by_password = self.password_counts(&confirmation, session).await;
@@ -106,7 +136,9 @@ impl Portal {
         let step_up = pages::StepUp {
             app_title: app.title.clone(),
             action_text,
-            window_text: window_text(&app),
+            window_text: window_text(
+                self.control().published().policies.settings().freshness.of(app.effective_sensitivity()),
+            ),
             identity: self.identity(session),
             asks_person,
             advice,
@@ -180,11 +212,11 @@ impl Portal {
     fn what_is_missing(
         &self,
         context: &ReservedContext,
-        app: &App,
-        confirmation: &Confirmation,
+        (app, confirmation): (&App, &Confirmation),
         ticket: Option<&ReturnTicket>,
+        words: &Words,
     ) -> Response<Bytes> {
-        let texts: Vec<&str> = confirmation.fix.iter().map(|fix| fix.remedy.text()).collect();
+        let texts: Vec<String> = confirmation.fix.iter().map(|fix| words.text(fix)).collect();
         let notice = pages::Notice {
             heading: "Confirming again will not help".to_owned(),
             paragraphs: vec![
@@ -371,8 +403,10 @@ fn action_text(action: Action) -> &'static str {
 }
 
 /// PO-8 in words.
-fn window_text(app: &App) -> String {
-    match app.effective_sensitivity().step_up_freshness().as_secs() / 60 {
+fn window_text(window: Duration) -> String {
+    match window.as_secs() / 60 {
+        0 => format!("{} seconds", window.as_secs()),
+        1 => "a minute".to_owned(),
         minutes if minutes >= 120 => format!("{} hours", minutes / 60),
         60 => "an hour".to_owned(),
         minutes => format!("{minutes} minutes"),

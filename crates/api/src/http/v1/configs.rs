@@ -6,7 +6,8 @@ use axum::extract::{Path, Query, State};
 use axum::{Extension, Json as Answer};
 use config::SourceFile;
 use model::app::CONTROL_APP;
-use model::{Action, App, Route};
+use model::remedy::Languages;
+use model::{Action, App, RemedyList, Route};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -97,14 +98,14 @@ pub(crate) async fn explain(
     let route = query.route.as_deref().map(|name| route(&app, name)).transpose()?;
     let (published, now) = (control.published(), control.now());
     let question = Standing::new(&published, now).question(&user, &app, route, action);
-    let mut view = view_explanation(&published.pdp.explain(&question, now));
+    let mut view = view_explanation(&published.pdp.explain(&question, now), published.policies.remedies());
     if let Some(members) = view.as_object_mut() {
         members.insert("asked".to_owned(), json!(standing::NOW));
     }
     Ok(Answer(view))
 }
 
-pub(super) fn view_explanation(explanation: &model::Explanation) -> Value {
+pub(super) fn view_explanation(explanation: &model::Explanation, remedies: &RemedyList) -> Value {
     let decision = &explanation.decision;
     let policies: Vec<Value> = explanation
         .policies
@@ -133,7 +134,7 @@ pub(super) fn view_explanation(explanation: &model::Explanation) -> Value {
         "fix": decision.fix.iter().map(|fix| json!({
             "remedy": fix.remedy.as_str(), "kind": fix.remedy.kind().as_str(), "acr_values": fix.acr_values,
             "max_age": fix.max_age_secs, "facts": fix.facts.iter().map(ToString::to_string).collect::<Vec<_>>(),
-            "text": fix.remedy.text(),
+            "text": remedies.text(fix.remedy, &Languages::default()), "who": remedies.who(fix.remedy).as_str(),
         })).collect::<Vec<_>>(),
         "would": decision.would.iter().map(|id| id.to_string()).collect::<Vec<_>>(),
         "hold_until": decision.hold_until,

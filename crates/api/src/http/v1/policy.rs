@@ -5,7 +5,8 @@ use std::sync::Arc;
 use audit::{Column, render};
 use axum::extract::{RawQuery, State};
 use axum::{Extension, Json as Answer};
-use model::{DecisionId, Explanation, Fix};
+use model::remedy::Languages;
+use model::{DecisionId, Explanation, Fix, RemedyList};
 use serde_json::{Value, json};
 
 use super::configs::view_explanation;
@@ -64,27 +65,28 @@ pub(crate) async fn explain(
         }
         Some(id) => {
             let past = control.past_decision(&actor, &id).await?;
-            Ok(Answer(view_past(&past, &past.judge(&control))))
+            Ok(Answer(view_past(&past, &past.judge(&control), control.published().policies.remedies())))
         }
         None => {
             let (explanation, ways_in) = control.what_if(&asked)?;
-            Ok(Answer(with_ways_in(&explanation, &ways_in)))
+            Ok(Answer(with_ways_in(&explanation, &ways_in, control.published().policies.remedies())))
         }
     }
 }
 
-fn with_ways_in(explanation: &Explanation, ways_in: &[Vec<Fix>]) -> Value {
-    let mut view = view_explanation(explanation);
+fn with_ways_in(explanation: &Explanation, ways_in: &[Vec<Fix>], remedies: &RemedyList) -> Value {
+    let mut view = view_explanation(explanation, remedies);
+    let text = |fix: &Fix| remedies.text(fix.remedy, &Languages::default()).to_owned();
     let ways: Vec<Vec<Value>> = ways_in
         .iter()
-        .map(|way| way.iter().map(|fix| json!({ "remedy": fix.remedy.as_str(), "text": fix.remedy.text() })).collect())
+        .map(|way| way.iter().map(|fix| json!({ "remedy": fix.remedy.as_str(), "text": text(fix) })).collect())
         .collect();
     add(&mut view, "ways_in", json!(ways));
     view
 }
 
-fn view_past(past: &Past, judged: &Judged) -> Value {
-    let mut view = with_ways_in(&judged.explanation, &judged.ways_in);
+fn view_past(past: &Past, judged: &Judged, remedies: &RemedyList) -> Value {
+    let mut view = with_ways_in(&judged.explanation, &judged.ways_in, remedies);
     let record = &past.record;
     let list = |column| record.list(column).iter().map(|item| item.to_string()).collect::<Vec<_>>();
     let recorded = json!({

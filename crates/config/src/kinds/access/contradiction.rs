@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use model::access::{AccessRules, Cidr, Rule, Selector};
+use model::access::{AccessRules, Cidr, Hours, Rule, Selector};
 
 use crate::kinds::Document;
 
@@ -61,7 +61,7 @@ fn is_apart(a: &Selector, b: &Selector) -> bool {
         (S::Device { encrypted: e1, compliant: c1, .. }, S::Device { encrypted: e2, compliant: c2, .. }) => {
             differ(*e1, *e2) || differ(*c1, *c2)
         }
-        (S::Time { .. }, S::Time { .. }) => minutes(a).is_disjoint(&minutes(b)),
+        (S::Time(a), S::Time(b)) if a.zone == b.zone => minutes(a).is_disjoint(&minutes(b)),
         (a, b) => principal(a).zip(principal(b)).is_some_and(|(a, b)| a != b),
     }
 }
@@ -75,8 +75,7 @@ fn overlap(a: &Cidr, b: &Cidr) -> bool {
 }
 
 /// The minutes of the week a time covers, by weekday and minute.
-fn minutes(time: &Selector) -> BTreeSet<(u8, u16)> {
-    let Selector::Time { days, from, to } = time else { return BTreeSet::new() };
+fn minutes(Hours { days, from, to, .. }: &Hours) -> BTreeSet<(u8, u16)> {
     let mut covered = BTreeSet::new();
     for day in days {
         if from < to {

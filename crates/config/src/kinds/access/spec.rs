@@ -204,9 +204,9 @@ pub(super) struct TlsSpec {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct TimeSpec {
-    /// No other zone is known.
+    /// Where the clock hangs.
     ///
-    /// Type: `UTC`; default: `UTC`.
+    /// Type: IANA time zone such as `Europe/Berlin`; default: `[policy] time_zone`.
     pub(super) zone: Option<Spanned<String>>,
     /// With hours over midnight, the day they begin on.
     ///

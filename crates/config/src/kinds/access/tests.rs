@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use model::access::{AccessRules, Selector};
+use model::access::{AccessRules, Hours, Selector};
 
 use crate::kinds::{Declared, Known, SourceFile, read};
 
@@ -69,7 +69,10 @@ fn every_selector_is_read_with_its_line() {
     let told: Vec<String> = (8..=16).chain(18..=25).chain(27..=29).map(|line| format!("crm.yaml:{line}")).collect();
     assert_eq!(lines, told);
     let days: BTreeSet<u8> = (1..=5).collect();
-    assert_eq!(rules.require[6].selector, Selector::Time { days, from: 540, to: 1020 });
+    assert_eq!(
+        rules.require[6].selector,
+        Selector::Time(Hours { zone: Some(model::TimeZone::utc()), days, from: 540, to: 1020 })
+    );
     assert!(matches!(&rules.include[2].selector, Selector::Email(all) if all.contains("ann@corp.test")));
     let told = |line: u64, words: &str| {
         let start = format!("crm.yaml:{line}:");
@@ -113,7 +116,7 @@ fn slips_name_their_line_and_what_is_valid() {
     refuses("    include: [{ risk_at_most: 101 }]", "from 0 to 100");
     refuses("    include: [{ mfa: { acr: phs } }]", "did you mean `phr`?");
     refuses("    include: [{ mfa: { max_age: 0s } }]", "never holds");
-    refuses("    include: [{ time: { zone: Europe/Berlin } }]", "only `UTC` is, so write the hours in UTC");
+    refuses("    include: [{ time: { zone: Europe/Berlim } }]", "did you mean `Europe/Berlin`?");
     refuses("    include: [{ time: { from: '09:00', to: '09:00' } }]", "leave no time between them");
     refuses("    include: [{ device: {} }]", "`device` asks for nothing");
 }

@@ -149,7 +149,7 @@ async fn a_step_up_is_told_as_rfc_9470_and_as_a_button() {
     assert!(url.starts_with("https://localhost:8443/step-up?app=payroll&action=http.delete&demand="), "{url}");
     assert_eq!(problem["explain"], format!("/.countersign/decision/{}", code.access_id()));
     assert_eq!(world.last_record().decision.effect, Some(Effect::StepUp));
-    assert_eq!(world.last_record().decision.step_up, ["passkey"]);
+    assert_eq!(world.last_record().decision.step_up, [std::sync::Arc::from("passkey")]);
 
     let page =
         world.refused(&format!("DELETE /records/7 payroll.localhost:8443\nCookie: {cookie}\n{NAVIGATION}")).await;
