@@ -229,6 +229,8 @@ pub struct ControlPlane {
     gateways: OnceLock<Arc<dyn GatewayControl>>,
     followers: queries::Followers,
     drilling: tokio::sync::Mutex<()>,
+    /// One at a time asks the engine about everybody: rights and plans.
+    pondering: tokio::sync::Semaphore,
 }
 
 impl ControlPlane {
@@ -256,6 +258,7 @@ impl ControlPlane {
             gateways: OnceLock::new(),
             followers: queries::no_followers(),
             drilling: tokio::sync::Mutex::new(()),
+            pondering: tokio::sync::Semaphore::new(1),
         });
         let overseer: Weak<dyn Overseer> = Arc::<Self>::downgrade(&control);
         control.people.watch(overseer);

@@ -92,12 +92,13 @@ fn list(words: &[&str]) -> String {
     words.iter().map(|word| format!("`{word}`")).collect::<Vec<_>>().join(", ")
 }
 
-/// Reads the annotations of `policy`; all errors at once.
-pub(crate) fn read(policy: &Policy) -> Result<Annotations, Vec<AnnotationError>> {
+/// Reads the annotations of `policy`; all errors at once, beside what was understood, so that the rest of the policy is
+/// looked at all the same.
+pub(crate) fn read(policy: &Policy) -> (Annotations, Vec<AnnotationError>) {
     // Cedar parses the name of each annotation it is asked for, at the price of a policy; the list is free.
     let mut reader = Reader { policy, values: policy.annotations().collect(), errors: Vec::new() };
     let annotations = reader.annotations();
-    if reader.errors.is_empty() { Ok(annotations) } else { Err(reader.errors) }
+    (annotations, reader.errors)
 }
 
 struct Reader<'a> {
@@ -198,7 +199,10 @@ mod tests {
     fn check(annotations: &str, effect: &str, expected: Result<PolicySet, &str>) {
         let text = format!("{annotations} {effect}(principal, action, resource);");
         let policy = Policy::parse(None, &text).unwrap();
-        let got = read(&policy).map(|read| read.set);
+        let got = match read(&policy) {
+            (read, errors) if errors.is_empty() => Ok(read.set),
+            (_, errors) => Err(errors),
+        };
         match (got, expected) {
             (Ok(got), Ok(expected)) => assert_eq!(got, expected, "{text}"),
             (Err(errors), Err(part)) => {
@@ -233,7 +237,7 @@ mod tests {
     fn a_misspelt_class_never_turns_a_soft_forbid_into_a_hard_one() {
         let policy =
             Policy::parse(None, "@id(\"a\") @klass(\"step_up\") forbid(principal, action, resource);").unwrap();
-        let errors = read(&policy).unwrap_err();
+        let (_, errors) = read(&policy);
         assert_eq!(errors[0].nearest().as_deref(), Some("class"));
     }
 }

@@ -1,10 +1,10 @@
 //! The steps from policy text to checked policies: cut, parse, read annotations, limits, ids, validate.
 //!
 //! Not an index and not a hash: that is [`crate::compile`]. Invariant: every step looks at every policy and reports
-//! everything it finds; validation runs only on a set without problems, since its messages would only repeat them.
+//! everything it finds; what cannot be read is not validated, all the rest is, so that one slip hides no other.
 
 use std::borrow::Borrow;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use cedar_policy::{Policy, PolicyId, PolicySet as CedarPolicySet, ValidationMode, Validator};
@@ -153,12 +153,14 @@ struct Compilation<'a> {
     read: Vec<Read<'a>>,
 }
 
-/// A policy that passed every check but validation.
+/// A policy that passed every check but validation and those of its annotations.
 struct Read<'a> {
     placed: Placed<'a>,
     policy: CompiledPolicy,
     cedar: Policy,
     canonical: String,
+    /// What is wrong with its annotations.
+    wrong: Vec<PolicyProblem>,
 }
 
 impl<'a> Compilation<'a> {
@@ -207,9 +209,8 @@ impl<'a> Compilation<'a> {
             None => parse(&placed)?,
         };
         let cedar = parsed.policy().map_err(refuse)?;
-        let annotations = annotations::read(&cedar).map_err(|errors| {
-            errors.iter().map(|error| placed.problem(error.to_string(), error.nearest())).collect::<Vec<_>>()
-        })?;
+        let (annotations, errors) = annotations::read(&cedar);
+        let wrong = errors.iter().map(|error| placed.problem(error.to_string(), error.nearest())).collect();
         let tree = parsed.tree().map_err(refuse)?;
         let scope = PolicyScope::of(&tree, self.schema)
             .map_err(|error| vec![placed.problem(error.to_string(), error.nearest())])?;
@@ -223,7 +224,11 @@ impl<'a> Compilation<'a> {
                 "`{name}(…)` is parsed anew on every evaluation and not allowed; use {instead}"
             )));
         }
-        let id = format!("{}/{}", placed.prefix, annotations.id);
+        let id = match annotations.id.as_str() {
+            // It is refused; until then it needs a name of its own.
+            "" => format!("{}/ {}", placed.prefix, placed.statement.offset),
+            id => format!("{}/{id}", placed.prefix),
+        };
         let cedar = cedar.new_id(PolicyId::new(&id));
         let canonical = parsed.json().map_err(|error| refuse(error.to_string()))?;
         let policy = CompiledPolicy {
@@ -241,12 +246,14 @@ impl<'a> Compilation<'a> {
             reads,
             unknown_annotations: annotations.unknown,
         };
-        Ok(Read { placed, policy, cedar, canonical })
+        Ok(Read { placed, policy, cedar, canonical, wrong })
     }
 
     fn finish(mut self) -> Result<(Vec<Read<'a>>, Vec<Finding>), Vec<PolicyProblem>> {
+        let wrong = self.read.iter_mut().flat_map(|read| std::mem::take(&mut read.wrong));
+        self.problems.extend(wrong);
         self.duplicates();
-        let warnings = if self.problems.is_empty() { self.validate() } else { Vec::new() };
+        let warnings = self.validate();
         if self.problems.is_empty() {
             self.read.sort_by(|a, b| a.policy.id.cmp(&b.policy.id));
             return Ok((self.read, warnings));
@@ -269,6 +276,9 @@ impl<'a> Compilation<'a> {
                 first.insert(&policy.id, placed.declared_at());
             }
         }
+        // Cedar takes each id once; the others were told of.
+        let mut taken = HashSet::new();
+        self.read.retain(|read| taken.insert(read.policy.id.clone()));
     }
 
     /// Strict validation, then level validation (PO-25).

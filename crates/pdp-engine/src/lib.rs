@@ -18,6 +18,7 @@ mod canonical;
 mod compilation;
 mod compile;
 mod context;
+mod counterfactual;
 mod decode;
 mod engine;
 mod entities;

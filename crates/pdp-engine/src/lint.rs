@@ -1,6 +1,6 @@
 //! Findings in what policies say (PO-42; GW-4, GW-7): nothing here refuses or changes an answer.
 //!
-//! Not a proof: only what is plain from scopes, reads and the syntax tree is told. What would be refused anyway (a forbid
+//! Not a proof: what is plain from scopes, reads and the syntax tree is told, and what [`counterfactual`] finds by asking. What would be refused anyway (a forbid
 //! without id, an extension literal) is not repeated here.
 
 use cedar_policy::pst::{BinaryOp, Clause, Expr, Literal, PatternElem};
@@ -10,12 +10,11 @@ use model::decision::PolicySet;
 
 use crate::analysis::path_of;
 use crate::compile::{CompiledPolicies, CompiledPolicy};
+use crate::counterfactual;
 use crate::entities::{Apps, Kind, Uid};
 use crate::index::Part;
 use crate::kernel::Parsed;
 use crate::problem::{Finding, FindingKind, nearest};
-use crate::rules::is_remediable;
-use crate::schema::BuiltinSchema;
 
 /// Texts with a list of their own; anything else never matches.
 const WORDS: [(&str, &[&str]); 4] = [
@@ -42,25 +41,26 @@ const PATHS: [&str; 2] = ["context.request.path", "context.request.original_path
 
 /// Findings in the operator's own policies; those made from simple rules are right by construction.
 pub(crate) fn policies(policies: &CompiledPolicies, apps: &Apps) -> Vec<Finding> {
-    let own = |policy: &&std::sync::Arc<CompiledPolicy>| !policy.is_builtin() && !policy.id.starts_with("app/");
-    let mut findings = Vec::new();
-    for policy in policies.policies.iter().filter(own) {
+    let mut findings = counterfactual::findings(policies, apps);
+    for policy in policies.policies.iter().filter(|policy| is_own(policy)) {
         let mut lint = Lint { policy, findings: Vec::new() };
-        lint.reads(&policies.schema);
+        lint.reads();
         lint.scope(policies, apps);
         if let Ok(tree) = Parsed::one(&policy.text).and_then(|parsed| parsed.tree()) {
             for clause in tree.clauses() {
                 let (Clause::When(expr) | Clause::Unless(expr)) = clause;
                 lint.expr(expr);
-                if let (Clause::When(expr), true) = (clause, policy.set != PolicySet::Permit) {
-                    lint.turned_on(expr, &policies.schema);
-                }
             }
         }
         findings.append(&mut lint.findings);
     }
     findings.extend(apps.iter().flat_map(|app| openings(policies, app)));
     findings
+}
+
+/// Whether operators wrote it.
+pub(crate) fn is_own(policy: &CompiledPolicy) -> bool {
+    !policy.is_builtin() && !policy.id.starts_with("app/")
 }
 
 /// The findings of one policy.
@@ -76,17 +76,8 @@ impl Lint<'_> {
     }
 
     /// What it reads, and what it should read beside that.
-    fn reads(&mut self, schema: &BuiltinSchema) {
+    fn reads(&mut self) {
         let reads = &self.policy.reads.paths;
-        let is_touched = |path: &String| {
-            let changes = schema.remedies.iter().flat_map(|offer| &offer.changes);
-            let is_whole = |fact: &str| format!("context.{fact}").starts_with(&format!("{path}."));
-            is_remediable(schema, path) || changes.into_iter().any(|change| is_whole(&change.fact))
-        };
-        if self.policy.set == PolicySet::SoftForbid && !reads.iter().any(is_touched) {
-            let message = "asks for a step-up, but no remedy changes any fact it reads; leave `@class` out".to_owned();
-            self.tell(FindingKind::NoRemedy, message);
-        }
         let stale: Vec<String> = reads
             .iter()
             .filter_map(|path| path.strip_suffix(".ok"))
@@ -194,16 +185,6 @@ impl Lint<'_> {
             let message = "matches a path by a pattern without whole segments: `/admin*` is `/administrator` too; \
                            write `== \"/admin\" || like \"/admin/*\"`";
             self.tell(FindingKind::UnanchoredPath, message.to_owned());
-        }
-    }
-
-    /// A forbid that holds because of something a remedy brings about.
-    fn turned_on(&mut self, expr: &Expr, schema: &BuiltinSchema) {
-        if let Expr::BinaryOp { op: BinaryOp::And, left, right } = expr {
-            self.turned_on(left, schema);
-            self.turned_on(right, schema);
-        } else if let Some(path) = path_of(expr).filter(|path| is_remediable(schema, path)) {
-            self.tell(FindingKind::RemedyCloses, format!("forbids when `{path}` is true, which a remedy makes it"));
         }
     }
 }

@@ -69,6 +69,8 @@ pub enum FindingKind {
     UnanchoredPath,
     /// A permit for everyone without condition (L-12).
     UnconditionalPermit,
+    /// A fix is done where a device that needs it cannot go (L-5).
+    UnreachableFix,
     /// An annotation nothing reads.
     UnknownAnnotation,
     /// A group, app or route that does not exist (L-16).
@@ -100,6 +102,7 @@ impl FindingKind {
             FindingKind::ShadowedPermit => "shadowed_permit",
             FindingKind::UnanchoredPath => "unanchored_path",
             FindingKind::UnconditionalPermit => "unconditional_permit",
+            FindingKind::UnreachableFix => "unreachable_fix",
             FindingKind::UnknownAnnotation => "unknown_annotation",
             FindingKind::UnknownName => "unknown_name",
             FindingKind::UnknownWord => "unknown_word",

@@ -12,7 +12,7 @@ use pdp_engine::{CompiledPolicies, PolicyInput, PolicyProblem, PolicySource};
 use pip_identity::people::{self, LastAdmin};
 use pip_identity::store::MembershipSource;
 
-use super::{ControlPlane, compiled};
+use super::{ControlPlane, compiled, lockout};
 use crate::actor::Actor;
 use crate::control_app::control_app;
 use crate::failure::Failure;
@@ -102,7 +102,13 @@ pub fn check_files(files: &[SourceFile], known: &Known<'_>, settings: &PolicySet
     let apps: Arc<[Arc<App>]> = apps.into();
     let digest = digest(files, &policies);
     let mut warnings = declared.warnings.clone();
-    warnings.extend(findings(&policies, &apps, &directory_with(&declared, known.groups))?);
+    let directory = directory_with(&declared, known.groups);
+    warnings.extend(findings(&policies, &apps, &directory)?);
+    if let Some(why) = lockout::foreseen(&apps, &policies, &directory)? {
+        let message = format!("this would lock everybody out: {why}");
+        let hint = "`plan` says it for the people there are; `apply` refuses it without `--allow-lockout`";
+        warnings.push(Problem::warning("(all files)", (0, 0), message).hint(hint));
+    }
     warnings.sort();
     Ok(Checked { declared, policies, apps, files: Arc::from(files), digest, warnings })
 }
@@ -136,11 +142,12 @@ fn compile_of(
 
 /// Groups as they will be, so that policies naming one that does not exist are found (L-16).
 fn directory_with(declared: &Declared, groups: &BTreeSet<String>) -> Arc<model::Directory> {
-    let ids = declared.groups.iter().map(|group| group.id.clone());
-    let known = groups.iter().map(|id| model::GroupId::new(id));
-    let all = ids.chain(known).chain([model::GroupId::new(model::directory::ADMINS_GROUP)]);
-    let entry = |id: model::GroupId| {
-        let group = model::GroupEntry { id: id.clone(), title: String::new(), parents: BTreeSet::new() };
+    let known = groups.iter().map(|id| (model::GroupId::new(id), BTreeSet::new()));
+    let admins = (model::GroupId::new(model::directory::ADMINS_GROUP), BTreeSet::new());
+    let declared = declared.groups.iter().map(|group| (group.id.clone(), group.parents.clone()));
+    let all = known.chain([admins]).chain(declared);
+    let entry = |(id, parents): (model::GroupId, BTreeSet<model::GroupId>)| {
+        let group = model::GroupEntry { id: id.clone(), title: String::new(), parents };
         (id, Arc::new(group))
     };
     Arc::new(model::Directory { groups: all.map(entry).collect(), ..model::Directory::default() })

@@ -7,7 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use model::ids::Digest32;
-use model::{Action, App, Directory, GroupId, Principal, Timestamp, UserId, UserState};
+use model::policy_test::PolicyTest;
+use model::remedy::RemedyEntry;
+use model::{Action, App, Directory, GroupId, Principal, RemedyList, Timestamp, UserId, UserState};
 use pdp_engine::CompiledPolicies;
 use pip_identity::people::Change;
 
@@ -71,6 +73,10 @@ pub struct Plan {
     pub people: PeopleDelta,
     /// Policies by id.
     pub policies: Delta,
+    /// Policy tests by name.
+    pub tests: Delta,
+    /// Declared remedies by id.
+    pub remedies: Delta,
     /// Who could reach more.
     pub gained: Vec<Reach>,
     /// Who could reach less.
@@ -98,6 +104,30 @@ pub(super) fn policies(before: &CompiledPolicies, after: &CompiledPolicies) -> D
     let by_id = |policies: &CompiledPolicies| -> BTreeMap<String, String> {
         let plain = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
         policies.policies().into_iter().map(|policy| (policy.id.to_string(), plain(&policy.cedar))).collect()
+    };
+    delta(&by_id(before), &by_id(after))
+}
+
+/// Tests of both sides compared; where they stand in a file is not part of what they ask.
+pub(super) fn tests(before: &[PolicyTest], after: &[PolicyTest]) -> Delta {
+    let by_name = |tests: &[PolicyTest]| -> BTreeMap<String, PolicyTest> {
+        let without_place = |test: &PolicyTest| {
+            let mut test = test.clone();
+            test.rows.iter_mut().for_each(|row| row.declared_at = Arc::from(""));
+            (test.name.clone(), test)
+        };
+        tests.iter().map(without_place).collect()
+    };
+    delta(&by_name(before), &by_name(after))
+}
+
+/// Declared remedies of both sides compared, places aside.
+pub(super) fn remedies(before: &RemedyList, after: &RemedyList) -> Delta {
+    let by_id = |list: &RemedyList| -> BTreeMap<String, RemedyEntry> {
+        let entry = |entry: &RemedyEntry| {
+            (entry.remedy.as_str().to_owned(), RemedyEntry { declared_at: Arc::from(""), ..entry.clone() })
+        };
+        list.entries().iter().map(entry).collect()
     };
     delta(&by_id(before), &by_id(after))
 }

@@ -9,6 +9,7 @@ use model::{Action, AppName, Principal, UserState};
 use super::ControlPlane;
 use super::best_case::BestCase;
 use super::standing::Standing;
+use crate::failure::Failure;
 
 /// The most pairs of person and app that are worked out in one go.
 const MAX_PAIRS: usize = 2_000;
@@ -44,6 +45,16 @@ pub struct AppRights {
 }
 
 impl ControlPlane {
+    /// Works it out beside the requests, one at a time with plans: it asks the engine thousands of questions.
+    ///
+    /// # Errors
+    /// The process is stopping.
+    pub async fn rights_at_leisure(self: &Arc<Self>) -> Result<Rights, Failure> {
+        let _turn = self.pondering.acquire().await.map_err(Failure::unavailable)?;
+        let control = Arc::clone(self);
+        tokio::task::spawn_blocking(move || control.rights()).await.map_err(Failure::unavailable)
+    }
+
     /// Works it out.
     pub fn rights(&self) -> Rights {
         let published = self.published();

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use config::{Problem, SourceFile};
+use model::policy_test::PolicyTest;
 use model::record::RecordType;
 use model::seams::{Cause, Revocation, Scope};
 use pip_identity::People;
@@ -209,7 +210,10 @@ impl ControlPlane {
         let known_as =
             history.iter().filter(same).map(|version| version.number).max_by_key(|number| (*number == live, *number));
         let now = self.now();
-        // Asking about everybody takes its time; requests do not wait for it.
+        let tests = plan::tests(&self.live_tests().await?, &checked.declared.tests);
+        let remedies = plan::remedies(before.policies.remedies(), checked.policies.remedies());
+        // Asking about everybody takes its time; requests do not wait for it, and one of it is enough at a time.
+        let _turn = self.pondering.acquire().await.map_err(Failure::unavailable)?;
         let work = tokio::task::spawn_blocking(move || {
             let lockout = lockout::why(&before, &after, now)?;
             let (apps, policies) =
@@ -219,7 +223,27 @@ impl ControlPlane {
         });
         let (lockout, apps, policies, gained, lost, unexamined) = work.await.map_err(Failure::unavailable)??;
         let digest = checked.digest;
-        Ok(Plan { digest, known_as, live, apps, groups, people, policies, gained, lost, unexamined, lockout })
+        Ok(Plan {
+            digest,
+            known_as,
+            live,
+            apps,
+            groups,
+            people,
+            policies,
+            tests,
+            remedies,
+            gained,
+            lost,
+            unexamined,
+            lockout,
+        })
+    }
+
+    /// The tests of what is live; none if it does not fit this process any more.
+    async fn live_tests(&self) -> Result<Vec<PolicyTest>, Failure> {
+        let Some(live) = self.configs.current_config().await? else { return Ok(Vec::new()) };
+        Ok(self.check_here(&sources(live.files)).map(|checked| checked.declared.tests).unwrap_or_default())
     }
 
     /// Reconciles people, publishes, confirms, judges streams afresh and records.

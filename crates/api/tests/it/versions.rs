@@ -153,6 +153,65 @@ async fn a_policy_that_locks_everybody_out_is_refused_unless_asked_for_by_name()
 }
 
 #[tokio::test]
+async fn a_check_foresees_a_lock_out_from_the_files_alone() {
+    let world = World::new().await;
+    let check = async |files: &[(&str, &str)]| {
+        world.local("POST", "/api/v1/config/check", &body(files)).await.json()["warnings"].to_string()
+    };
+    assert!(!check(APPS).await.contains("lock everybody out"));
+    assert!(check(&with(NOBODY)).await.contains("no member of `admins` or of another group could administer"));
+    // Somebody at the right hour could, so this is none.
+    let narrow = "@id(\"h\")\nforbid (principal is User, action == Action::\"admin.write\", resource) unless { context.request.weekday == 3 };\n";
+    assert!(!check(&with(("hours.cedar", narrow))).await.contains("lock everybody out"));
+}
+
+#[tokio::test]
+async fn a_plan_names_tests_and_remedies_that_change_and_nothing_else_does() {
+    let world = World::new().await;
+    let test = |want: &str| {
+        format!(
+            "apiVersion: countersign/v1\nkind: PolicyTest\nmetadata: {{ name: wiki }}\nspec:\n  table:\n    - {{ name: a, principal: {{ user: x }}, resource: {{ app: vault }}, want: {want} }}\n"
+        )
+    };
+    let remedy = "apiVersion: countersign/v1\nkind: Remedy\nmetadata: { name: help_desk }\nspec: { cost: 4, kind: device, text: { en: Call, de: Rufen } }\n";
+    let schema = "type Device = { @remedy_help_desk(\"ok=true,age_secs=0\") firewall: Posture };\n";
+    let deny = test("DENY");
+    let of = |files: &[(&'static str, &str)]| {
+        APPS.iter()
+            .copied()
+            .map(|(name, text)| (name, text.to_owned()))
+            .chain(files.iter().map(|(name, text)| (*name, (*text).to_owned())))
+            .collect::<Vec<_>>()
+    };
+    let plan = async |files: Vec<(&'static str, String)>| {
+        let files: Vec<(&str, &str)> = files.iter().map(|(name, text)| (*name, text.as_str())).collect();
+        world.local("POST", "/api/v1/config/plan", &body(&files)).await.json()
+    };
+    apply(&world, APPS).await;
+    let first = plan(of(&[("t.yaml", &deny), ("r.yaml", remedy), ("r.cedarschema", schema)])).await;
+    assert_eq!(
+        (&first["tests"]["added"], &first["remedies"]["added"]),
+        (&json!(["wiki"]), &json!(["help_desk"])),
+        "{first}"
+    );
+    assert_eq!(first["policies"]["changed"], json!([]));
+    let files: Vec<(&'static str, String)> = of(&[("t.yaml", &deny), ("r.yaml", remedy), ("r.cedarschema", schema)]);
+    let files: Vec<(&str, &str)> = files.iter().map(|(name, text)| (*name, text.as_str())).collect();
+    assert_eq!(apply(&world, &files).await.status, StatusCode::OK);
+    let moved = format!("# moved\n{deny}");
+    let again =
+        plan(of(&[("t.yaml", &moved), ("r.yaml", &remedy.replace("Call", "Ring")), ("r.cedarschema", schema)])).await;
+    assert_eq!(
+        (&again["tests"]["changed"], &again["remedies"]["changed"]),
+        (&json!([]), &json!(["help_desk"])),
+        "{again}"
+    );
+    // A remedy nobody declared refuses the whole.
+    let refused = world.local("POST", "/api/v1/config/plan", &body(&with(("r.cedarschema", schema)))).await;
+    assert!(refused.body.contains("`help_desk` is not a remedy"), "{}", refused.body);
+}
+
+#[tokio::test]
 async fn a_policy_that_closes_even_the_socket_is_refused() {
     let world = World::new().await;
     let all = ("closed.cedar", "@id(\"x\")\nforbid (principal, action == Action::\"admin.write\", resource);\n");

@@ -16,6 +16,16 @@ use crate::say;
 /// How many lines of people and apps are printed; `--json` has all.
 const MAX_LINES: usize = 40;
 
+/// What a plan lists, and what becomes of what is not declared any more.
+const KINDS: [(&str, &str); 6] = [
+    ("apps", "removed"),
+    ("policies", "removed"),
+    ("tests", "removed"),
+    ("remedies", "removed"),
+    ("groups", "removed"),
+    ("users", "disabled"),
+];
+
 /// Show what an apply would do; changes nothing.
 #[derive(Args)]
 #[command(
@@ -52,7 +62,7 @@ pub async fn of_files(files: &std::path::Path, global: &Global) -> Result<ExitCo
 /// Prints a plan.
 pub fn summary(plan: &Value) {
     let mut is_quiet = true;
-    for (kind, gone) in [("apps", "removed"), ("policies", "removed"), ("groups", "removed"), ("users", "disabled")] {
+    for (kind, gone) in KINDS {
         let Some(delta) = plan.get(kind) else { continue };
         for (word, member) in [("added", "added"), ("changed", "changed"), (gone, "removed")] {
             let names = output::text(delta, member);
@@ -80,7 +90,7 @@ pub fn summary(plan: &Value) {
     }
     match plan.get("live_already").and_then(Value::as_bool) {
         _ if !is_quiet => {}
-        Some(false) => say!("nobody and nothing at the doors changes; the files do in other ways, such as their tests"),
+        Some(false) => say!("nothing changes but how it is written, or files that apps name"),
         Some(true) | None => say!("nothing changes"),
     }
 }

@@ -23,8 +23,9 @@ const LINTS: &str =
     "Mistakes refuse the files: a policy without @id or with an unknown @class (L-1), extension functions (L-10), and
 whatever does not fit the schema. Findings only tell:
   L-2   an app with routes named by `==`, which covers none of them
-  L-3   a soft forbid no remedy can change anything about
+  L-3   a soft forbid that holds whatever remedies are done
   L-4   a permit that opens by an approval, whatever risk and device are
+  L-5   a fix done where a device that needs it cannot go
   L-6   a permit under a forbid without condition
   L-7   arithmetic with facts, which may overflow
   L-8   a time compared with something else than a number
@@ -75,8 +76,11 @@ pub enum Policy {
 #[derive(Args)]
 pub struct Files {
     /// Folders or files with .yaml, .cedar, .cedarschema and .pem files, read as one
-    #[arg(default_value = ".", value_name = "PATH")]
+    #[arg(value_name = "PATH", conflicts_with = "named")]
     files: Vec<PathBuf>,
+    /// The same, as `check -f` takes it; without either, the folder one is in
+    #[arg(short = 'f', long = "files", value_name = "PATH")]
+    named: Vec<PathBuf>,
 }
 
 /// Options of `policy test`.
@@ -147,7 +151,9 @@ impl Files {
     /// The files, checked against each other; `None` after telling what is wrong.
     fn check(&self) -> Result<Option<Checked>> {
         let mut sources = Vec::new();
-        for path in &self.files {
+        let here = [PathBuf::from(".")];
+        let said = if self.named.is_empty() { &self.files } else { &self.named };
+        for path in if said.is_empty() { here.as_slice() } else { said } {
             let member = |file: &Value, name: &str| output::text(file, name);
             let found = read(path)?;
             sources

@@ -111,3 +111,28 @@ fn a_shadow_permit_does_not_make_an_app_reachable() {
     let engine = engine("@id(\"a\") @mode(\"shadow\") permit (principal, action, resource);");
     assert!(engine.unreachable_apps().iter().any(|app| app.as_str() == "wiki"));
 }
+
+#[test]
+fn a_policy_without_an_id_hides_no_other_mistake() {
+    let text = "permit (principal, action, resource) when { context.auth.mfaa };\n\
+                permit (principal, action, resource);\n\
+                @id(\"b\") @stage(\"9\") forbid (principal, action, resource) unless { context.net.torr };\n\
+                @id(\"c\") forbid (principal, action, resource) when { context.risk.pionts > 3 };\n\
+                @id(\"c\") forbid (principal, action, resource);";
+    let problems = CompiledPolicies::compile(&[source(text)]).unwrap_err();
+    let told: Vec<String> = problems.iter().map(ToString::to_string).collect();
+    for (line, says) in [
+        (1, "no `@id`"),
+        (1, "did you mean `mfa`"),
+        (2, "no `@id`"),
+        (3, "@stage(\"9\")"),
+        (3, "did you mean `tor`"),
+        (4, "did you mean `points`"),
+        (5, "is taken by t.cedar:4"),
+    ] {
+        assert!(
+            told.iter().any(|told| told.contains(&format!("t.cedar:{line}:")) && told.contains(says)),
+            "{says}: {told:#?}"
+        );
+    }
+}

@@ -66,6 +66,43 @@ fn each_lint_finds_its_mistake_and_leaves_the_mended_policy_alone() {
         &forbid("when { context.auth.mfa && context.net.tor }"),
         &forbid("when { context.net.tor }"),
     );
+    // By asking, not by looking: the fact is there in both, and so is its remedy.
+    check(
+        FindingKind::NoRemedy,
+        &format!("@class(\"step_up\") {}", forbid("when { context.net.tor || !context.auth.mfa && context.net.tor }")),
+        &format!("@class(\"step_up\") {}", forbid("when { context.net.tor && !context.auth.mfa }")),
+    );
+    check(
+        FindingKind::NoRemedy,
+        &format!(
+            "@class(\"step_up\") {}",
+            forbid("unless { context.device.firewall.ok && context.device.firewall.age_secs <= 60 }")
+        ),
+        &format!(
+            "@class(\"step_up\") {}",
+            forbid("unless { context.device.encrypted.ok && context.device.encrypted.age_secs <= 60 }")
+        ),
+    );
+    check(
+        FindingKind::RemedyCloses,
+        &forbid("unless { !context.auth.mfa || context.request.path != \"/x\" }"),
+        &forbid("unless { context.auth.mfa || context.request.path != \"/x\" }"),
+    );
+    check(
+        FindingKind::RemedyCloses,
+        &forbid("when { context.auth.step_up_age_secs < 10 && context.auth.acr == \"phr\" }"),
+        &forbid("when { context.auth.step_up_age_secs > 10 && context.auth.acr == \"phr\" }"),
+    );
+    let control = |action: &str| {
+        format!(
+            "forbid (principal, {action}, resource in App::\"countersign\") unless {{ context.device.managed.ok && context.device.managed.age_secs <= 60 }};"
+        )
+    };
+    check(
+        FindingKind::UnreachableFix,
+        &control("action == Action::\"portal.enrol\""),
+        &control("action in Action::\"door\""),
+    );
     check(
         FindingKind::RouteWidened,
         "permit (principal in Group::\"staff\", action in Action::\"http\", resource == Route::\"wiki/pages\");",

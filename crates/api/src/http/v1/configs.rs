@@ -155,8 +155,8 @@ fn view_facts(facts: &[model::decision::FactRead]) -> Vec<Value> {
 }
 
 /// Who may do what, now and at best (`countersign doctor`).
-pub(crate) async fn rights(State(control): State<Arc<ControlPlane>>) -> Answer<Value> {
-    let rights = control.rights();
+pub(crate) async fn rights(State(control): State<Arc<ControlPlane>>) -> Result<Answer<Value>, Failure> {
+    let rights = control.rights_at_leisure().await?;
     let apps: Vec<Value> = rights
         .apps
         .iter()
@@ -166,10 +166,10 @@ pub(crate) async fn rights(State(control): State<Arc<ControlPlane>>) -> Answer<V
             })
         })
         .collect();
-    Answer(json!({
+    Ok(Answer(json!({
         "administrators": rights.administrators, "apps": apps, "people": rights.people, "left_out": rights.left_out,
         "facts": { "now": standing::NOW, "at_best": standing::AT_BEST },
-    }))
+    })))
 }
 
 pub(crate) async fn status(State(control): State<Arc<ControlPlane>>) -> Answer<Value> {

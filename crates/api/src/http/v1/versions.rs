@@ -106,6 +106,8 @@ fn view_plan(plan: &Plan) -> Value {
         "joined": memberships(&plan.people.joined),
         "left": memberships(&plan.people.left),
         "policies": delta(&plan.policies),
+        "tests": delta(&plan.tests),
+        "remedies": delta(&plan.remedies),
         "gained": reach(&plan.gained),
         "lost": reach(&plan.lost),
         "unexamined": plan.unexamined,

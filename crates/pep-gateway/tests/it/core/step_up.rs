@@ -277,3 +277,40 @@ async fn who_can_get_in_is_told_how_also_by_an_app_that_explains_nothing() {
     let page = body(&world.refused(&format!("GET / wiki.localhost:8443\nCookie: {cookie}\n{NAVIGATION}")).await);
     assert!(page.contains("Confirm with your passkey") && page.contains("/step-up?"), "{page}");
 }
+
+#[tokio::test]
+async fn an_operators_words_come_in_the_language_of_the_browser_with_their_page() {
+    let own = Remedy::Own(model::remedy::OwnRemedy::new("help_desk", model::decision::FixKind::Device, 4).unwrap());
+    let world = world(Explain::Reason, Effect::StepUp, Reason::StepUpDevice, vec![fix(own, "", 0, &[])]);
+    let texts = [("en", "Call <us>"), ("de", "Rufen Sie an")];
+    let entry = model::remedy::RemedyEntry {
+        remedy: own,
+        who: model::remedy::Who::Admin,
+        texts: texts.map(|(language, text)| (language.to_owned(), text.to_owned())).into(),
+        page: Some("https://help.corp.test/?a=1&b=2".to_owned()),
+        declared_at: Arc::from("a.yaml:1"),
+    };
+    let old = world.gateway.snapshot();
+    let (apps, pdp, directory) = (Arc::clone(&old.apps), Arc::clone(&old.pdp), Arc::clone(&old.directory));
+    let list = Arc::new(model::RemedyList::new(vec![entry]));
+    world
+        .gateway
+        .publish(pep_gateway::GatewaySnapshot::new(2, apps, pdp, directory).with_terms(model::TimeZone::utc(), list));
+    let (_, cookie) = world.sign_in(ALICE, "wiki.localhost");
+    let ask = async |language: &str, tongue: &str| {
+        world
+            .refused(&format!("GET / wiki.localhost:8443\nCookie: {cookie}\nAccept-Language: {language}\n{tongue}"))
+            .await
+    };
+    let german = problem(&ask("de-CH, en;q=0.3", "").await);
+    let told = &german["fix"][0];
+    assert_eq!(
+        (&told["remedy"], &told["text"], &told["who"]),
+        (&"help_desk".into(), &"Call <us>".into(), &"admin".into())
+    );
+    assert_eq!(told["url"], "https://help.corp.test/?a=1&b=2");
+    assert_eq!(problem(&ask("de-CH, de;q=0.3", "").await)["fix"][0]["text"], "Rufen Sie an");
+    let page = body(&ask("fr", NAVIGATION).await).clone();
+    assert!(page.contains("href=\"https://help.corp.test/?a=1&#38;b=2\"") && !page.contains("Call <us>"), "{page}");
+    assert!(body(&ask("de", NAVIGATION).await).contains("Rufen Sie an"));
+}
