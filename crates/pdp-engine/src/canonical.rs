@@ -11,18 +11,32 @@ use model::Facts;
 
 use crate::fact_table::{Fact, FactValue, RECORDS, posture, walk};
 
-/// The number in front of context and entity bytes.
+/// The number in front of context bytes.
 pub(crate) const FORMAT: u8 = 2;
+/// The form before: it has no `request.hours`.
+pub(crate) const FORMAT_WITHOUT_HOURS: u8 = 1;
+/// The number in front of entity bytes.
+const ENTITY_FORMAT: u8 = 1;
 
-/// `[1, {record: {attribute: value}}]`
+/// `[2, {record: {attribute: value}}]`
 pub(crate) fn context_bytes(facts: &Facts) -> Arc<[u8]> {
+    context_bytes_in(FORMAT, facts)
+}
+
+/// The same in an earlier form, without the facts it does not have.
+pub(crate) fn context_bytes_in(form: u8, facts: &Facts) -> Arc<[u8]> {
     let mut cbor = Cbor(Encoder::new(Vec::with_capacity(1024)));
     cbor.array(2);
-    cbor.long(i64::from(FORMAT));
+    cbor.long(i64::from(form));
     cbor.map(RECORDS);
     walk(facts, |name, attributes| {
         cbor.text(name);
-        cbor.record(attributes);
+        if form == FORMAT_WITHOUT_HOURS && name == "request" {
+            let told: Vec<Fact<'_>> = attributes.iter().filter(|(name, _)| *name != "hours").copied().collect();
+            cbor.record(&told);
+        } else {
+            cbor.record(attributes);
+        }
     });
     cbor.into_bytes()
 }
@@ -52,7 +66,7 @@ pub(crate) fn entity_bytes(entities: &[CanonicalEntity]) -> Arc<[u8]> {
     sorted.sort();
     let mut cbor = Cbor(Encoder::new(Vec::with_capacity(512)));
     cbor.array(2);
-    cbor.long(i64::from(FORMAT));
+    cbor.long(i64::from(ENTITY_FORMAT));
     cbor.array(sorted.len());
     for entity in sorted {
         cbor.array(4);
@@ -147,6 +161,14 @@ mod tests {
         let bytes = context_bytes(&Facts::unknown());
         assert_eq!(bytes.first(), Some(&0x82));
         assert_eq!(Digest32::of(&bytes).to_string(), PINNED);
+    }
+
+    /// What is recorded in form 1 keeps being read.
+    #[test]
+    fn the_bytes_of_the_form_before_are_pinned() {
+        let bytes = context_bytes_in(FORMAT_WITHOUT_HOURS, &Facts::unknown());
+        let was = "sha256:f7a9106276c74cbba50008e36787c6ff5d59cfa4f2fe333cd7fc738eef8b82e1";
+        assert_eq!(Digest32::of(&bytes).to_string(), was);
     }
 
     const PINNED: &str = "sha256:46b13da4d03bd788f2df7fe289c9e8a752b85296519033c9163e1e9cbe46f35d";

@@ -1,7 +1,8 @@
 //! Facts read back from the canonical bytes a decision was recorded with (AUD-36, PO-39).
 //!
 //! Invariant: what is given back has exactly the bytes it was read from. Bytes of another form, of other facts, out of
-//! order, too long or too short are refused; nothing is guessed.
+//! order, too long or too short are refused; nothing is guessed. Of a fact that an earlier form does not have nothing is
+//! known.
 
 use std::collections::BTreeSet;
 
@@ -10,7 +11,7 @@ use minicbor::data::Type;
 use model::Facts;
 use model::policy_test::FactInput;
 
-use crate::canonical::{FORMAT, context_bytes};
+use crate::canonical::{FORMAT, FORMAT_WITHOUT_HOURS, context_bytes_in};
 use crate::policy_test::set_fact;
 
 /// The most bytes that are read as a context; recorded ones are far shorter.
@@ -23,7 +24,7 @@ const MAX_DEPTH: usize = 3;
 pub enum ContextError {
     /// Written by a version whose facts had another form.
     #[error(
-        "the recorded facts have form {0}, and this version reads form {FORMAT}; ask the version that recorded them"
+        "the recorded facts have form {0}, and this version reads forms up to {FORMAT}; ask the version that recorded them"
     )]
     Form(i64),
     /// Not what this version would write for the same facts.
@@ -53,13 +54,14 @@ pub fn decode_context(bytes: &[u8]) -> Result<Facts, ContextError> {
         return Err(ContextError::Malformed("not a pair of form and facts".to_owned()));
     }
     let form = cbor.i64()?;
-    if form != i64::from(FORMAT) {
-        return Err(ContextError::Form(form));
-    }
+    let form = match u8::try_from(form) {
+        Ok(form @ (FORMAT_WITHOUT_HOURS | FORMAT)) => form,
+        _ => return Err(ContextError::Form(form)),
+    };
     let mut facts = Facts::unknown();
     record(&mut cbor, "", 0, &mut facts)?;
     // Whatever was left out, came twice or came behind shows here.
-    if *context_bytes(&facts) != *bytes {
+    if *context_bytes_in(form, &facts) != *bytes {
         return Err(ContextError::Malformed("not in canonical form".to_owned()));
     }
     Ok(facts)
@@ -96,6 +98,7 @@ fn texts(cbor: &mut Decoder<'_>) -> Result<BTreeSet<String>, ContextError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::canonical::context_bytes;
     use crate::policy_test::fact_names;
     use proptest::prelude::*;
 
@@ -130,6 +133,20 @@ mod tests {
             let read = decode_context(&bytes).unwrap();
             prop_assert_eq!(&read, &facts);
             prop_assert_eq!(context_bytes(&read), bytes);
+        }
+
+        #[test]
+        fn what_was_recorded_before_hours_were_told_is_read_with_none(mut facts in facts()) {
+            let bytes = context_bytes_in(FORMAT_WITHOUT_HOURS, &facts);
+            facts.request.hours.clear();
+            prop_assert_eq!(decode_context(&bytes), Ok(facts.clone()));
+            // The number alone does not make one form of the other.
+            let mut other = bytes.to_vec();
+            other[1] = FORMAT;
+            prop_assert!(decode_context(&other).is_err());
+            let mut other = context_bytes(&facts).to_vec();
+            other[1] = FORMAT_WITHOUT_HOURS;
+            prop_assert!(decode_context(&other).is_err());
         }
 
         #[test]
