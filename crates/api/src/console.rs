@@ -16,6 +16,7 @@ mod home;
 mod live;
 mod notices;
 mod people;
+mod proposals;
 mod reach;
 mod record;
 mod recoveries;
@@ -37,6 +38,7 @@ use pages::console::Outcome;
 
 use self::guard::Limiter;
 use self::live::Tails;
+use self::proposals::Verdict;
 use self::recoveries::Step;
 use self::visit::Visit;
 use crate::http::Portal;
@@ -75,6 +77,7 @@ enum Screen {
     AskDisable,
     AskEnable,
     AskEnd,
+    AskProposal(Verdict),
     AskRecovery(Step),
     Disable,
     Done,
@@ -86,6 +89,7 @@ enum Screen {
     Live,
     People,
     Person,
+    Proposal(Verdict),
     Record,
     Recovery(Step),
     Sessions,
@@ -104,6 +108,7 @@ impl Screen {
             | Screen::AskDisable
             | Screen::AskEnable
             | Screen::AskEnd
+            | Screen::AskProposal(_)
             | Screen::AskRecovery(_)
             | Screen::Done
             | Screen::Home
@@ -112,7 +117,12 @@ impl Screen {
             | Screen::Sessions
             | Screen::Take
             | Screen::Why => Action::AdminRead,
-            Screen::Disable | Screen::Enable | Screen::End | Screen::Invite | Screen::Recovery(_) => Action::AdminWrite,
+            Screen::Disable
+            | Screen::Enable
+            | Screen::End
+            | Screen::Invite
+            | Screen::Proposal(_)
+            | Screen::Recovery(_) => Action::AdminWrite,
         }
     }
 }
@@ -166,6 +176,10 @@ pub const ROUTES: &[ConsoleRoute] = &[
     post("/console/people/{id}/stop-recovery", Screen::Recovery(Step::Stop)),
     get("/console/people/{id}/vouch", Screen::AskRecovery(Step::Vouch)),
     post("/console/people/{id}/vouch", Screen::Recovery(Step::Vouch)),
+    get("/console/proposals/{digest}/approve", Screen::AskProposal(Verdict::Approve)),
+    post("/console/proposals/{digest}/approve", Screen::Proposal(Verdict::Approve)),
+    get("/console/proposals/{digest}/withdraw", Screen::AskProposal(Verdict::Withdraw)),
+    post("/console/proposals/{digest}/withdraw", Screen::Proposal(Verdict::Withdraw)),
     get("/console/sessions", Screen::Sessions),
     get("/console/sessions/end", Screen::AskEnd),
     post("/console/sessions/end", Screen::End),
@@ -242,6 +256,7 @@ impl Console {
             Screen::Apps => apps::list(visit),
             Screen::AskDisable | Screen::AskEnable => people::ask(visit, None),
             Screen::AskEnd => sessions::ask(visit, None).await,
+            Screen::AskProposal(verdict) => proposals::ask(visit, verdict, None).await,
             Screen::AskRecovery(step) => recoveries::ask(visit, step, None).await,
             Screen::Disable | Screen::Enable => people::change(visit).await,
             Screen::Done => act::done(visit),
@@ -252,6 +267,7 @@ impl Console {
             Screen::Live => live::events(visit).await,
             Screen::People => people::list(visit, None),
             Screen::Person => people::detail(visit).await,
+            Screen::Proposal(verdict) => proposals::act(visit, verdict).await,
             Screen::Record => record::show(visit).await,
             Screen::Recovery(step) => recoveries::act(visit, step).await,
             Screen::Sessions => sessions::list(visit).await,

@@ -3,6 +3,7 @@
 //! One lock orders operations that move the directory or the configuration, so that what is published never runs
 //! backwards. It is never held by a request through a door.
 
+mod approvals;
 mod best_case;
 mod compiled;
 mod config_ops;
@@ -38,11 +39,12 @@ use model::{
 use pdp_engine::{CompiledPolicies, Engine};
 use pip_identity::people::Overseer;
 use pip_identity::{Accounts, People};
-use store::{ConfigStore, OutboxStore, PreferenceStore};
+use store::{ConfigStore, OutboxStore, PreferenceStore, ProposalStore};
 
 use crate::actor::Actor;
 use crate::failure::Failure;
 
+pub use approvals::{Approver, PROPOSAL_LIFE, Waiting};
 pub use config_ops::{Checked, check_files};
 pub use gateway_ops::{GatewayControl, GatewayLine, GatewayState, GatewayToken};
 pub use key_ops::{KeyControl, KeyLine, KeyState, first_key_note};
@@ -55,7 +57,7 @@ pub use plan::{Delta, MAX_PAIRS, PeopleDelta, Plan, Reach};
 pub use policy_ops::WhatIf;
 pub use recovery_ops::{RecoveryFailure, Reopened};
 pub use rights::{AppRights, Rights};
-pub use versions::{Applied, AtStart, GoLive, Kept, MAX_REASON_BYTES, at_start, fits};
+pub use versions::{Applied, AtStart, GoLive, Kept, MAX_REASON_BYTES, Outcome, at_start, fits};
 
 /// What the control plane reads of the process configuration.
 #[derive(Clone, Debug)]
@@ -74,6 +76,8 @@ pub struct ApiSettings {
     pub session_absolute: std::time::Duration,
     /// What policies are compiled with.
     pub policy: PolicySettings,
+    /// How many persons other than the author must approve what goes live; 0 asks nobody.
+    pub approvals: u8,
 }
 
 /// One version of everything doors decide by.
@@ -191,6 +195,8 @@ pub struct ControlPlaneParts {
     pub notes: Arc<dyn OutboxStore>,
     /// Keeps how people like their pages.
     pub preferences: Arc<dyn PreferenceStore>,
+    /// Configurations that wait for approval.
+    pub proposals: Arc<dyn ProposalStore>,
     /// The log, for queries.
     pub log: Arc<AuditLog>,
     /// The log, for records.
@@ -215,6 +221,7 @@ pub struct ControlPlane {
     configs: Arc<dyn ConfigStore>,
     notes: Arc<dyn OutboxStore>,
     pub(crate) preferences: Arc<dyn PreferenceStore>,
+    proposals: Arc<dyn ProposalStore>,
     pub(crate) log: Arc<AuditLog>,
     pub(crate) recorder: Arc<dyn Recorder>,
     doors: Arc<dyn DoorControl>,
@@ -245,6 +252,7 @@ impl ControlPlane {
             configs: parts.configs,
             notes: parts.notes,
             preferences: parts.preferences,
+            proposals: parts.proposals,
             log: parts.log,
             recorder: parts.recorder,
             doors: parts.doors,

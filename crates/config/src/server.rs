@@ -34,6 +34,8 @@ pub struct ServerConfig {
     pub audit: AuditConfig,
     /// Decisions.
     pub policy: PolicySettings,
+    /// How many persons other than the author must approve a configuration before it goes live (PO-35).
+    pub approvals: u8,
     /// Signing keys.
     pub keys: KeysConfig,
     /// Gateways in processes of their own.
@@ -338,6 +340,11 @@ struct Session {
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields)]
 struct Policy {
+    /// How many persons other than the author must approve a configuration before it goes live
+    /// ([operate.md](operate.md#approval-by-others)); 0 to 10.
+    ///
+    /// Type: number; default: `0`.
+    approvals: Option<Spanned<u8>>,
     /// What `minute_of_day`, `weekday` and the hours of rules without a `zone` mean.
     ///
     /// Type: IANA time zone such as `Europe/Berlin`; default: `UTC`.
@@ -369,6 +376,9 @@ struct Fresh {
     /// Type: duration; default: `5m`.
     critical: Option<Spanned<String>>,
 }
+
+/// The most approvals that can be asked for (PO-35).
+const MAX_APPROVALS: u8 = 10;
 
 /// How fresh a step-up can be asked to be (PO-8). A person needs the least to come back from the ceremony.
 const FRESHNESS: std::ops::RangeInclusive<Duration> =
@@ -545,6 +555,7 @@ impl Reader<'_> {
         let admin_listen = self.admin(&file.admin);
         let gateways = self.gateways(&file.gateways, auth_url.as_ref());
         let policy = self.policy(&file.policy);
+        let approvals = self.approvals(file.policy.approvals.as_ref());
         Some(ServerConfig {
             data_dir: file.data_dir.unwrap_or_else(|| PathBuf::from("data")),
             auth_url: auth_url?,
@@ -553,6 +564,7 @@ impl Reader<'_> {
             identity: identity?,
             audit: audit?,
             policy: policy?,
+            approvals,
             keys: keys?,
             gateways: gateways?,
             control_socket: file.control_socket,
@@ -730,6 +742,15 @@ impl Reader<'_> {
         })
     }
 
+    fn approvals(&mut self, value: Option<&Spanned<u8>>) -> u8 {
+        let Some(value) = value else { return 0 };
+        if *value.get_ref() > MAX_APPROVALS {
+            let message = format!("`{}` is outside 0 to {MAX_APPROVALS}; 0 asks nobody", value.get_ref());
+            self.refuse(value, message);
+        }
+        *value.get_ref()
+    }
+
     fn window(&mut self, value: Option<&Spanned<String>>, standard: Duration) -> Option<Duration> {
         let Some(value) = value else { return Some(standard) };
         let window = self.parsed(value, text::duration)?;
@@ -891,6 +912,16 @@ segment = "4MiB"
             let refused = policy(text).unwrap_err().to_string();
             assert!(refused.contains(says) && refused.starts_with("server.toml:2"), "{text}: {refused}");
         }
+    }
+
+    #[test]
+    fn so_many_approve_as_is_said_and_nobody_by_default() {
+        let policy = |text: &str| ServerConfig::parse("server.toml", &format!("{GOOD}[policy]\n{text}\n"));
+        assert_eq!(ServerConfig::parse("server.toml", GOOD).unwrap().approvals, 0);
+        assert_eq!(policy("approvals = 10").unwrap().approvals, 10);
+        let refused = policy("approvals = 11").unwrap_err().to_string();
+        assert!(refused.contains("`11` is outside 0 to 10"), "{refused}");
+        assert!(policy("approvals = 256").is_err() && policy("approvals = -1").is_err());
     }
 
     #[test]

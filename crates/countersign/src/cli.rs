@@ -64,7 +64,7 @@ enum Command {
     /// Apps: add, list, show, and who would get what
     #[command(subcommand)]
     App(commands::app::App),
-    /// Policies: test, lint, show, why they answer so, versions, rollback
+    /// Policies: test, lint, show, why they answer so, versions, rollback, approvals
     #[command(subcommand)]
     Policy(commands::policy::Policy),
     /// The record: query, explain, tail, verify, drill
@@ -183,12 +183,15 @@ mod tests {
         ("keys rotate", &["POST /api/v1/keys/{purpose}/rotate"]),
         ("man", &[]),
         ("plan", &["POST /api/v1/config/plan"]),
+        ("policy approve", &["POST /api/v1/config/proposals/{digest}/approve"]),
         ("policy explain", &[]),
         ("policy lint", &[]),
+        ("policy proposals", &[]),
         ("policy rollback", &["POST /api/v1/config/rollback"]),
         ("policy show", &[]),
         ("policy test", &[]),
         ("policy versions", &[]),
+        ("policy withdraw", &["DELETE /api/v1/config/proposals/{digest}"]),
         ("serve", &[]),
         ("session list", &[]),
         ("session revoke", &["POST /api/v1/sessions/revoke"]),
@@ -235,6 +238,7 @@ mod tests {
             include_str!("commands/keys.rs"),
             include_str!("commands/plan.rs"),
             include_str!("commands/policy.rs"),
+            include_str!("commands/policy_approvals.rs"),
             include_str!("commands/policy_versions.rs"),
             include_str!("commands/session.rs"),
             include_str!("commands/status.rs"),

@@ -14,6 +14,7 @@ pub mod invite;
 pub mod keys;
 pub mod plan;
 pub mod policy;
+pub mod policy_approvals;
 pub mod policy_versions;
 pub mod serve;
 pub mod session;

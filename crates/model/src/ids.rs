@@ -170,6 +170,17 @@ impl fmt::Debug for Digest32 {
     }
 }
 
+impl std::str::FromStr for Digest32 {
+    type Err = String;
+
+    /// `sha256:` may be left out.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let hex = text.strip_prefix("sha256:").unwrap_or(text);
+        let bytes = data_encoding::HEXLOWER.decode(hex.as_bytes()).ok().and_then(|bytes| bytes.try_into().ok());
+        bytes.map(Self).ok_or_else(|| format!("`{text}` is not a digest: `sha256:` and 64 digits of 0-9 and a-f"))
+    }
+}
+
 impl Serialize for Digest32 {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
@@ -179,6 +190,16 @@ impl Serialize for Digest32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_digest_survives_printing_and_has_one_form() {
+        let digest = Digest32::of(b"x");
+        assert_eq!(digest.to_string().parse(), Ok(digest));
+        assert_eq!(digest.to_string().replace("sha256:", "").parse(), Ok(digest));
+        for text in ["", "sha256:", "sha256:ab", &digest.to_string().to_uppercase(), &format!("{digest}0")] {
+            assert!(text.parse::<Digest32>().is_err(), "{text}");
+        }
+    }
 
     #[test]
     fn an_id_survives_printing_in_any_case() {

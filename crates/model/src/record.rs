@@ -93,6 +93,14 @@ record_types! {
     PolicyPublished = "policy.published", 42;
     /// An earlier policy version went live again.
     PolicyRolledBack = "policy.rolled_back", 43;
+    /// A configuration was proposed and waits for approval (PO-35).
+    ConfigProposed = "config.proposed", 44;
+    /// A person approved a proposed configuration.
+    ConfigApproved = "config.approved", 45;
+    /// A proposed configuration was taken back or refused.
+    ConfigWithdrawn = "config.withdrawn", 46;
+    /// A proposed configuration is to go live without the approvals asked for.
+    ConfigBreakGlass = "config.break_glass", 47;
     /// A key was made.
     KeyIssued = "key.issued", 50;
     /// A key was rotated.

@@ -15,6 +15,7 @@ mod keys;
 mod meta;
 mod outbox;
 mod preferences;
+mod proposals;
 mod sessions;
 mod sqlite;
 
@@ -27,5 +28,6 @@ pub use keys::{KeyStore, MAX_SEALED_BYTES, MAX_SECRET_NAME_BYTES, SealedSecret, 
 pub use meta::{LINEAGE, MAX_FACT_BYTES, MetaStore, RP_ID};
 pub use outbox::{MAX_NOTE_BYTES, Note, OutboxStore};
 pub use preferences::{MAX_PREFERENCE_BYTES, MAX_PREFERENCE_NAME_BYTES, PreferenceStore};
+pub use proposals::{Approval, Kept as KeptProposal, MAX_KEPT_APPROVALS, MAX_PROPOSALS, Proposal, ProposalStore};
 pub use sessions::{MAX_CHANGES, SessionStore};
 pub use sqlite::{READERS, SCHEMA_VERSION, Store};

@@ -11,6 +11,7 @@ mod migrations;
 mod mounts;
 mod outbox;
 mod preferences;
+mod proposals;
 mod rows;
 mod sessions;
 

@@ -11,6 +11,7 @@ use model::{Action, Timestamp, UserEntry, UserState};
 use pages::Link;
 use pages::console::ConsoleNotice;
 
+use super::proposals::Verdict;
 use super::text::{count, shown};
 use super::visit::Visit;
 use crate::control::{Ending, ShownCertificate};
@@ -43,6 +44,7 @@ pub(super) async fn of(visit: &Visit<'_>) -> Vec<ConsoleNotice> {
     let mut found = record(visit);
     found.extend(certificates(&visit.control().certificates(), visit.now()));
     found.extend(recoveries(visit).await);
+    found.extend(proposals(visit).await);
     found.extend(single_administrator(visit));
     found.extend(deletion_wishes(visit));
     found.extend(findings(visit));
@@ -101,6 +103,26 @@ async fn recoveries(visit: &Visit<'_>) -> Vec<Found> {
         let to = format!("/console/people/{}", user.id);
         let id = case.row.id.to_string();
         Some(Found::new(&format!("recovery:{id}"), &id, text, ("Look at it", &to)))
+    });
+    found.take(MAX_OF_A_KIND).collect()
+}
+
+/// Configurations that wait for approval (PO-35).
+async fn proposals(visit: &Visit<'_>) -> Vec<Found> {
+    if !visit.may_write() {
+        return Vec::new();
+    }
+    let Ok(waiting) = visit.control().proposals().await else { return Vec::new() };
+    let found = waiting.iter().map(|waiting| {
+        let (proposal, counted) = (&waiting.proposal, waiting.counted());
+        let is_own = proposal.author == Some(visit.session().user);
+        let (verdict, action) =
+            if is_own { (Verdict::Withdraw, "Take it back") } else { (Verdict::Approve, "Look at it") };
+        let author = shown(&proposal.author_name);
+        let text =
+            format!("A configuration that {author} proposed waits for approval: {counted} of {}.", waiting.needed);
+        let key = format!("proposal:{}", proposal.digest);
+        Found::new(&key, &counted.to_string(), text, (action, &verdict.url(proposal.digest)))
     });
     found.take(MAX_OF_A_KIND).collect()
 }

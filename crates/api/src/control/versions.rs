@@ -16,6 +16,7 @@ use pip_identity::People;
 use pip_identity::people::LastAdmin;
 use store::{ConfigFile, ConfigState, ConfigSummary, NewConfig};
 
+use super::approvals::Waiting;
 use super::config_ops::{Checked, people_of};
 use super::deeds::{Deed, note};
 use super::people_ops::half_done;
@@ -64,6 +65,35 @@ pub struct Applied {
     pub took: Duration,
 }
 
+/// What came of a wish to go live.
+pub enum Outcome {
+    /// It is live.
+    Live(Box<Applied>),
+    /// It waits for the approval of others; with what it would change, and findings, when it was only proposed.
+    Waits(Box<Waiting>, Option<Box<(Plan, Vec<Problem>)>>),
+}
+
+/// Checked and planned, and no lock-out that nobody asked for.
+pub(super) struct Ready {
+    pub(super) checked: Checked,
+    pub(super) plan: Plan,
+    /// When checking began.
+    began: Instant,
+}
+
+/// Whose version it is, and what the record says of that.
+pub(super) struct Origin<'a> {
+    pub(super) author: &'a str,
+    pub(super) told: String,
+}
+
+impl<'a> Origin<'a> {
+    /// Of whoever asks.
+    fn of(actor: &'a Actor) -> Self {
+        Self { author: &actor.name, told: String::new() }
+    }
+}
+
 /// A version on its way.
 struct Going<'a> {
     number: u64,
@@ -85,20 +115,50 @@ impl ControlPlane {
         Ok((plan, checked.warnings))
     }
 
-    /// Makes files the live configuration.
+    /// Makes files the live configuration, or, where others have to approve it, keeps them as a proposal.
     ///
     /// # Errors
     /// [`Failure::Problems`], a lock-out or a clash; then nothing changed.
-    pub async fn apply(&self, actor: &Actor, files: &[SourceFile], how: GoLive<'_>) -> Result<Applied, Failure> {
+    pub async fn apply(&self, actor: &Actor, files: &[SourceFile], how: GoLive<'_>) -> Result<Outcome, Failure> {
         let _order = self.order.lock().await;
-        let began = Instant::now();
-        let (checked, plan) = match self.prepared(files, how).await {
-            Ok(prepared) => prepared,
-            Err(failure) => {
-                self.record_refused(actor, &failure).await?;
-                return Err(failure);
-            }
-        };
+        let ready = self.ready(actor, files, how).await?;
+        if self.needs_approval(&ready.plan, how) {
+            return self.propose(actor, ready, how, None).await;
+        }
+        self.go_forward(actor, ready, how, Origin::of(actor)).await.map(|applied| Outcome::Live(Box::new(applied)))
+    }
+
+    /// Makes a kept version live again, or proposes it; without a number, the newest one below the live one. The whole
+    /// version comes back: apps, policies, and the people and groups it declared.
+    ///
+    /// # Errors
+    /// No such version, or it does not fit any more; then nothing changed.
+    pub async fn roll_back(&self, actor: &Actor, to: Option<u64>, how: GoLive<'_>) -> Result<Outcome, Failure> {
+        let _order = self.order.lock().await;
+        let live = self.configs.config_state().await?.live;
+        let number = self.rollback_target(live, to).await?;
+        let files = self.kept_files(number).await?;
+        let ready = self.ready(actor, &files, how).await?;
+        if self.needs_approval(&ready.plan, how) {
+            return self.propose(actor, ready, how, Some(number)).await;
+        }
+        let applied = self.go_back(actor, number, ready, how, Origin::of(actor)).await?;
+        Ok(Outcome::Live(Box::new(applied)))
+    }
+
+    /// What is live already was approved, but not that it may lock everybody out.
+    fn needs_approval(&self, plan: &Plan, how: GoLive<'_>) -> bool {
+        self.approvals_needed() > 0 && !(plan.is_live_already() && how.lockout == Lockout::Refuse)
+    }
+
+    /// The way of an apply. The caller holds the order of changes.
+    pub(super) async fn go_forward(
+        &self,
+        actor: &Actor,
+        Ready { checked, plan, began }: Ready,
+        how: GoLive<'_>,
+        origin: Origin<'_>,
+    ) -> Result<Applied, Failure> {
         let ConfigState { live, .. } = self.configs.config_state().await?;
         let number = match plan.known_as {
             Some(known) if known == live => live,
@@ -106,9 +166,13 @@ impl ControlPlane {
                 self.configs.begin_config(known, live).await?;
                 known
             }
-            None => self.configs.add_config(new_config(actor, files, &checked, live, how.reason, self.now())).await?,
+            None => {
+                let new = new_config(origin.author, &checked, live, how.reason, self.now());
+                self.configs.add_config(new).await?
+            }
         };
-        let text = format!("configuration {number} applied, {}{}", checked.digest, reason_told(how.reason));
+        let told = origin.told;
+        let text = format!("configuration {number} applied, {}{told}{}", checked.digest, reason_told(how.reason));
         let deeds = vec![
             Deed::with_config(RecordType::ConfigApplied, number, text),
             Deed::with_config(
@@ -124,27 +188,19 @@ impl ControlPlane {
         Ok(Applied { version: number, before: live, is_new, plan, warnings: checked.warnings, revocations, took })
     }
 
-    /// Makes a kept version live again; without a number, the newest one below the live one. The whole version comes
-    /// back: apps, policies, and the people and groups it declared.
-    ///
-    /// # Errors
-    /// No such version, or it does not fit any more; then nothing changed.
-    pub async fn roll_back(&self, actor: &Actor, to: Option<u64>, how: GoLive<'_>) -> Result<Applied, Failure> {
-        let _order = self.order.lock().await;
-        let began = Instant::now();
+    /// The way of a rollback. The caller holds the order of changes.
+    pub(super) async fn go_back(
+        &self,
+        actor: &Actor,
+        number: u64,
+        Ready { checked, plan, began }: Ready,
+        how: GoLive<'_>,
+        origin: Origin<'_>,
+    ) -> Result<Applied, Failure> {
         let ConfigState { live, .. } = self.configs.config_state().await?;
-        let number = self.rollback_target(live, to).await?;
-        let files = self.kept_files(number).await?;
-        let (checked, plan) = match self.prepared(&files, how).await {
-            Ok(prepared) => prepared,
-            Err(failure) => {
-                self.record_refused(actor, &failure).await?;
-                return Err(failure);
-            }
-        };
         self.configs.begin_config(number, live).await?;
-        let text =
-            format!("rolled back from version {live} to {number}, {}{}", checked.digest, reason_told(how.reason));
+        let (digest, told, reason) = (checked.digest, origin.told, reason_told(how.reason));
+        let text = format!("rolled back from version {live} to {number}, {digest}{told}{reason}");
         let deeds = vec![Deed::with_config(RecordType::PolicyRolledBack, number, text)];
         let going = Going { number, is_pending: true, deeds, checked: &checked, guard: how.guard() };
         let revocations = self.go_live(actor, going).await?;
@@ -184,8 +240,20 @@ impl ControlPlane {
         Ok(sources(version.ok_or_else(missing)?.files))
     }
 
+    /// Checked and planned for `actor`; that it is refused is recorded.
+    pub(super) async fn ready(&self, actor: &Actor, files: &[SourceFile], how: GoLive<'_>) -> Result<Ready, Failure> {
+        match self.prepared(files, how).await {
+            Ok(ready) => Ok(ready),
+            Err(failure) => {
+                self.record_refused(actor, &failure).await?;
+                Err(failure)
+            }
+        }
+    }
+
     /// Checked, planned, and not a lock-out.
-    async fn prepared(&self, files: &[SourceFile], how: GoLive<'_>) -> Result<(Checked, Plan), Failure> {
+    async fn prepared(&self, files: &[SourceFile], how: GoLive<'_>) -> Result<Ready, Failure> {
+        let began = Instant::now();
         if how.reason.len() > MAX_REASON_BYTES {
             let message = format!("a reason has at most {MAX_REASON_BYTES} bytes; this one has {}", how.reason.len());
             return Err(Failure::invalid("reason", message));
@@ -194,7 +262,7 @@ impl ControlPlane {
         let plan = self.plan_of(&checked).await?;
         match &plan.lockout {
             Some(why) if how.lockout == Lockout::Refuse => Err(lockout::refusal(why)),
-            _ => Ok((checked, plan)),
+            _ => Ok(Ready { checked, plan, began }),
         }
     }
 
@@ -386,30 +454,27 @@ pub async fn fits(people: &People, checked: &Checked) -> Result<(), Failure> {
     Ok(())
 }
 
-fn sources(files: Vec<ConfigFile>) -> Vec<SourceFile> {
+pub(super) fn sources(files: Vec<ConfigFile>) -> Vec<SourceFile> {
     files.into_iter().map(|file| SourceFile { name: file.name, text: file.text }).collect()
 }
 
-fn new_config(
-    actor: &Actor,
-    files: &[SourceFile],
-    checked: &Checked,
-    base: u64,
-    reason: &str,
-    now: model::Timestamp,
-) -> NewConfig {
+pub(super) fn files_of(files: &[SourceFile]) -> Vec<ConfigFile> {
+    files.iter().map(|file| ConfigFile { name: file.name.clone(), text: file.text.clone() }).collect()
+}
+
+fn new_config(author: &str, checked: &Checked, base: u64, reason: &str, now: model::Timestamp) -> NewConfig {
     NewConfig {
         base,
         digest: checked.digest,
-        author: actor.name.clone(),
+        author: author.to_owned(),
         reason: reason.to_owned(),
         applied_at: now,
-        files: files.iter().map(|f| ConfigFile { name: f.name.clone(), text: f.text.clone() }).collect(),
+        files: files_of(&checked.files),
     }
 }
 
 /// The reason as the record may hold it: no address in the clear (AUD-40). The version keeps it whole.
-fn reason_told(reason: &str) -> String {
+pub(super) fn reason_told(reason: &str) -> String {
     match reason {
         "" => String::new(),
         reason if reason.contains('@') => "; the reason names an address, see the version".to_owned(),

@@ -8,6 +8,7 @@ mod groups;
 mod imports;
 mod keys;
 mod policy;
+mod proposals;
 mod recoveries;
 mod sessions;
 mod users;
@@ -75,6 +76,9 @@ pub(crate) fn router(control: Arc<ControlPlane>, portal: Arc<Portal>) -> Router 
         .route("/api/v1/config/apply", post(configs::apply))
         .route("/api/v1/config/plan", post(versions::plan))
         .route("/api/v1/config/rollback", post(versions::rollback))
+        .route("/api/v1/config/proposals", get(proposals::list))
+        .route("/api/v1/config/proposals/{digest}", get(proposals::show).delete(proposals::withdraw))
+        .route("/api/v1/config/proposals/{digest}/approve", post(proposals::approve))
         .route("/api/v1/policies", get(policy::list))
         .route("/api/v1/policies/explain", get(policy::explain))
         .route("/api/v1/rights", get(configs::rights))

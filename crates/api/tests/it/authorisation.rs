@@ -42,6 +42,10 @@ no no yes yes  admin.read   GET    /api/v1/config
 no no yes yes  admin.write  POST   /api/v1/config/apply
 no no yes yes  admin.write  POST   /api/v1/config/check
 no no yes yes  admin.write  POST   /api/v1/config/plan
+no no yes yes  admin.read   GET    /api/v1/config/proposals
+no no yes yes  admin.read   GET    /api/v1/config/proposals/{digest}
+no no yes yes  admin.write  DELETE /api/v1/config/proposals/{digest}
+no no yes yes  admin.write  POST   /api/v1/config/proposals/{digest}/approve
 no no yes yes  admin.write  POST   /api/v1/config/rollback
 no no yes yes  admin.read   GET    /api/v1/deletions
 no no yes yes  admin.read   GET    /api/v1/gateways

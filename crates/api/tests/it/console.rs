@@ -150,14 +150,18 @@ async fn a_person_without_rights_is_told_the_missing_right_on_every_screen_and_c
 
 #[tokio::test]
 async fn an_administrator_sees_whole_pages_everywhere() {
-    let world = World::new().await;
+    let world = World::asking(1).await;
     let carol = Reader::at(&world, world.session(CAROL, 1)).await;
     let id = put_record(&world, |_| {});
     let begin = json!({ "step": "open" });
     let begun = world.local("POST", &format!("/api/v1/users/{ALICE}/recover"), &begin).await;
     assert_eq!(begun.status, StatusCode::OK, "{}", begun.body);
+    let files: Vec<_> = APPS.iter().map(|(name, text)| json!({ "name": name, "text": text })).collect();
+    let waits = world.local("POST", "/api/v1/config/apply", &json!({ "files": files })).await.json();
+    let digest = waits["proposal"]["digest"].as_str().unwrap();
     for route in ROUTES.iter().filter(|route| route.method == "GET") {
         let path = match route.pattern {
+            pattern if pattern.contains("{digest}") => pattern.replace("{digest}", digest),
             "/console/access/{id}" => format!("/console/access/{id}"),
             "/console/done/{id}" | "/console/access/live" => continue,
             "/console/sessions/end" => {

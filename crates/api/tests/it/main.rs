@@ -5,6 +5,7 @@
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 
 mod account;
+mod approvals;
 mod authorisation;
 mod console;
 // The software authenticator of the passkey tests.

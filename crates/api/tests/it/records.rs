@@ -9,8 +9,48 @@ use serde_json::{Value, json};
 use crate::authorisation::routes;
 use crate::world::{APPS, World, has_text};
 
-/// What is called in turn on the local socket, the route it stands for, and the records it must leave.
-fn changes() -> Vec<(&'static str, &'static str, String, Value, &'static [&'static str])> {
+/// What is called on the local socket, the route it stands for, and the records it must leave.
+type Change = (&'static str, &'static str, String, Value, &'static [&'static str]);
+
+/// Calls it; method and route.
+async fn walk(world: &World, (method, route, path, body, kinds): Change) -> (String, String) {
+    let from = world.recorder.records().len();
+    let answer = world.local(method, &path, &body).await;
+    let is_refused = kinds.contains(&"config.refused");
+    assert_eq!(answer.status.is_success(), !is_refused, "{method} {path}: {} {}", answer.status, answer.body);
+    let records = world.recorder.records();
+    assert_eq!(records[from].kind, RecordType::AccessDecision, "{method} {path}");
+    let left: BTreeSet<&str> = world.kinds_since(from).into_iter().collect();
+    assert!(kinds.iter().all(|kind| left.contains(kind)), "{method} {path}: {left:?}, expected {kinds:?}");
+    (method.to_owned(), route.to_owned())
+}
+
+/// What is called in turn where others have to approve.
+async fn proposals(world: &World) -> Vec<Change> {
+    let files: Vec<Value> = APPS.iter().map(|(name, text)| json!({ "name": name, "text": text })).collect();
+    let propose = |files: &[Value]| -> Change {
+        let route = "/api/v1/config/apply";
+        ("POST", route, route.into(), json!({ "files": files }), &["config.proposed"])
+    };
+    let plan = world.local("POST", "/api/v1/config/plan", &json!({ "files": files })).await.json();
+    let path = format!("/api/v1/config/proposals/{}", plan["digest"].as_str().unwrap());
+    let route = "/api/v1/config/proposals/{digest}";
+    vec![
+        propose(&files),
+        ("DELETE", route, path.clone(), Value::Null, &["config.withdrawn"]),
+        propose(&files),
+        (
+            "POST",
+            "/api/v1/config/proposals/{digest}/approve",
+            format!("{path}/approve"),
+            json!({ "break_glass": "for carol@corp.test" }),
+            &["config.break_glass", "config.applied"],
+        ),
+    ]
+}
+
+/// What is called in turn.
+fn changes() -> Vec<Change> {
     let files: Vec<Value> = APPS.iter().map(|(name, text)| json!({ "name": name, "text": text })).collect();
     let user = "/api/v1/users/bob@corp.test";
     let member = "/api/v1/groups/ops/members/bob@corp.test";
@@ -144,20 +184,18 @@ async fn every_changing_route_leaves_a_decision_and_a_record_of_its_own() {
     world.control.ask_deletion(&asks, crate::world::ALICE).await.unwrap();
     let mut walked: BTreeSet<(String, String)> =
         CHANGES_NOTHING.iter().map(|(method, path)| ((*method).to_owned(), (*path).to_owned())).collect();
-    for (method, route, path, body, kinds) in changes() {
-        let from = world.recorder.records().len();
-        let answer = world.local(method, &path, &body).await;
-        let is_refused = kinds.contains(&"config.refused");
-        assert_eq!(answer.status.is_success(), !is_refused, "{method} {path}: {} {}", answer.status, answer.body);
-        let records = world.recorder.records();
-        assert_eq!(records[from].kind, RecordType::AccessDecision, "{method} {path}");
-        let left: BTreeSet<&str> = world.kinds_since(from).into_iter().collect();
-        assert!(kinds.iter().all(|kind| left.contains(kind)), "{method} {path}: {left:?}, expected {kinds:?}");
-        walked.insert((method.to_owned(), route.to_owned()));
+    for change in changes() {
+        walked.insert(walk(&world, change).await);
+    }
+    let asking = World::asking(1).await;
+    for change in proposals(&asking).await {
+        walked.insert(walk(&asking, change).await);
     }
     let changing: BTreeSet<(String, String)> = routes().into_iter().filter(|(method, _)| method != "GET").collect();
     assert_eq!(walked, changing, "every changing route of the router, and no other, is walked");
-    assert!(!has_text(&world.recorder.records(), "@corp.test"), "a record names an address in the clear");
+    for world in [&world, &asking] {
+        assert!(!has_text(&world.recorder.records(), "@corp.test"), "a record names an address in the clear");
+    }
     // How a call ended is no administrative record; that it was allowed and what it did are.
     let ends = |record: &model::record::AuditRecord| record.kind == RecordType::AccessCompletion;
     let records = world.recorder.records();

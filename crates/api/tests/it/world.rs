@@ -46,6 +46,8 @@ pub(crate) const AUTH: &str = "auth.test";
 /// Long enough, and nobody's.
 pub(crate) const PASSWORD: &str = "correct zebra lantern orbit";
 pub(crate) const ALICE: UserId = UserId(Uuid::from_u128(0xA11CE));
+pub(crate) const DAVE: UserId = UserId(Uuid::from_u128(0xDA7E));
+pub(crate) const ERIN: UserId = UserId(Uuid::from_u128(0xE217));
 pub(crate) const CAROL: UserId = UserId(Uuid::from_u128(0xCA201));
 
 /// An app anybody in `staff` may open, and one that nobody may and that says nothing of itself.
@@ -218,11 +220,24 @@ impl World {
     pub(crate) async fn with<C: SessionControl + 'static>(
         wrap: impl FnOnce(Arc<FakeSessionControl>) -> Arc<C>,
     ) -> Self {
+        Self::built(wrap, 0, &[]).await
+    }
+
+    /// Where so many others have to approve a configuration; dave and erin administer too.
+    pub(crate) async fn asking(approvals: u8) -> Self {
+        Self::built(|control| control, approvals, &[(DAVE, "dave", "admins"), (ERIN, "erin", "admins")]).await
+    }
+
+    async fn built<C: SessionControl + 'static>(
+        wrap: impl FnOnce(Arc<FakeSessionControl>) -> Arc<C>,
+        approvals: u8,
+        more: &[(UserId, &str, &str)],
+    ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let (clock, ids) = (Arc::<SimClock>::default(), Arc::new(SeqIds::seeded(7)));
         let store = Arc::new(Store::open(&folder.path().join("state.db"), clock.now()).await.unwrap());
         let people_store = Arc::new(Flaky::new(Arc::clone(&store)));
-        let people = people(&people_store, &clock, &ids).await;
+        let people = people(&people_store, &clock, &ids, more).await;
         let throttle = Arc::new(Throttle::new());
         let kek = Kek::from_bytes(&[1; pki::seal::KEK_BYTES]).unwrap();
         let sealer = kek.sealer(pip_identity::passwords::SEAL_PURPOSE).unwrap();
@@ -246,6 +261,7 @@ impl World {
                 session_absolute: model::session::ABSOLUTE_DEFAULT,
                 related_origins: vec!["https://auth.new.example".to_owned()],
                 policy: model::PolicySettings::default(),
+                approvals,
             },
             people: Arc::clone(&people),
             accounts: Arc::clone(&accounts),
@@ -254,6 +270,7 @@ impl World {
             configs: Arc::clone(&store) as Arc<dyn store::ConfigStore>,
             notes: Arc::clone(&store) as Arc<dyn store::OutboxStore>,
             preferences: Arc::clone(&store) as Arc<dyn store::PreferenceStore>,
+            proposals: Arc::clone(&store) as Arc<dyn store::ProposalStore>,
             log: Arc::clone(&log),
             recorder: Arc::clone(&recorder) as Arc<dyn model::Recorder>,
             doors: Arc::clone(&doors) as Arc<dyn DoorControl>,
@@ -492,8 +509,13 @@ pub(crate) fn files(texts: &[(&str, &str)]) -> Vec<SourceFile> {
     texts.iter().map(|(name, text)| SourceFile { name: (*name).to_owned(), text: (*text).to_owned() }).collect()
 }
 
-/// alice in `staff`, carol in `admins`; both have enrolled.
-async fn people(store: &Arc<Flaky>, clock: &Arc<SimClock>, ids: &Arc<SeqIds>) -> Arc<People> {
+/// alice in `staff`, carol in `admins`, and whoever else; all have enrolled.
+async fn people(
+    store: &Arc<Flaky>,
+    clock: &Arc<SimClock>,
+    ids: &Arc<SeqIds>,
+    more: &[(UserId, &str, &str)],
+) -> Arc<People> {
     let group = |id: &str| model::GroupId::new(id);
     let mut changes = Vec::new();
     for name in ["staff", "admins"] {
@@ -505,7 +527,7 @@ async fn people(store: &Arc<Flaky>, clock: &Arc<SimClock>, ids: &Arc<SeqIds>) ->
             membership: MembershipSource::External,
         }));
     }
-    for (id, name, of) in [(ALICE, "alice", "staff"), (CAROL, "carol", "admins")] {
+    for (id, name, of) in [(ALICE, "alice", "staff"), (CAROL, "carol", "admins")].iter().chain(more).copied() {
         changes.push(DirectoryChange::PutUser(UserRow {
             id,
             email: format!("{name}@corp.test"),

@@ -52,6 +52,10 @@ pub fn least_durability(kind: RecordType) -> Durability {
         | T::IdentityMembershipChanged
         | T::IdentityInvitation
         | T::ConfigApplied
+        | T::ConfigProposed
+        | T::ConfigApproved
+        | T::ConfigWithdrawn
+        | T::ConfigBreakGlass
         | T::PolicyPublished
         | T::KeyIssued
         | T::KeyRotated

@@ -10,7 +10,7 @@ use clap::Args;
 use config::{Known, Problems, ServerConfig, SourceFile};
 use serde_json::{Value, json};
 
-use super::plan;
+use super::{plan, policy_approvals};
 use crate::cli::Global;
 use crate::client::{Client, problem_line};
 use crate::output;
@@ -96,7 +96,7 @@ impl Apply {
         let answer = Client::find(global)?.post("/api/v1/config/apply", &body).await?;
         if global.json {
             output::json(&answer);
-        } else {
+        } else if !policy_approvals::waits(&answer) {
             warnings(&answer);
             plan::summary(answer.get("plan").unwrap_or(&Value::Null));
             let is = |member: &str| answer.get(member).and_then(Value::as_bool) == Some(true);

@@ -12,7 +12,7 @@ use config::{Known, SourceFile};
 use serde_json::{Value, json};
 
 use super::apply::read;
-use super::policy_versions;
+use super::{policy_approvals, policy_versions};
 use crate::cli::Global;
 use crate::client::Client;
 use crate::output;
@@ -47,7 +47,7 @@ Example:
 /// The auth host of files that are looked at without a server.
 const NO_AUTH_HOST: &str = "countersign.invalid";
 
-/// Policies: test, lint, show, why they answer so, versions, rollback.
+/// Policies: test, lint, show, why they answer so, versions, rollback, approvals.
 #[derive(Subcommand)]
 pub enum Policy {
     /// Ask the rows of all PolicyTest tables; no server needed
@@ -66,10 +66,16 @@ pub enum Policy {
         after_help = "Facts not named are those of somebody signed in with a passkey on a device in order.\nA recorded decision is asked again with its own facts, of the policies of now.\n\nExample:\n  countersign policy explain --principal alice@example.org --action http.delete --resource payroll/records \\\n    --fact auth.mfa=false --ways-in\n  countersign policy explain --decision agrahlmpnzzhvmtibjhd646mgm"
     )]
     Explain(Explain),
+    /// Make what waits for approval live without it, when nobody is there who could approve
+    Approve(policy_approvals::Approve),
+    /// What waits for approval
+    Proposals(policy_approvals::Proposals),
     /// Make an earlier version of the configuration live again
     Rollback(policy_versions::Rollback),
     /// The kept versions of the configuration, and which one runs
     Versions,
+    /// Take back, or refuse for good, what waits for approval
+    Withdraw(policy_approvals::Withdraw),
 }
 
 /// Files that are looked at without a server.
@@ -141,6 +147,9 @@ impl Policy {
             Policy::Lint(files) => files.lint(global),
             Policy::Show(show) => show.run(global).await,
             Policy::Explain(explain) => explain.run(global).await,
+            Policy::Approve(approve) => approve.run(global).await,
+            Policy::Proposals(proposals) => proposals.run(global).await,
+            Policy::Withdraw(withdraw) => withdraw.run(global).await,
             Policy::Rollback(rollback) => rollback.run(global).await,
             Policy::Versions => policy_versions::versions(global).await,
         }

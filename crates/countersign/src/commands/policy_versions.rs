@@ -6,7 +6,7 @@ use anyhow::Result;
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::plan;
+use super::{plan, policy_approvals};
 use crate::cli::Global;
 use crate::client::Client;
 use crate::output;
@@ -36,6 +36,9 @@ impl Rollback {
         let answer = Client::find(global)?.post("/api/v1/config/rollback", &body).await?;
         if global.json {
             output::json(&answer);
+            return Ok(ExitCode::SUCCESS);
+        }
+        if policy_approvals::waits(&answer) {
             return Ok(ExitCode::SUCCESS);
         }
         plan::summary(answer.get("plan").unwrap_or(&Value::Null));

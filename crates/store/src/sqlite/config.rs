@@ -7,6 +7,7 @@ use sqlx::sqlite::SqliteRow;
 
 use super::Store;
 use super::outbox::put_note;
+use super::proposals::forget_proposals;
 use super::rows::{Columns, to_integer};
 use crate::config::{
     ConfigFile, ConfigState, ConfigStore, ConfigSummary, ConfigVersion, KEPT_VERSIONS, MAX_CONFIG_BYTES,
@@ -56,9 +57,7 @@ impl ConfigStore for Store {
 
 impl Store {
     async fn add_version(&self, config: &NewConfig) -> Result<u64, StoreError> {
-        check_size("the number of configuration files", config.files.len(), MAX_CONFIG_FILES)?;
-        let size = config.files.iter().map(|file| file.name.len() + file.text.len()).sum::<usize>();
-        check_size("a configuration", size + config.author.len() + config.reason.len(), MAX_CONFIG_BYTES)?;
+        check_config_size(&config.files, config.author.len() + config.reason.len())?;
         let mut transaction = self.write().await?;
         expect_live(&mut transaction, config.base).await?;
         // Callers resolve what is pending before they add; whatever a crash left is not in the way.
@@ -108,6 +107,8 @@ impl Store {
             .bind(number)
             .execute(&mut *transaction)
             .await?;
+        // What waits was proposed for the version that was live.
+        forget_proposals(&mut transaction).await?;
         put_note(&mut transaction, note).await?;
         transaction.commit().await?;
         Ok(())
@@ -157,8 +158,15 @@ async fn state(connection: &mut SqliteConnection) -> Result<ConfigState, StoreEr
     Ok(ConfigState { live: row.count("number")?, pending: Some(row.count("pending")?).filter(|number| *number > 0) })
 }
 
+/// The sizes of files, and of what is kept beside them.
+pub(super) fn check_config_size(files: &[ConfigFile], beside: usize) -> Result<(), StoreError> {
+    check_size("the number of configuration files", files.len(), MAX_CONFIG_FILES)?;
+    let size = files.iter().map(|file| file.name.len() + file.text.len()).sum::<usize>();
+    check_size("a configuration", size + beside, MAX_CONFIG_BYTES)
+}
+
 /// The version the caller built on must be the live one.
-async fn expect_live(connection: &mut SqliteConnection, expected: u64) -> Result<u64, StoreError> {
+pub(super) async fn expect_live(connection: &mut SqliteConnection, expected: u64) -> Result<u64, StoreError> {
     let found = state(connection).await?.live;
     if found == expected { Ok(found) } else { Err(StoreError::ConfigMoved { expected, found }) }
 }

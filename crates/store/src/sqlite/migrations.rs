@@ -17,10 +17,11 @@ pub(super) const STEPS: &[&str] = &[
     include_str!("schema/0005_wishes.sql"),
     include_str!("schema/0006_recovery_waits.sql"),
     include_str!("schema/0007_security_keys.sql"),
+    include_str!("schema/0008_proposals.sql"),
 ];
 
 /// The schema this program writes: the number of steps.
-pub const SCHEMA_VERSION: i64 = 7;
+pub const SCHEMA_VERSION: i64 = 8;
 
 /// Takes the steps the file has not taken yet.
 pub(super) async fn migrate(writer: &SqlitePool, steps: &[&'static str], now: Timestamp) -> Result<(), StoreError> {

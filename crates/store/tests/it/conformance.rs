@@ -6,6 +6,7 @@ mod keys;
 mod meta;
 mod outbox;
 mod preferences;
+mod proposals;
 mod sessions;
 
 use model::{BoxFuture, Timestamp};
@@ -71,12 +72,18 @@ fn every_method_of_every_trait_has_a_case() {
     check_coverage(keys::CASES, include_str!("../../src/keys.rs"), 5);
     check_coverage(outbox::CASES, include_str!("../../src/outbox.rs"), 2);
     check_coverage(preferences::CASES, include_str!("../../src/preferences.rs"), 2);
+    check_coverage(proposals::CASES, include_str!("../../src/proposals.rs"), 5);
     check_coverage(meta::CASES, include_str!("../../src/meta.rs"), 5);
 }
 
 #[tokio::test]
 async fn sqlite_keeps_preferences() {
     on_sqlite(preferences::CASES, |store| store).await;
+}
+
+#[tokio::test]
+async fn sqlite_keeps_proposals() {
+    on_sqlite(proposals::CASES, |store| store).await;
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use axum::extract::{Path, Query, State};
+use axum::response::Response;
 use axum::{Extension, Json as Answer};
 use config::SourceFile;
 use model::app::CONTROL_APP;
@@ -11,7 +12,8 @@ use model::{Action, App, RemedyList, Route};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::versions::{guard, view as view_applied};
+use super::proposals::answer_to;
+use super::versions::guard;
 use crate::actor::Actor;
 use crate::control::standing::{self, Standing};
 use crate::control::{ControlPlane, GoLive};
@@ -67,11 +69,10 @@ pub(crate) async fn apply(
     State(control): State<Arc<ControlPlane>>,
     Extension(actor): Extension<Actor>,
     Json(body): Json<FilesBody>,
-) -> Result<Answer<Value>, Failure> {
+) -> Result<Response, Failure> {
     let lockout = guard(body.allow_lockout);
     let (files, reason) = body.sources();
-    let applied = control.apply(&actor, &files, GoLive { reason: &reason, lockout }).await?;
-    Ok(Answer(view_applied(&applied)))
+    Ok(answer_to(&control.apply(&actor, &files, GoLive { reason: &reason, lockout }).await?))
 }
 
 pub(crate) async fn apps(State(control): State<Arc<ControlPlane>>) -> Answer<Value> {

@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use axum::extract::State;
+use axum::response::Response;
 use axum::{Extension, Json as Answer};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::configs::FilesBody;
+use super::proposals::answer_to;
 use crate::actor::Actor;
 use crate::control::{Applied, ControlPlane, Delta, GoLive, Lockout, Plan, Reach, cut_streams};
 use crate::failure::Failure;
@@ -46,9 +48,9 @@ pub(crate) async fn rollback(
     State(control): State<Arc<ControlPlane>>,
     Extension(actor): Extension<Actor>,
     Json(body): Json<RollbackBody>,
-) -> Result<Answer<Value>, Failure> {
+) -> Result<Response, Failure> {
     let how = GoLive { reason: &body.reason, lockout: guard(body.allow_lockout) };
-    Ok(Answer(view(&control.roll_back(&actor, body.version, how).await?)))
+    Ok(answer_to(&control.roll_back(&actor, body.version, how).await?))
 }
 
 /// Kept versions, newest first; `runs_on` names the doors that decide by it.
@@ -86,7 +88,7 @@ pub(crate) fn view(applied: &Applied) -> Value {
     })
 }
 
-fn view_plan(plan: &Plan) -> Value {
+pub(super) fn view_plan(plan: &Plan) -> Value {
     let delta = |delta: &Delta| json!({ "added": delta.added, "changed": delta.changed, "removed": delta.removed });
     let memberships = |pairs: &[(String, String)]| -> Vec<Value> {
         pairs.iter().map(|(user, group)| json!({ "user": user, "group": group })).collect()
