@@ -19,3 +19,4 @@ pub use canonical::canonical;
 pub use kinds::{Declared, DeclaredGroup, DeclaredUser, Known, Membership, PolicyFile, SourceFile, read};
 pub use problem::{Problem, Problems, Severity};
 pub use server::ServerConfig;
+pub use zone::time_zone;

@@ -20,7 +20,7 @@ const MAX_CHANGES: usize = 400;
 ///
 /// # Errors
 /// There is no such zone; with the nearest name.
-pub(crate) fn time_zone(name: &str) -> Result<TimeZone, String> {
+pub fn time_zone(name: &str) -> Result<TimeZone, String> {
     if name.eq_ignore_ascii_case("UTC") {
         return Ok(TimeZone::utc());
     }

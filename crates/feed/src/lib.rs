@@ -21,8 +21,8 @@ pub mod source;
 pub mod wire;
 
 pub use message::{
-    Ack, Ask, ConfigSource, Delta, Down, Event, Hello, Known, Order, Part, Position, Purpose, Reply, SourceText, Up,
-    Welcome, WireRequest, WireResponse,
+    Ack, Ask, ConfigSource, Delta, Down, Event, Hello, Known, Order, Part, Position, Purpose, Reply, SourceText, Terms,
+    Up, Welcome, WireRequest, WireResponse,
 };
 pub use replica::{Broken, Effect, Replica};
 pub use source::Source;

@@ -41,8 +41,19 @@ pub struct ConfigSource {
     pub number: u64,
     /// The files.
     pub files: Vec<SourceText>,
+    /// What operators set about decisions where the control plane runs.
+    pub terms: Terms,
     /// What the policies must compile to; a door that comes to anything else refuses the version.
     pub policy_hash: Digest32,
+}
+
+/// Settings that policies are compiled with.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Terms {
+    /// The name of the time zone where the policies' clock hangs.
+    pub time_zone: String,
+    /// How old a step-up may be at most (PO-8), in seconds: sensitivity `low`, `medium`, `high`, `critical`.
+    pub fresh_secs: Vec<u64>,
 }
 
 /// Configuration and directory at one version.

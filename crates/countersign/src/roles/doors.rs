@@ -8,9 +8,9 @@ use std::time::Duration;
 use api::control::{DoorState, ShownCertificate};
 use api::{DoorControl, Published};
 use bytes::Bytes;
-use feed::{ConfigSource, SourceText};
+use feed::{ConfigSource, SourceText, Terms};
 use http::{Request, Response, StatusCode};
-use model::{BoxFuture, ReservedService, Timestamp, UserId};
+use model::{BoxFuture, Freshness, PolicySettings, ReservedService, Timestamp, UserId};
 use pep_gateway::{Gateway, GatewaySnapshot};
 use pki::tls::Certificate;
 use tokio::sync::watch;
@@ -85,8 +85,29 @@ pub fn config_source(published: &Published) -> Arc<ConfigSource> {
     Arc::new(ConfigSource {
         number: published.config_version,
         files: published.files.iter().map(text).collect(),
+        terms: terms(published.policies.settings()),
         policy_hash: published.policies.policy_hash(),
     })
+}
+
+/// Settings as doors in other processes are told them.
+fn terms(settings: &PolicySettings) -> Terms {
+    let Freshness { low, medium, high, critical } = settings.freshness;
+    let fresh_secs = [low, medium, high, critical].iter().map(Duration::as_secs).collect();
+    Terms { time_zone: settings.time_zone.name().to_owned(), fresh_secs }
+}
+
+/// What was told, as settings.
+///
+/// # Errors
+/// In words: the time zone is not known here, or a window is missing.
+pub fn settings(terms: &Terms) -> Result<PolicySettings, String> {
+    let [low, medium, high, critical] = *terms.fresh_secs.as_slice() else {
+        return Err("the control plane tells other windows of freshness; run the same release".to_owned());
+    };
+    let [low, medium, high, critical] = [low, medium, high, critical].map(Duration::from_secs);
+    let time_zone = config::time_zone(&terms.time_zone)?;
+    Ok(PolicySettings { time_zone, freshness: Freshness { low, medium, high, critical } })
 }
 
 /// For how long the most patient app is served on facts that nobody confirms (GW-47).

@@ -168,7 +168,8 @@ mod tests {
     fn large() -> Down {
         let text = feed::SourceText { name: "apps.yaml".into(), text: "x".repeat(4 << 20) };
         let policy_hash = model::ids::Digest32([0; 32]);
-        Down::Part(Part::Config(Arc::new(feed::ConfigSource { number: 1, files: vec![text], policy_hash })))
+        let terms = feed::Terms { time_zone: "UTC".to_owned(), fresh_secs: Vec::new() };
+        Down::Part(Part::Config(Arc::new(feed::ConfigSource { number: 1, files: vec![text], terms, policy_hash })))
     }
 
     #[tokio::test]

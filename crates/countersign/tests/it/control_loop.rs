@@ -64,7 +64,8 @@ fn started() -> (Arc<Controller>, Arc<SilentDoor>, Arc<HangingStore>) {
     let (door, store) = (Arc::<SilentDoor>::default(), Arc::<HangingStore>::default());
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
     let ring = KeyRing::new(SigningKey::generate("receipt").unwrap(), clock.now());
-    let config = Arc::new(ConfigSource { number: 0, files: Vec::new(), policy_hash: Digest32([0; 32]) });
+    let terms = feed::Terms { time_zone: "UTC".to_owned(), fresh_secs: Vec::new() };
+    let config = Arc::new(ConfigSource { number: 0, files: Vec::new(), terms, policy_hash: Digest32([0; 32]) });
     let source = Source::new(Uuid::nil(), config, Arc::default());
     let (known, table) = (source.known().clone(), Arc::new(SessionTable::new()));
     let (hub, news) = Hub::new(source);

@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 
 use crate::message::{
-    Ack, Ask, ConfigSource, Delta, Down, Event, Hello, Order, Part, Position, Purpose, Reply, SourceText, Up, Welcome,
-    WireRequest, WireResponse,
+    Ack, Ask, ConfigSource, Delta, Down, Event, Hello, Order, Part, Position, Purpose, Reply, SourceText, Terms, Up,
+    Welcome, WireRequest, WireResponse,
 };
 
 use super::{Message, Reader, Wire, WireError, fields};
@@ -12,7 +12,8 @@ use crate::frame::Lane;
 
 fields!(Position { lineage, facts, events });
 fields!(SourceText { name, text });
-fields!(ConfigSource { number, files, policy_hash });
+fields!(ConfigSource { number, files, terms, policy_hash });
+fields!(Terms { time_zone, fresh_secs });
 fields!(Delta { version, config, directory_version, users, gone, groups });
 fields!(Order { revocation, scope, cause, after });
 fields!(Welcome { auth_url, auth_host, public_port, ticket_key });

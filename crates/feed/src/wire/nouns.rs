@@ -122,7 +122,7 @@ impl Wire for Action {
 
 impl Wire for Remedy {
     fn put(&self, out: &mut Vec<u8>) {
-        self.as_str().to_owned().put(out);
+        self.token().put(out);
     }
 
     fn take(from: &mut Reader<'_>) -> Result<Self, WireError> {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use feed::{ConfigSource, SourceText};
+use feed::{ConfigSource, SourceText, Terms};
 use model::action::Action;
 use model::app::AppName;
 use model::changes::{HostToken, SessionChange, Tombstone};
@@ -93,7 +93,8 @@ pub(crate) fn directory(version: u64, people: &[(u64, &str)]) -> Arc<Directory> 
 
 pub(crate) fn config(number: u64) -> Arc<ConfigSource> {
     let file = SourceText { name: "apps.yaml".into(), text: format!("# {number}\n") };
-    Arc::new(ConfigSource { number, files: vec![file], policy_hash: Digest32::of(&number.to_be_bytes()) })
+    let terms = Terms { time_zone: "Europe/Berlin".to_owned(), fresh_secs: vec![number, 2, 3, 4] };
+    Arc::new(ConfigSource { number, files: vec![file], terms, policy_hash: Digest32::of(&number.to_be_bytes()) })
 }
 
 pub(crate) fn report() -> CutReport {

@@ -12,6 +12,8 @@ use model::App;
 use pdp_engine::CompiledPolicies;
 use pep_gateway::GatewaySnapshot;
 
+use crate::roles::doors;
+
 /// What a configuration compiles to.
 type Parts = (Arc<[Arc<App>]>, Arc<CompiledPolicies>);
 /// The last configuration that was compiled.
@@ -36,7 +38,8 @@ impl Compiler {
         let version = version.map_err(|failure| failure.to_string())?;
         // The built-in app is known to the engine, because ways in are decided on it, and served by nobody here.
         let served: Arc<[Arc<App>]> = apps.iter().filter(|app| !app.is_control_plane()).cloned().collect();
-        Ok(GatewaySnapshot::new(number, served, version.pdp, directory))
+        let (zone, remedies) = (version.time_zone().clone(), Arc::clone(version.policies.remedies()));
+        Ok(GatewaySnapshot::new(number, served, version.pdp, directory).with_terms(zone, remedies))
     }
 
     fn parts(&self, known: &Known, auth_host: &str) -> Result<Parts, String> {
@@ -51,7 +54,8 @@ impl Compiler {
         let files: Vec<SourceFile> = source.files.iter().map(file).collect();
         let groups: BTreeSet<String> = known.directory.groups.keys().map(|id| id.as_str().to_owned()).collect();
         // Whether certificates fit was asked where the configuration was applied; a gateway may serve some apps only.
-        let checked = check_files(&files, auth_host, &|_| true, &|_| true, &groups);
+        let fits = config::Known { auth_host, is_covered: &|_| true, is_certificate: &|_| true, groups: &groups };
+        let checked = check_files(&files, &fits, &doors::settings(&source.terms)?);
         let (apps, policies) = checked.map_err(|failure| failure.to_string())?.parts();
         if policies.policy_hash() != source.policy_hash {
             return Err(format!(
