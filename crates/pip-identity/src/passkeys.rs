@@ -230,17 +230,20 @@ impl Passkeys {
         Ok(())
     }
 
-    /// What a browser may be told about the passkeys of a person that count (WebAuthn L3 §5.1.10).
+    /// What a browser may be told about the credentials of a person that count (WebAuthn L3 §5.1.10): passkeys, and the
+    /// security keys beside a password, because an authenticator forgets whatever of the person is not in the list.
     ///
     /// # Errors
     /// The store; no such person.
     pub async fn accepted(&self, user: UserId) -> Result<Accepted, Refusal> {
         let row = self.people.row(user).ok_or_else(|| PasskeyRefusal::People(PeopleError::NoUser(user.to_string())))?;
         let passkeys = self.people.store().passkeys_of(user).await?;
+        let keys = self.people.store().factors_of(user).await?.keys;
+        let ids = passkeys.iter().map(|row| &row.credential_id).chain(keys.iter().map(|row| &row.credential_id));
         Ok(Accepted {
             rp_id: self.rp.id().to_owned(),
             user_handle: BASE64URL_NOPAD.encode(&row.handle),
-            credential_ids: passkeys.iter().map(|row| BASE64URL_NOPAD.encode(&row.credential_id)).collect(),
+            credential_ids: ids.map(|id| BASE64URL_NOPAD.encode(id)).collect(),
         })
     }
 

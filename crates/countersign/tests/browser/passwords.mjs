@@ -58,6 +58,52 @@ try {
   assert.equal(await heading(page), "Your password is changed");
   step("changed");
 
+  // A security key that is only touched: beside the password, and nowhere else.
+  // The device with the passkey is elsewhere meanwhile.
+  const [device] = alice.authenticators;
+  const { credentials: passkeys } = await alice.session.send("WebAuthn.getCredentials", { authenticatorId: device });
+  await alice.session.send("WebAuthn.removeVirtualAuthenticator", { authenticatorId: device });
+  const { authenticatorId: touched } = await alice.session.send("WebAuthn.addVirtualAuthenticator", {
+    options: {
+      protocol: "ctap2",
+      transport: "usb",
+      hasResidentKey: false,
+      hasUserVerification: false,
+      automaticPresenceSimulation: true,
+    },
+  });
+  await page.goto(`${plan.auth}me`);
+  await page.click("text=Add a security key");
+  await look(page, "key-add");
+  await page.fill("#name", "Blue key");
+  await page.click("[data-start]");
+  await page.waitForURL(`${plan.auth}me`);
+  assert.match(await page.locator("[aria-labelledby=password]").innerText(), /Blue key/);
+  assert.doesNotMatch(await page.locator("[aria-labelledby=passkeys]").innerText(), /Blue key/);
+  await look(page, "account-with-key");
+  await page.goto(`${plan.auth}logout`);
+  await page.click("text=Sign out of this browser");
+  await page.goto(`${plan.auth}login/password`);
+  await page.click("text=Use a security key instead of the code");
+  await look(page, "key-sign-in");
+  await page.fill("#email", "alice@example.org");
+  await page.fill("#password", WRONG);
+  await page.click("[data-start]");
+  await page.locator("[data-problem]", { hasText: "do not belong together" }).waitFor();
+  await look(page, "key-refused");
+  await page.fill("#password", ANOTHER);
+  await page.click("[data-start]");
+  await page.waitForURL(plan.auth);
+  const { credentials } = await alice.session.send("WebAuthn.getCredentials", { authenticatorId: touched });
+  assert.ok(credentials.length === 1 && !credentials[0].isResidentCredential, "the key keeps no account");
+  await alice.session.send("WebAuthn.removeVirtualAuthenticator", { authenticatorId: touched });
+  await alice.addAuthenticator();
+  for (const credential of passkeys) {
+    const authenticatorId = alice.authenticators.at(-1);
+    await alice.session.send("WebAuthn.addCredential", { authenticatorId, credential });
+  }
+  step("a key without PIN was added, refused beside a wrong password, and signed in beside the right one");
+
   // Signing in from a deep link: the form may lead to the host of the app, as the page's policy says.
   await page.goto(`${plan.auth}logout`);
   await page.click("text=Sign out of this browser");

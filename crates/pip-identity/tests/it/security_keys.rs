@@ -146,3 +146,15 @@ async fn oracle_asking_for_a_key_tells_nobody_who_has_one() {
     }
     assert_ne!(ids("nobody@corp.example").await, ids("nothing@corp.example").await);
 }
+
+#[tokio::test]
+async fn no_authenticator_is_told_to_forget_a_security_key_that_counts() {
+    let (world, bob, _) = with_pair().await;
+    let before = world.passkeys.accepted(bob).await.unwrap().credential_ids;
+    add_key(&world, bob, "").await.unwrap();
+    let options = world.passkeys.start_second_factor(BOB, login(1)).await.unwrap();
+    let key = options["publicKey"]["allowCredentials"][0]["id"].as_str().unwrap();
+    let after = world.passkeys.accepted(bob).await.unwrap().credential_ids;
+    assert_eq!(after.len(), before.len() + 1);
+    assert!(after.iter().any(|id| id == key) && before.iter().all(|id| after.contains(id)), "{after:?}");
+}
