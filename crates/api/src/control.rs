@@ -19,6 +19,7 @@ mod policy_ops;
 mod queries;
 mod recovery_ops;
 mod rights;
+mod service_ops;
 mod session_ops;
 mod sink_ops;
 pub(crate) mod standing;

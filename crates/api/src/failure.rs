@@ -84,12 +84,16 @@ impl From<PeopleError> for Failure {
     fn from(error: PeopleError) -> Self {
         let message = error.to_string();
         match error {
-            PeopleError::NoGroup(_) | PeopleError::NoUser(_) => Failure::NotFound { message },
+            PeopleError::NoGroup(_)
+            | PeopleError::NoService(_)
+            | PeopleError::NoServiceToken(_)
+            | PeopleError::NoUser(_) => Failure::NotFound { message },
             PeopleError::EmailTaken(_)
             | PeopleError::GroupExists(_)
             | PeopleError::LastAdmin
             | PeopleError::NotAdmin(_)
-            | PeopleError::OwnedByFile { .. } => Failure::Conflict { message },
+            | PeopleError::OwnedByFile { .. }
+            | PeopleError::Service(_) => Failure::Conflict { message },
             PeopleError::Declared(_) | PeopleError::Directory(_) | PeopleError::Hash(_) => {
                 Failure::Invalid { field: "", message }
             }

@@ -58,6 +58,12 @@ enum Command {
     Gateway(Box<commands::gateway::Gateway>),
     /// Make an invitation link for a person
     Invite(commands::invite::Invite),
+    /// Service accounts: programs that ask in their own name
+    #[command(subcommand)]
+    ServiceAccount(commands::service_account::ServiceAccount),
+    /// Service tokens: create, rotate, revoke, list
+    #[command(subcommand)]
+    ServiceToken(commands::service_token::ServiceToken),
     /// Sessions: list and revoke
     #[command(subcommand)]
     Session(commands::session::Session),
@@ -119,6 +125,8 @@ async fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Gateway(gateway) => gateway.run(global).await,
         Command::Invite(invite) => invite.run(global).await,
         Command::Keys(keys) => keys.run(global).await,
+        Command::ServiceAccount(account) => account.run(global).await,
+        Command::ServiceToken(token) => token.run(global).await,
         Command::Session(session) => session.run(global).await,
         Command::App(app) => app.run(global).await,
         Command::Policy(policy) => policy.run(global).await,
@@ -193,6 +201,17 @@ mod tests {
         ("policy versions", &[]),
         ("policy withdraw", &["DELETE /api/v1/config/proposals/{digest}"]),
         ("serve", &[]),
+        ("service-account create", &["POST /api/v1/service-accounts"]),
+        ("service-account delete", &["DELETE /api/v1/service-accounts/{name}"]),
+        ("service-account disable", &["POST /api/v1/service-accounts/{name}/disable"]),
+        ("service-account enable", &["POST /api/v1/service-accounts/{name}/enable"]),
+        ("service-account groups", &["POST /api/v1/service-accounts/{name}/groups"]),
+        ("service-account list", &[]),
+        ("service-account show", &[]),
+        ("service-token create", &["POST /api/v1/service-tokens"]),
+        ("service-token list", &[]),
+        ("service-token revoke", &["DELETE /api/v1/service-tokens/{id}"]),
+        ("service-token rotate", &["POST /api/v1/service-tokens/{id}/rotate"]),
         ("session list", &[]),
         ("session revoke", &["POST /api/v1/sessions/revoke"]),
         ("status", &[]),
@@ -240,6 +259,8 @@ mod tests {
             include_str!("commands/policy.rs"),
             include_str!("commands/policy_approvals.rs"),
             include_str!("commands/policy_versions.rs"),
+            include_str!("commands/service_account.rs"),
+            include_str!("commands/service_token.rs"),
             include_str!("commands/session.rs"),
             include_str!("commands/status.rs"),
             include_str!("commands/user.rs"),

@@ -17,6 +17,8 @@ pub mod policy;
 pub mod policy_approvals;
 pub mod policy_versions;
 pub mod serve;
+pub mod service_account;
+pub mod service_token;
 pub mod session;
 pub mod shell;
 pub mod status;

@@ -21,11 +21,11 @@ pub mod source;
 pub mod wire;
 
 pub use message::{
-    Ack, Ask, ConfigSource, Delta, Down, Event, Hello, Known, Order, Part, Position, Purpose, Reply, SourceText, Terms,
-    Up, Welcome, WireRequest, WireResponse,
+    Ack, Ask, ConfigSource, Delta, Down, Event, Hello, Known, Order, Part, Position, Purpose, Reply, Services,
+    SourceText, Terms, Up, Welcome, WireRequest, WireResponse,
 };
 pub use replica::{Broken, Effect, Replica};
 pub use source::Source;
 
 /// The version of everything here. Both ends must speak the same one.
-pub const PROTOCOL: u16 = 1;
+pub const PROTOCOL: u16 = 2;

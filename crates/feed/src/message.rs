@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use model::changes::{HostToken, SessionChange, Tombstone};
-use model::directory::{Directory, GroupEntry, UserEntry};
+use model::directory::{Directory, GroupEntry, ServiceEntry, ServiceToken, UserEntry};
 use model::ids::{Digest32, RevocationId, SessionId, TokenHash, UserId};
 use model::seams::{Cause, CutReport, Scope};
 use model::session::Session;
@@ -82,6 +82,34 @@ pub struct Delta {
     pub gone: Vec<UserId>,
     /// Every group, if one changed.
     pub groups: Option<Vec<Arc<GroupEntry>>>,
+    /// Every service account with its tokens, if one changed.
+    pub services: Option<Services>,
+}
+
+/// Service accounts and their tokens.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Services {
+    /// The accounts.
+    pub accounts: Vec<Arc<ServiceEntry>>,
+    /// Their tokens; of the secrets only hashes.
+    pub tokens: Vec<Arc<ServiceToken>>,
+}
+
+impl Services {
+    /// Those of a directory.
+    pub fn of(directory: &Directory) -> Self {
+        Self {
+            accounts: directory.services.values().cloned().collect(),
+            tokens: directory.service_tokens.values().cloned().collect(),
+        }
+    }
+
+    /// Adds them to a directory.
+    pub(crate) fn add_to(&self, directory: &mut Directory) {
+        let accounts = self.accounts.iter().map(|account| (Arc::clone(&account.name), Arc::clone(account)));
+        directory.services.extend(accounts);
+        directory.service_tokens.extend(self.tokens.iter().map(|token| (token.id, Arc::clone(token))));
+    }
 }
 
 /// A piece of a snapshot.
@@ -100,6 +128,8 @@ pub enum Part {
     },
     /// Groups.
     Groups(Vec<Arc<GroupEntry>>),
+    /// Service accounts and tokens.
+    Services(Services),
     /// Live sessions with their cookies' hashes.
     Sessions(Vec<(Arc<Session>, Vec<HostToken>)>),
     /// People.

@@ -217,6 +217,7 @@ impl Replica {
             Part::Groups(groups) => {
                 building.directory.groups.extend(groups.into_iter().map(|group| (group.id.clone(), group)));
             }
+            Part::Services(services) => services.add_to(&mut building.directory),
             Part::Sessions(sessions) => {
                 for (session, tokens) in sessions {
                     building.kept.insert(session.id);
@@ -263,6 +264,11 @@ impl Replica {
         directory.users.extend(delta.users.iter().map(|user| (user.id, Arc::clone(user))));
         if let Some(groups) = &delta.groups {
             directory.groups = groups.iter().map(|group| (group.id.clone(), Arc::clone(group))).collect();
+        }
+        if let Some(services) = &delta.services {
+            directory.services.clear();
+            directory.service_tokens.clear();
+            services.add_to(directory);
         }
         if let Some(config) = &delta.config {
             known.config = Arc::clone(config);

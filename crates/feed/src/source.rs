@@ -12,7 +12,7 @@ use model::directory::{Directory, UserEntry};
 use model::ids::SessionId;
 use uuid::Uuid;
 
-use crate::message::{ConfigSource, Delta, Down, Event, Known, Part, Position};
+use crate::message::{ConfigSource, Delta, Down, Event, Known, Part, Position, Services};
 
 /// How many versions are remembered for doors that were away.
 pub const REMEMBERED_DELTAS: usize = 1_024;
@@ -102,6 +102,13 @@ impl Source {
         messages.push(Down::Part(Part::Config(Arc::clone(config))));
         let groups: Vec<_> = directory.groups.values().cloned().collect();
         messages.extend(pieces(groups).map(|groups| Down::Part(Part::Groups(groups))));
+        let services = Services::of(directory);
+        for accounts in pieces(services.accounts) {
+            messages.push(Down::Part(Part::Services(Services { accounts, tokens: Vec::new() })));
+        }
+        for tokens in pieces(services.tokens) {
+            messages.push(Down::Part(Part::Services(Services { accounts: Vec::new(), tokens })));
+        }
         let mut people: Vec<Arc<UserEntry>> = directory.users.values().cloned().collect();
         people.sort_by_key(|user| user.id);
         messages.extend(pieces(people).map(|users| Down::Part(Part::Users(users))));
@@ -127,6 +134,8 @@ fn difference(known: &Known, config: &Arc<ConfigSource>, directory: &Arc<Directo
         users,
         gone,
         groups: (before.groups != directory.groups).then(|| directory.groups.values().cloned().collect()),
+        services: (before.services != directory.services || before.service_tokens != directory.service_tokens)
+            .then(|| Services::of(directory)),
     }
 }
 

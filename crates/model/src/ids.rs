@@ -115,6 +115,10 @@ uuid_id!(
     RecoveryId, "rcv_", "a recovery id (rcv_…)"
 );
 uuid_id!(
+    /// A service token: the client id a program presents (GW-52). Not a secret; the secret beside it is.
+    ServiceTokenId, "cst_", "a client id (cst_…)"
+);
+uuid_id!(
     /// One withdrawal of access and the cuts it caused.
     RevocationId, "rev_", "a revocation id (rev_…)"
 );
@@ -132,6 +136,12 @@ impl TokenHash {
     pub fn of(secret: &[u8]) -> Self {
         use sha2::Digest;
         Self(sha2::Sha256::digest(secret).into())
+    }
+
+    /// Equality in time that does not depend on where the two differ.
+    pub fn equals(&self, other: &Self) -> bool {
+        let pairs = self.0.iter().zip(&other.0);
+        std::hint::black_box(pairs.fold(0_u8, |differs, (a, b)| differs | (a ^ b))) == 0
     }
 
     /// The first eight hex digits, for records and logs.

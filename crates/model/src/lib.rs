@@ -30,10 +30,11 @@ pub use action::{Action, ActionClass};
 pub use app::{App, AppName, Route, RouteName, Sensitivity, Upstream};
 pub use changes::{HostToken, SessionChange, SessionSnapshot, Tombstone};
 pub use decision::{AccessRequest, Decision, Effect, Explanation, Fix, Principal, Remedy, ResourceRef};
-pub use directory::{Directory, GroupEntry, GroupId, UserEntry, UserState};
+pub use directory::{Directory, GroupEntry, GroupId, ServiceEntry, ServiceSecret, ServiceToken, UserEntry, UserState};
 pub use facts::Facts;
 pub use ids::{
-    AccessId, DecisionId, InvitationId, NoticeId, RecoveryId, RevocationId, SessionId, StreamId, TokenHash, UserId,
+    AccessId, DecisionId, InvitationId, NoticeId, RecoveryId, RevocationId, ServiceTokenId, SessionId, StreamId,
+    TokenHash, UserId,
 };
 pub use policy_settings::{Freshness, PolicySettings};
 pub use reason::Reason;

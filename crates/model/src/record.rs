@@ -85,6 +85,10 @@ record_types! {
     IdentityMembershipChanged = "identity.membership_changed", 35;
     /// An invitation or set-up link was made, used or voided.
     IdentityInvitation = "identity.invitation", 36;
+    /// A service account was made, changed or deleted.
+    IdentityServiceChanged = "identity.service_changed", 37;
+    /// A service token was made, rotated or revoked.
+    IdentityServiceTokenChanged = "identity.service_token_changed", 38;
     /// A configuration was applied.
     ConfigApplied = "config.applied", 40;
     /// A configuration was refused.

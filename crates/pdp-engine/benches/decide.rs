@@ -196,7 +196,7 @@ fn directory() -> Directory {
         };
         (entry.id, Arc::new(entry))
     };
-    Directory { version: 1, users: (0..USERS).map(user).collect(), groups: BTreeMap::new() }
+    Directory { version: 1, users: (0..USERS).map(user).collect(), groups: BTreeMap::new(), ..Directory::default() }
 }
 
 fn apps(count: usize) -> Vec<Arc<App>> {

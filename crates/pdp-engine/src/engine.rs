@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use model::decision::{DeterminingPolicy, EntitySlice, Pins, PolicySet};
+use model::directory::SERVICE_PREFIX;
 use model::ids::Digest32;
 use model::{
     AccessRequest, Action, App, AppName, Decision, Directory, Effect, Explanation, Facts, Fix, PolicyDecisionPoint,
@@ -166,10 +167,14 @@ impl Engine {
         self.slot(request, now).map_or_else(|| refusal(Reason::Internal), Ok)
     }
 
-    /// Neither disabled nor deleted. Nobody and workloads have no directory entry to be disabled in.
+    /// Neither disabled nor deleted. Nobody and workloads have no directory entry to be disabled in, service accounts
+    /// apart; one that nobody has made yet may be asked about, and no door lets it in.
     fn may_ask(&self, principal: &Principal) -> bool {
         match principal {
             Principal::User(id) => self.directory.users.get(id).is_some_and(|user| user.state != UserState::Disabled),
+            Principal::Workload(name) if name.starts_with(SERVICE_PREFIX) => {
+                self.directory.service_of(name).is_none_or(|service| service.is_enabled)
+            }
             Principal::Anonymous | Principal::Workload(_) => true,
         }
     }

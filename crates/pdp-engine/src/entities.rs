@@ -13,12 +13,16 @@ use cedar_policy::{Entities, Entity, EntityId, EntityTypeName, EntityUid, Restri
 use model::app::CONTROL_APP;
 use model::decision::EntitySlice;
 use model::ids::Digest32;
-use model::{App, AppName, Directory, GroupId, Principal, ResourceRef, Sensitivity, Timestamp, UserEntry};
+use model::{
+    App, AppName, Directory, GroupId, Principal, ResourceRef, Sensitivity, ServiceEntry, Timestamp, UserEntry,
+};
 
 use crate::canonical::{CanonicalEntity, CanonicalValue, entity_bytes};
 use crate::kernel::Name;
 
 /// The tags of a person that hold their verified address and its domain.
+/// What service accounts carry and no other workload.
+const SERVICE_TAG: &str = "service_token";
 pub(crate) const EMAIL_TAG: &str = "email";
 pub(crate) const EMAIL_DOMAIN_TAG: &str = "email_domain";
 
@@ -147,11 +151,12 @@ impl EntityStore {
     }
 }
 
-/// The person's groups, closed; empty for everyone else.
+/// The groups of a person or service account, closed; empty for everyone else.
 pub(crate) fn groups_of(principal: &Principal, directory: &Directory) -> Arc<[GroupId]> {
     match principal {
         Principal::User(id) => directory.users.get(id).map_or_else(|| Arc::from([]), |user| user.groups.clone()),
-        Principal::Anonymous | Principal::Workload(_) => Arc::from([]),
+        Principal::Workload(name) => directory.service_of(name).map_or_else(|| Arc::from([]), |it| it.groups.clone()),
+        Principal::Anonymous => Arc::from([]),
     }
 }
 
@@ -201,7 +206,16 @@ fn principal_entity(principal: &Principal, directory: &Directory, now: Timestamp
             ("external", CanonicalValue::Bool(user.is_none_or(|user| user.is_external))),
         ]),
     };
-    CanonicalEntity { uid, parents, attributes, tags: user.map(|user| tags_of(user)).unwrap_or_default() }
+    let tags = match (principal, user) {
+        (Principal::Workload(name), _) => directory.service_of(name).map(|it| service_tags(it)).unwrap_or_default(),
+        (_, user) => user.map(|user| tags_of(user)).unwrap_or_default(),
+    };
+    CanonicalEntity { uid, parents, attributes, tags }
+}
+
+/// What tells a service account from every other workload: only its token makes one of it.
+fn service_tags(service: &ServiceEntry) -> BTreeMap<String, BTreeSet<String>> {
+    BTreeMap::from([(SERVICE_TAG.to_owned(), BTreeSet::from([service.name.to_string()]))])
 }
 
 /// The directory's attributes, and the address as `email` and `email_domain` if it is verified (GW-23). The two names are

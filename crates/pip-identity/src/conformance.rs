@@ -13,8 +13,9 @@ use self::accounts::{
     a_deleted_person_leaves_no_way_in_behind, a_notice_is_armed_used_once_and_seen,
     a_one_time_code_is_accepted_once_and_counted_before, a_password_gives_way_only_to_whoever_read_it,
     a_recovery_moves_only_from_the_revision_that_was_read, a_security_key_is_no_passkey_and_goes_with_the_password,
-    a_wish_for_deletion_keeps_its_time_and_goes_with_its_person, a_withdrawn_sign_in_changes_nothing,
-    the_browsers_used_last_are_known, waiting_for_saved_codes_is_part_of_the_directory,
+    a_service_account_goes_with_its_tokens, a_wish_for_deletion_keeps_its_time_and_goes_with_its_person,
+    a_withdrawn_sign_in_changes_nothing, the_browsers_used_last_are_known,
+    waiting_for_saved_codes_is_part_of_the_directory,
 };
 use crate::store::{
     DirectoryChange, DirectoryStore, GroupRow, LinkKind, LinkRow, LinkState, MembershipRow, MembershipSource, Origin,
@@ -77,6 +78,7 @@ cases! {
     a_recovery_moves_only_from_the_revision_that_was_read covers "apply" "recoveries";
     a_withdrawn_sign_in_changes_nothing covers "apply" "recovery_codes_of";
     the_browsers_used_last_are_known covers "apply" "factors_of";
+    a_service_account_goes_with_its_tokens covers "apply" "load";
     waiting_for_saved_codes_is_part_of_the_directory covers "apply" "load";
     a_security_key_is_no_passkey_and_goes_with_the_password covers "apply" "factors_of" "passkey";
     a_wish_for_deletion_keeps_its_time_and_goes_with_its_person covers "apply" "load";

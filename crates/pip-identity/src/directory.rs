@@ -8,9 +8,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use model::directory::{ADMINS_GROUP, GroupId, close_groups};
-use model::{Directory, GroupEntry, UserEntry, UserId};
+use model::{Directory, GroupEntry, ServiceEntry, UserEntry, UserId};
 
-use crate::store::{DirectoryRows, GroupRow, UserRow};
+use crate::store::{DirectoryRows, GroupRow, ServiceRow, UserRow};
 
 /// The longest chain of groups in groups (ID-76).
 pub const MAX_GROUP_DEPTH: usize = 16;
@@ -94,7 +94,14 @@ pub(crate) fn build_whole(rows: &DirectoryRows, domains: &[String]) -> Result<Di
             (row.id, Arc::new(user_entry(row, direct, &groups, domains)))
         })
         .collect();
-    Ok(Directory { version: rows.version, users, groups })
+    let owner = |id: &UserId| rows.users.iter().any(|row| row.id == *id);
+    let services = rows.services.iter().map(|row| {
+        let entry = service_entry(row, &groups, row.owner.filter(owner));
+        (Arc::clone(&row.name), Arc::new(entry))
+    });
+    let services = services.collect();
+    let service_tokens = rows.service_tokens.iter().map(|token| (token.id, Arc::new(token.clone()))).collect();
+    Ok(Directory { version: rows.version, users, groups, services, service_tokens })
 }
 
 /// An address as it is stored: the domain lower-cased.
@@ -198,6 +205,19 @@ fn group_entry(row: &GroupRow) -> GroupEntry {
     GroupEntry { id: row.id.clone(), title: row.title.clone(), parents: row.parents.clone() }
 }
 
+fn service_entry(row: &ServiceRow, groups: &BTreeMap<GroupId, Arc<GroupEntry>>, owner: Option<UserId>) -> ServiceEntry {
+    let direct: BTreeSet<GroupId> = row.groups.iter().filter(|group| groups.contains_key(*group)).cloned().collect();
+    ServiceEntry {
+        name: Arc::clone(&row.name),
+        title: row.title.clone(),
+        owner,
+        is_enabled: row.is_enabled,
+        groups: close_groups(&direct, groups),
+        direct_groups: direct,
+        created_at: row.created_at,
+    }
+}
+
 fn user_entry(
     row: &UserRow,
     direct: BTreeSet<GroupId>,
@@ -280,6 +300,7 @@ mod tests {
             memberships: vec![membership("backend"), membership("gone")],
             awaiting_codes: BTreeSet::new(),
             deletion_wishes: BTreeMap::new(),
+            ..Default::default()
         };
         let directory = build(&rows, &[]).unwrap();
         assert_eq!(directory.version, 3);

@@ -24,6 +24,7 @@ pub mod recovery;
 pub mod recovery_codes;
 pub mod secret;
 pub mod sensitive;
+pub mod services;
 pub mod store;
 pub mod throttle;
 pub mod totp;

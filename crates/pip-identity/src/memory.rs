@@ -1,15 +1,18 @@
 //! A [`DirectoryStore`] that keeps nothing beyond the process: for tests and for the conformance suite's own proof.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use model::directory::GroupId;
-use model::{BoxFuture, InvitationId, NoticeId, RecoveryId, Timestamp, TokenHash, UserId, UserState};
+use model::{
+    BoxFuture, InvitationId, NoticeId, RecoveryId, ServiceToken, ServiceTokenId, Timestamp, TokenHash, UserId,
+    UserState,
+};
 
 use crate::store::{
     DirectoryChange, DirectoryRows, DirectoryStore, Factors, GroupRow, LinkRow, LinkState, MAX_KNOWN_DEVICES,
-    MembershipRow, NoteRow, NoticeRow, PasskeyRow, PasskeyTouch, PasswordRow, RecoveryRow, SecurityKeyRow, StoreError,
-    TotpRow, Unique, UserRow,
+    MembershipRow, NoteRow, NoticeRow, PasskeyRow, PasskeyTouch, PasswordRow, RecoveryRow, SecurityKeyRow, ServiceRow,
+    StoreError, TotpRow, Unique, UserRow,
 };
 
 /// The store.
@@ -36,6 +39,8 @@ struct Tables {
     recoveries: BTreeMap<RecoveryId, RecoveryRow>,
     notices: BTreeMap<NoticeId, NoticeRow>,
     notes: Vec<NoteRow>,
+    services: BTreeMap<Arc<str>, ServiceRow>,
+    service_tokens: BTreeMap<ServiceTokenId, ServiceToken>,
 }
 
 impl MemoryStore {
@@ -120,6 +125,23 @@ impl Tables {
                 self.devices.remove(&id);
                 self.recoveries.retain(|_, row| row.user != id);
                 self.notices.retain(|_, row| row.user != id);
+            }
+            DirectoryChange::DeleteService(name) => {
+                self.services.remove(&name);
+                self.service_tokens.retain(|_, token| token.service != name);
+            }
+            DirectoryChange::DeleteServiceToken(id) => {
+                self.service_tokens.remove(&id);
+            }
+            DirectoryChange::PutService(row) => {
+                self.services.insert(Arc::clone(&row.name), row);
+            }
+            DirectoryChange::PutServiceToken(token) => {
+                if !self.services.contains_key(&token.service) {
+                    let why = format!("a token names the account `{}`, which does not exist", token.service);
+                    return Err(StoreError::Backend(why));
+                }
+                self.service_tokens.insert(token.id, token);
             }
             DirectoryChange::PurgeLinks { before } => self.links.retain(|_, row| row.expires_at >= before),
             DirectoryChange::PutGroup(row) => {
@@ -328,6 +350,8 @@ impl Tables {
             memberships: self.memberships.values().cloned().collect(),
             awaiting_codes: self.awaiting_codes.clone(),
             deletion_wishes: self.deletion_wishes.clone(),
+            services: self.services.values().cloned().collect(),
+            service_tokens: self.service_tokens.values().cloned().collect(),
         }
     }
 }

@@ -90,6 +90,15 @@ pub enum PeopleError {
     /// No such group.
     #[error("there is no group `{0}`; `countersign group list` shows all")]
     NoGroup(String),
+    /// No such service account.
+    #[error("there is no service account `{0}`; `countersign service-account list` shows all")]
+    NoService(String),
+    /// No such service token.
+    #[error("there is no service token `{0}`; `countersign service-token list` shows all")]
+    NoServiceToken(String),
+    /// A service account or token that cannot be as asked; why, and what to do.
+    #[error("{0}")]
+    Service(String),
     /// No such person.
     #[error("there is no user `{0}`; `countersign user list` shows all")]
     NoUser(String),

@@ -5,9 +5,13 @@
 //! touches users, groups or memberships and with no other; no row holds a secret, only SHA-256 of one.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use model::directory::GroupId;
-use model::{BoxFuture, InvitationId, NoticeId, Session, SessionId, Timestamp, TokenHash, UserId, UserState};
+use model::{
+    BoxFuture, InvitationId, NoticeId, ServiceToken, ServiceTokenId, Session, SessionId, Timestamp, TokenHash, UserId,
+    UserState,
+};
 use uuid::Uuid;
 
 mod accounts;
@@ -115,6 +119,23 @@ pub struct MembershipRow {
     pub source: MembershipSource,
 }
 
+/// A service account (ID-9).
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ServiceRow {
+    /// Immutable id; the key.
+    pub name: Arc<str>,
+    /// For people.
+    pub title: String,
+    /// Who answers for it; a person who is gone counts as nobody.
+    pub owner: Option<UserId>,
+    /// Whether its tokens open anything.
+    pub is_enabled: bool,
+    /// Groups it is in; one that does not exist counts for nothing.
+    pub groups: BTreeSet<GroupId>,
+    /// When it was made.
+    pub created_at: Timestamp,
+}
+
 /// Everything the directory is made of, at one version.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct DirectoryRows {
@@ -130,6 +151,10 @@ pub struct DirectoryRows {
     pub awaiting_codes: BTreeSet<UserId>,
     /// People who asked for their account to be deleted, and since when (ID-8).
     pub deletion_wishes: BTreeMap<UserId, Timestamp>,
+    /// Sorted by name.
+    pub services: Vec<ServiceRow>,
+    /// Sorted by id.
+    pub service_tokens: Vec<ServiceToken>,
 }
 
 /// A passkey. The public key and all the ceremony needs are in `credential`, opaque to the database.
@@ -347,6 +372,10 @@ pub enum DirectoryChange {
         /// Which.
         credential_id: Vec<u8>,
     },
+    /// Removes a service account with its tokens. Nothing happens if it does not exist.
+    DeleteService(Arc<str>),
+    /// Removes a service token. Nothing happens if it does not exist.
+    DeleteServiceToken(ServiceTokenId),
     /// Removes a person with memberships, passkeys, recovery codes and links.
     DeleteUser(UserId),
     /// Remembers a browser of a person, or that it was used again; of more than [`MAX_KNOWN_DEVICES`] the one not used
@@ -398,6 +427,10 @@ pub enum DirectoryChange {
         /// The revision it takes the place of.
         was: Option<u32>,
     },
+    /// Adds or replaces a service account by name.
+    PutService(ServiceRow),
+    /// Adds or replaces a service token by id; its account exists.
+    PutServiceToken(ServiceToken),
     /// Adds or replaces the one-time codes of a person.
     PutTotp(TotpRow),
     /// Adds or replaces a person by id. [`StoreError::Taken`] if another one has the address or handle.
@@ -474,10 +507,14 @@ impl DirectoryChange {
                 | DirectoryChange::CodesSaved(_)
                 | DirectoryChange::DeleteGroup(_)
                 | DirectoryChange::DeleteMembership { .. }
+                | DirectoryChange::DeleteService(_)
+                | DirectoryChange::DeleteServiceToken(_)
                 | DirectoryChange::DeleteUser(_)
                 | DirectoryChange::DropDeletion(_)
                 | DirectoryChange::PutGroup(_)
                 | DirectoryChange::PutMembership(_)
+                | DirectoryChange::PutService(_)
+                | DirectoryChange::PutServiceToken(_)
                 | DirectoryChange::PutUser(_)
         )
     }

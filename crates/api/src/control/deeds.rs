@@ -39,6 +39,8 @@ pub(super) enum Object {
     Config,
     Group,
     Key,
+    Service,
+    ServiceToken,
     User,
 }
 
@@ -48,6 +50,8 @@ impl Object {
             Object::Config => "config",
             Object::Group => "group",
             Object::Key => "key",
+            Object::Service => "service_account",
+            Object::ServiceToken => "service_token",
             Object::User => "user",
         }
     }

@@ -124,5 +124,5 @@ fn with_member(directory: &Directory, id: UserId, group: &GroupId, now: Timestam
     };
     let mut users: HashMap<UserId, Arc<UserEntry>> = directory.users.clone();
     users.insert(id, Arc::new(user));
-    Arc::new(Directory { users, groups: directory.groups.clone(), version: directory.version })
+    Arc::new(Directory { users, ..directory.clone() })
 }

@@ -228,6 +228,10 @@ impl ControlPlane {
                 revocations.push(self.sessions.reevaluate(Scope::User(user), cause).await);
             }
         }
+        if !change.service_apps.is_empty() {
+            let apps = change.service_apps.iter().cloned().collect();
+            revocations.push(self.sessions.reevaluate(Scope::Apps(apps), cause).await);
+        }
         revocations
     }
 }
@@ -277,6 +281,23 @@ pub(super) fn deeds_of(change: &Change) -> Vec<Deed> {
     for group in &change.groups {
         let word = if change.directory.groups.contains_key(group) { "created or changed" } else { "deleted" };
         deeds.push(Deed::new(RecordType::IdentityGroupChanged, Object::Group, group.as_str(), word));
+    }
+    for name in &change.services {
+        let word = match change.directory.services.get(name) {
+            Some(service) if service.is_enabled => "created or changed",
+            Some(_) => "disabled",
+            None => "deleted",
+        };
+        deeds.push(Deed::new(RecordType::IdentityServiceChanged, Object::Service, name, word));
+    }
+    for (id, service) in &change.service_tokens {
+        let word = match change.directory.service_tokens.get(id) {
+            Some(token) if token.secrets.len() > 1 => "rotated",
+            Some(_) => "created",
+            None => "revoked",
+        };
+        let text = format!("{word}; of service account {service}");
+        deeds.push(Deed::new(RecordType::IdentityServiceTokenChanged, Object::ServiceToken, id, text));
     }
     deeds
 }

@@ -148,7 +148,7 @@ impl ControlPlane {
     }
 }
 
-fn not_found(kind: &str, word: &str, nearest: Option<&str>) -> Failure {
+pub(super) fn not_found(kind: &str, word: &str, nearest: Option<&str>) -> Failure {
     let hint = nearest.map(|nearest| format!("; did you mean `{nearest}`?")).unwrap_or_default();
     Failure::NotFound { message: format!("there is no {kind} `{word}`{hint}") }
 }

@@ -10,6 +10,7 @@ mod keys;
 mod policy;
 mod proposals;
 mod recoveries;
+mod services;
 mod sessions;
 mod users;
 mod versions;
@@ -68,6 +69,14 @@ pub(crate) fn router(control: Arc<ControlPlane>, portal: Arc<Portal>) -> Router 
         .route("/api/v1/sessions", get(sessions::list))
         .route("/api/v1/sessions/revoke", post(sessions::revoke))
         .route("/api/v1/revocations/{id}", get(sessions::revocation))
+        .route("/api/v1/service-accounts", get(services::list).post(services::create))
+        .route("/api/v1/service-accounts/{name}", get(services::show).delete(services::delete))
+        .route("/api/v1/service-accounts/{name}/groups", post(services::set_groups))
+        .route("/api/v1/service-accounts/{name}/disable", post(services::disable))
+        .route("/api/v1/service-accounts/{name}/enable", post(services::enable))
+        .route("/api/v1/service-tokens", get(services::tokens).post(services::create_token))
+        .route("/api/v1/service-tokens/{id}", axum::routing::delete(services::revoke_token))
+        .route("/api/v1/service-tokens/{id}/rotate", post(services::rotate_token))
         .route("/api/v1/apps", get(configs::apps))
         .route("/api/v1/apps/{name}", get(configs::app))
         .route("/api/v1/apps/{name}/explain", get(configs::explain))

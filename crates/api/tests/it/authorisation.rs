@@ -66,6 +66,17 @@ no no yes yes  admin.read   GET    /api/v1/policies/explain
 no no yes yes  admin.read   GET    /api/v1/recoveries
 no no yes yes  admin.read   GET    /api/v1/revocations/{id}
 no no yes yes  admin.read   GET    /api/v1/rights
+no no yes yes  admin.read   GET    /api/v1/service-accounts
+no no yes yes  admin.write  POST   /api/v1/service-accounts
+no no yes yes  admin.read   GET    /api/v1/service-accounts/{name}
+no no yes yes  admin.write  DELETE /api/v1/service-accounts/{name}
+no no yes yes  admin.write  POST   /api/v1/service-accounts/{name}/disable
+no no yes yes  admin.write  POST   /api/v1/service-accounts/{name}/enable
+no no yes yes  admin.write  POST   /api/v1/service-accounts/{name}/groups
+no no yes yes  admin.read   GET    /api/v1/service-tokens
+no no yes yes  admin.write  POST   /api/v1/service-tokens
+no no yes yes  admin.write  DELETE /api/v1/service-tokens/{id}
+no no yes yes  admin.write  POST   /api/v1/service-tokens/{id}/rotate
 no no yes yes  admin.read   GET    /api/v1/sessions
 no no yes yes  admin.write  POST   /api/v1/sessions/revoke
 no no yes yes  admin.write  POST   /api/v1/setup-link

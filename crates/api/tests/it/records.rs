@@ -15,6 +15,8 @@ type Change = (&'static str, &'static str, String, Value, &'static [&'static str
 /// Calls it; method and route.
 async fn walk(world: &World, (method, route, path, body, kinds): Change) -> (String, String) {
     let from = world.recorder.records().len();
+    let token = world.control.published().directory.service_tokens.keys().next().map(ToString::to_string);
+    let path = path.replace("THE-TOKEN", &token.unwrap_or_default());
     let answer = world.local(method, &path, &body).await;
     let is_refused = kinds.contains(&"config.refused");
     assert_eq!(answer.status.is_success(), !is_refused, "{method} {path}: {} {}", answer.status, answer.body);
@@ -162,6 +164,62 @@ fn changes() -> Vec<Change> {
         ),
         ("DELETE", "/api/v1/gateways/{name}", "/api/v1/gateways/west".into(), Value::Null, &["gateway.removed"]),
         ("POST", "/api/v1/keys/{purpose}/rotate", "/api/v1/keys/receipt/rotate".into(), json!({}), &["key.rotated"]),
+        (
+            "POST",
+            "/api/v1/service-accounts",
+            "/api/v1/service-accounts".into(),
+            json!({ "name": "nightly" }),
+            &["identity.service_changed"],
+        ),
+        (
+            "POST",
+            "/api/v1/service-accounts/{name}/groups",
+            "/api/v1/service-accounts/nightly/groups".into(),
+            json!({ "groups": ["admins"] }),
+            &["identity.service_changed"],
+        ),
+        (
+            "POST",
+            "/api/v1/service-tokens",
+            "/api/v1/service-tokens".into(),
+            json!({ "service": "nightly", "apps": ["payroll"] }),
+            &["identity.service_token_changed"],
+        ),
+        (
+            "POST",
+            "/api/v1/service-tokens/{id}/rotate",
+            "/api/v1/service-tokens/THE-TOKEN/rotate".into(),
+            json!({}),
+            &["identity.service_token_changed"],
+        ),
+        (
+            "DELETE",
+            "/api/v1/service-tokens/{id}",
+            "/api/v1/service-tokens/THE-TOKEN".into(),
+            Value::Null,
+            &["identity.service_token_changed"],
+        ),
+        (
+            "POST",
+            "/api/v1/service-accounts/{name}/disable",
+            "/api/v1/service-accounts/nightly/disable".into(),
+            Value::Null,
+            &["identity.service_changed"],
+        ),
+        (
+            "POST",
+            "/api/v1/service-accounts/{name}/enable",
+            "/api/v1/service-accounts/nightly/enable".into(),
+            Value::Null,
+            &["identity.service_changed"],
+        ),
+        (
+            "DELETE",
+            "/api/v1/service-accounts/{name}",
+            "/api/v1/service-accounts/nightly".into(),
+            Value::Null,
+            &["identity.service_changed"],
+        ),
         // Last: without an administrator there is a set-up link to make.
         (
             "DELETE",

@@ -51,6 +51,8 @@ pub fn least_durability(kind: RecordType) -> Durability {
         | T::IdentityGroupChanged
         | T::IdentityMembershipChanged
         | T::IdentityInvitation
+        | T::IdentityServiceChanged
+        | T::IdentityServiceTokenChanged
         | T::ConfigApplied
         | T::ConfigProposed
         | T::ConfigApproved

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use crate::message::{
-    Ack, Ask, ConfigSource, Delta, Down, Event, Hello, Order, Part, Position, Purpose, Reply, SourceText, Terms, Up,
+    Ack, Ask, ConfigSource, Delta, Down, Event, Hello, Order, Part, Position, Purpose, Reply, Services, SourceText, Terms, Up,
     Welcome, WireRequest, WireResponse,
 };
 
@@ -14,7 +14,8 @@ fields!(Position { lineage, facts, events });
 fields!(SourceText { name, text });
 fields!(ConfigSource { number, files, terms, policy_hash });
 fields!(Terms { time_zone, fresh_secs });
-fields!(Delta { version, config, directory_version, users, gone, groups });
+fields!(Delta { version, config, directory_version, users, gone, groups, services });
+fields!(Services { accounts, tokens });
 fields!(Order { revocation, scope, cause, after });
 fields!(Welcome { auth_url, auth_host, public_port, ticket_key });
 fields!(WireResponse { status, headers, body });
@@ -82,6 +83,7 @@ variants!(Part, "a piece of a snapshot", {
     3 => Groups(groups),
     4 => Sessions(sessions),
     5 => Users(users),
+    6 => Services(services),
 });
 variants!(Event, "an event", {
     0 => Change(change),

@@ -4,8 +4,8 @@ use model::action::Action;
 use model::app::AppName;
 use model::changes::{HostToken, SessionChange, Tombstone};
 use model::decision::{Principal, Remedy};
-use model::directory::{GroupEntry, GroupId, UserEntry, UserState};
-use model::ids::{AccessId, Digest32, RevocationId, SessionId, StreamId, TokenHash, UserId};
+use model::directory::{GroupEntry, GroupId, ServiceEntry, ServiceSecret, ServiceToken, UserEntry, UserState};
+use model::ids::{AccessId, Digest32, RevocationId, ServiceTokenId, SessionId, StreamId, TokenHash, UserId};
 use model::seams::{Cause, CutReport, CutStream, Scope};
 use model::session::{Epochs, Session, StepUp};
 
@@ -30,7 +30,7 @@ macro_rules! wrapped {
     )*};
 }
 
-wrapped!(AccessId, Digest32, RevocationId, SessionId, StreamId, TokenHash, UserId);
+wrapped!(AccessId, Digest32, RevocationId, ServiceTokenId, SessionId, StreamId, TokenHash, UserId);
 
 words!(
     Cause,
@@ -51,6 +51,9 @@ fields!(StepUp { app, action, at, fix });
 fields!(HostToken { token, session, host, valid_until });
 fields!(Tombstone { session, user, cause, until });
 fields!(GroupEntry { id, title, parents });
+fields!(ServiceEntry { name, title, owner, is_enabled, direct_groups, groups, created_at });
+fields!(ServiceSecret { hash, created_at, expires_at });
+fields!(ServiceToken { id, service, apps, created_at, secrets });
 fields!(UserEntry {
     id,
     name,

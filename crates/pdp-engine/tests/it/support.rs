@@ -61,7 +61,12 @@ pub(crate) fn directory_with(alice_groups: &[&str]) -> Arc<Directory> {
         entry(CAROL, "carol", &["admins"], UserState::Active),
         entry(DAVE_DISABLED, "dave", &["engineering"], UserState::Disabled),
     ];
-    Arc::new(Directory { version: 1, users: users.into_iter().collect(), groups: groups.clone() })
+    Arc::new(Directory {
+        version: 1,
+        users: users.into_iter().collect(),
+        groups: groups.clone(),
+        ..Directory::default()
+    })
 }
 
 pub(crate) fn directory() -> Arc<Directory> {

@@ -1,12 +1,18 @@
 //! Cases about passwords, one-time codes, known browsers, recoveries and notices.
 
-use model::{InvitationId, NoticeId, RecoveryId, SessionId, Timestamp, TokenHash, UserId, UserState};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use model::{
+    AppName, GroupId, InvitationId, NoticeId, RecoveryId, ServiceSecret, ServiceToken, ServiceTokenId, SessionId,
+    Timestamp, TokenHash, UserId, UserState,
+};
 use uuid::Uuid;
 
 use super::{Outcome, failed, same, user, write};
 use crate::store::{
     Approver, DirectoryChange, DirectoryStore, Factors, KeyTouch, MAX_KNOWN_DEVICES, NoticeKind, NoticeRow,
-    PasswordRow, RecoveryRow, RecoveryState, SecurityKeyRow, SignIn, StoreError, TotpRow, Unique, UserRow,
+    PasswordRow, RecoveryRow, RecoveryState, SecurityKeyRow, ServiceRow, SignIn, StoreError, TotpRow, Unique, UserRow,
 };
 
 const ALICE: UserId = UserId(Uuid::from_u128(1));
@@ -299,4 +305,51 @@ pub(super) async fn a_deleted_person_leaves_no_way_in_behind(store: &dyn Directo
     same("recoveries", store.recoveries().await.map_err(failed)?, vec![recovery(2, BOB)])?;
     same("notices", store.notices_of(ALICE).await.map_err(failed)?, Vec::new())?;
     same("codes", store.recovery_codes_of(ALICE).await.map_err(failed)?, Vec::new())
+}
+
+pub(super) async fn a_service_account_goes_with_its_tokens(store: &dyn DirectoryStore) -> Outcome {
+    let service = |name: &str, is_enabled| ServiceRow {
+        name: Arc::from(name),
+        title: "Nightly export".into(),
+        owner: Some(UserId(Uuid::from_u128(9))),
+        is_enabled,
+        groups: BTreeSet::from([GroupId::new("robots")]),
+        created_at: Timestamp(5),
+    };
+    let token = |number: u128, service: &str, hash: u8| ServiceToken {
+        id: ServiceTokenId(Uuid::from_u128(number)),
+        service: Arc::from(service),
+        apps: BTreeSet::from([AppName::new("payroll"), AppName::new("wiki")]),
+        created_at: Timestamp(6),
+        secrets: vec![ServiceSecret {
+            hash: TokenHash([hash; 32]),
+            created_at: Timestamp(6),
+            expires_at: Timestamp(60),
+        }],
+    };
+    let first = vec![
+        DirectoryChange::PutService(service("nightly", true)),
+        DirectoryChange::PutService(service("backup", true)),
+        DirectoryChange::PutServiceToken(token(1, "nightly", 1)),
+        DirectoryChange::PutServiceToken(token(2, "nightly", 2)),
+        DirectoryChange::PutServiceToken(token(3, "backup", 3)),
+    ];
+    same("version", store.apply(Some(0), first).await, Ok(1))?;
+    let orphan = vec![DirectoryChange::PutServiceToken(token(4, "nobody", 4))];
+    if store.apply(Some(1), orphan).await.is_ok() {
+        return Err("a token of an account that does not exist was kept".into());
+    }
+    let second = vec![
+        DirectoryChange::PutService(service("nightly", false)),
+        DirectoryChange::PutServiceToken(token(1, "nightly", 7)),
+        DirectoryChange::DeleteServiceToken(ServiceTokenId(Uuid::from_u128(2))),
+    ];
+    same("version", store.apply(Some(1), second).await, Ok(2))?;
+    let rows = store.load().await.map_err(|error| error.to_string())?;
+    same("accounts", rows.services, vec![service("backup", true), service("nightly", false)])?;
+    same("tokens", rows.service_tokens, vec![token(1, "nightly", 7), token(3, "backup", 3)])?;
+    same("version", store.apply(Some(2), vec![DirectoryChange::DeleteService(Arc::from("nightly"))]).await, Ok(3))?;
+    let rows = store.load().await.map_err(|error| error.to_string())?;
+    same("accounts", rows.services, vec![service("backup", true)])?;
+    same("tokens", rows.service_tokens, vec![token(3, "backup", 3)])
 }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use model::directory::GroupId;
-use model::{Directory, UserEntry, UserId, UserState};
+use model::{AppName, Directory, ServiceToken, ServiceTokenId, UserEntry, UserId, UserState};
 use uuid::Uuid;
 
 use super::{LastAdmin, PeopleError};
@@ -38,6 +38,12 @@ pub struct Change {
     pub wished: BTreeSet<UserId>,
     /// Whose wish to be deleted was taken back or answered while they stay.
     pub unwished: BTreeSet<UserId>,
+    /// Service accounts that are new, changed or gone.
+    pub services: BTreeSet<Arc<str>>,
+    /// Service tokens that are new, changed or gone, with whose they are.
+    pub service_tokens: BTreeMap<ServiceTokenId, Arc<str>>,
+    /// The apps whose streams may lean on any of those.
+    pub service_apps: BTreeSet<AppName>,
     /// The note that was put down in the transaction of the change.
     pub note: Option<Uuid>,
 }
@@ -58,6 +64,9 @@ impl Change {
             left: BTreeSet::new(),
             wished: BTreeSet::new(),
             unwished: BTreeSet::new(),
+            services: BTreeSet::new(),
+            service_tokens: BTreeMap::new(),
+            service_apps: BTreeSet::new(),
             note: None,
         };
         for (id, now) in &after.users {
@@ -76,7 +85,23 @@ impl Change {
         }
         let names = before.groups.keys().chain(after.groups.keys());
         change.groups = names.filter(|id| before.groups.get(*id) != after.groups.get(*id)).cloned().collect();
+        change.note_services(before, after);
         change
+    }
+
+    fn note_services(&mut self, before: &Directory, after: &Directory) {
+        let names = before.services.keys().chain(after.services.keys());
+        self.services = names.filter(|name| before.services.get(*name) != after.services.get(*name)).cloned().collect();
+        for token in before.service_tokens.values().chain(after.service_tokens.values()) {
+            if before.service_tokens.get(&token.id) != after.service_tokens.get(&token.id) {
+                self.service_tokens.insert(token.id, Arc::clone(&token.service));
+            }
+        }
+        let is_touched = |token: &&Arc<ServiceToken>| {
+            self.services.contains(&token.service) || self.service_tokens.contains_key(&token.id)
+        };
+        let touched = before.service_tokens.values().filter(is_touched);
+        self.service_apps = touched.flat_map(|token| token.apps.iter().cloned()).collect();
     }
 
     /// Takes note of wishes for deletion, which no directory shows.
@@ -99,6 +124,8 @@ impl Change {
             && self.left.is_empty()
             && self.wished.is_empty()
             && self.unwished.is_empty()
+            && self.services.is_empty()
+            && self.service_tokens.is_empty()
     }
 
     /// True if somebody may afterwards be able to do less.

@@ -1,14 +1,15 @@
 //! The directory's rows as an edit changes them, and the difference as a batch. Pure: no clock, store or randomness.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use model::directory::{ADMINS_GROUP, GroupId};
-use model::{Timestamp, UserId, UserState};
+use model::{ServiceToken, ServiceTokenId, Timestamp, UserId, UserState};
 
 use super::{PeopleError, owned_by_file};
 use crate::directory::{self, DirectoryError};
 use crate::store::{
-    DirectoryChange, DirectoryRows, GroupRow, LinkKind, MembershipRow, MembershipSource, Origin, UserRow,
+    DirectoryChange, DirectoryRows, GroupRow, LinkKind, MembershipRow, MembershipSource, Origin, ServiceRow, UserRow,
 };
 
 /// Rows that may be changed.
@@ -21,6 +22,8 @@ pub(crate) struct Draft {
     pub(crate) awaiting_codes: BTreeSet<UserId>,
     /// Who asked for their account to be deleted.
     pub(crate) deletion_wishes: BTreeMap<UserId, Timestamp>,
+    pub(crate) services: BTreeMap<Arc<str>, ServiceRow>,
+    pub(crate) service_tokens: BTreeMap<ServiceTokenId, ServiceToken>,
     /// Changes beside the directory that belong into the same transaction.
     pub(crate) along: Vec<DirectoryChange>,
 }
@@ -34,6 +37,8 @@ impl Draft {
             memberships: rows.memberships.iter().map(|row| ((row.group.clone(), row.user), row.source)).collect(),
             awaiting_codes: rows.awaiting_codes.clone(),
             deletion_wishes: rows.deletion_wishes.clone(),
+            services: rows.services.iter().map(|row| (Arc::clone(&row.name), row.clone())).collect(),
+            service_tokens: rows.service_tokens.iter().map(|token| (token.id, token.clone())).collect(),
             along: Vec::new(),
         }
     }
@@ -48,6 +53,8 @@ impl Draft {
             groups: self.groups.values().cloned().collect(),
             memberships: self.memberships.iter().map(|(key, source)| membership_row(key, *source)).collect(),
             awaiting_codes: self.awaiting_codes.iter().filter(|id| self.users.contains_key(id)).copied().collect(),
+            services: self.existing_services().collect(),
+            service_tokens: self.existing_tokens().cloned().collect(),
         }
     }
 
@@ -76,8 +83,30 @@ impl Draft {
         changes.extend(asked.map(|(id, at)| DirectoryChange::AskDeletion { user: *id, at: *at }));
         let dropped = was.deletion_wishes.keys().filter(|id| !self.deletion_wishes.contains_key(*id));
         changes.extend(dropped.map(|id| DirectoryChange::DropDeletion(*id)));
+        let gone_services = was.services.keys().filter(|name| !self.services.contains_key(*name));
+        changes.extend(gone_services.map(|name| DirectoryChange::DeleteService(Arc::clone(name))));
+        let kept: BTreeSet<ServiceTokenId> = self.existing_tokens().map(|token| token.id).collect();
+        let gone_tokens = was.service_tokens.keys().filter(|id| !kept.contains(id));
+        changes.extend(gone_tokens.map(|id| DirectoryChange::DeleteServiceToken(*id)));
+        let new_services = self.existing_services().filter(|row| was.services.get(&row.name) != Some(row));
+        changes.extend(new_services.map(DirectoryChange::PutService));
+        let new_tokens = self.existing_tokens().filter(|token| was.service_tokens.get(&token.id) != Some(*token));
+        changes.extend(new_tokens.map(|token| DirectoryChange::PutServiceToken(token.clone())));
         changes.extend(self.along.iter().cloned());
         changes
+    }
+
+    /// Groups and owners that are gone do not come back with a new one of the same name.
+    fn existing_services(&self) -> impl Iterator<Item = ServiceRow> + '_ {
+        self.services.values().map(|row| ServiceRow {
+            owner: row.owner.filter(|owner| self.users.contains_key(owner)),
+            groups: row.groups.iter().filter(|group| self.groups.contains_key(*group)).cloned().collect(),
+            ..row.clone()
+        })
+    }
+
+    fn existing_tokens(&self) -> impl Iterator<Item = &ServiceToken> {
+        self.service_tokens.values().filter(|token| self.services.contains_key(&token.service))
     }
 
     /// Whether somebody can administer in this draft.

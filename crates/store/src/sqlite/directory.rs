@@ -3,6 +3,7 @@
 mod accounts;
 mod apply;
 mod read;
+mod services;
 
 use model::{BoxFuture, TokenHash, UserId};
 use pip_identity::store::{

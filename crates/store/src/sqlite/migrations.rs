@@ -18,6 +18,7 @@ pub(super) const STEPS: &[&str] = &[
     include_str!("schema/0006_recovery_waits.sql"),
     include_str!("schema/0007_security_keys.sql"),
     include_str!("schema/0008_proposals.sql"),
+    include_str!("schema/0009_services.sql"),
 ];
 
 /// The schema this program writes: the number of steps.

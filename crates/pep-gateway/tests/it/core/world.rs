@@ -223,7 +223,7 @@ pub(crate) fn directory() -> Directory {
     ];
     let users: HashMap<UserId, Arc<UserEntry>> =
         people.into_iter().map(|(id, name, email, groups)| (id, Arc::new(user(id, name, email, &groups)))).collect();
-    Directory { version: 1, users, groups: BTreeMap::new() }
+    Directory { version: 1, users, ..Directory::default() }
 }
 
 pub(crate) fn user(id: UserId, name: &str, email: &str, groups: &[&str]) -> UserEntry {

@@ -95,6 +95,10 @@ async fn apply_one(connection: &mut SqliteConnection, change: DirectoryChange) -
             exactly_one(done.rows_affected())
         }
         DirectoryChange::VoidLinks { kind, user, at } => void_links(connection, kind, user, at.0).await,
+        DirectoryChange::DeleteService(_)
+        | DirectoryChange::DeleteServiceToken(_)
+        | DirectoryChange::PutService(_)
+        | DirectoryChange::PutServiceToken(_) => super::services::apply(connection, change).await,
         other => super::accounts::apply(connection, other).await,
     }
 }

@@ -27,7 +27,10 @@ impl Store {
             sqlx::query("SELECT * FROM memberships ORDER BY group_id, user").fetch_all(&mut *view).await?;
         let awaiting = sqlx::query("SELECT user FROM awaiting_codes").fetch_all(&mut *view).await?;
         let wishes = sqlx::query("SELECT * FROM deletion_wishes").fetch_all(&mut *view).await?;
+        let (services, service_tokens) = super::services::rows(&mut view).await?;
         Ok(DirectoryRows {
+            services,
+            service_tokens,
             version: version.count("version")?,
             users: users.iter().map(user).collect::<Result<_, _>>()?,
             groups: groups.iter().map(group).collect::<Result<_, _>>()?,
