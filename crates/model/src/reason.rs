@@ -16,6 +16,8 @@ pub enum Reason {
     Country,
     /// Machine and cookie credentials together (GW-54).
     CredentialsAmbiguous,
+    /// A machine credential that opens nothing here: unknown, ended, taken away or for another app (GW-52).
+    CredentialInvalid,
     /// A device fact failed.
     DeviceNotCompliant,
     /// The device is not known.
@@ -89,6 +91,7 @@ impl Reason {
         Reason::BindingMissing,
         Reason::Country,
         Reason::CredentialsAmbiguous,
+        Reason::CredentialInvalid,
         Reason::DeviceNotCompliant,
         Reason::DeviceUnknown,
         Reason::Forbidden,
@@ -131,6 +134,7 @@ impl Reason {
             Reason::BindingMissing => "deny.binding_missing",
             Reason::Country => "deny.country",
             Reason::CredentialsAmbiguous => "deny.credentials_ambiguous",
+            Reason::CredentialInvalid => "deny.credential_invalid",
             Reason::DeviceNotCompliant => "deny.device_posture",
             Reason::DeviceUnknown => "deny.device_unknown",
             Reason::Forbidden => "deny.policy",
@@ -174,6 +178,7 @@ impl Reason {
             Reason::BindingMissing => "binding_missing",
             Reason::Country => "country",
             Reason::CredentialsAmbiguous => "credentials_ambiguous",
+            Reason::CredentialInvalid => "credential_invalid",
             Reason::DeviceNotCompliant | Reason::StepUpDevice => "device_not_compliant",
             Reason::DeviceUnknown => "device_unknown",
             Reason::Forbidden
@@ -216,6 +221,9 @@ impl Reason {
             Reason::BindingMissing => "This sign-in belongs to another device; please sign in here.",
             Reason::Country => "This is not allowed from the country you are in.",
             Reason::CredentialsAmbiguous => "Two credentials came with one request; send only one of them.",
+            Reason::CredentialInvalid => {
+                "This credential opens nothing here; ask whoever gave it to you for a new one."
+            }
             Reason::DeviceNotCompliant => "This device does not meet a requirement; mend it and try again.",
             Reason::DeviceUnknown => "This device is not known here; enrol it and try again.",
             Reason::Forbidden => "A rule forbids this; if you need it, ask the owner of the app.",

@@ -10,7 +10,7 @@ use arc_swap::ArcSwap;
 use data_encoding::BASE64URL_NOPAD;
 use model::app::AssertionSettings;
 use model::directory::UserEntry;
-use model::{Decision, DecisionId, Ids, Session, Timestamp};
+use model::{Decision, DecisionId, GroupId, Ids, ServiceEntry, ServiceTokenId, Session, Timestamp};
 use pki::jose::KeyRing;
 use pki::jose::assertion::{AssertionClaims, MAX_LIFE, RequestClaim, SubjectKind, TYP};
 use sha2::{Digest, Sha256};
@@ -41,8 +41,7 @@ pub(crate) struct Subject<'a> {
     pub(crate) issuer: &'a str,
     pub(crate) app: &'a str,
     pub(crate) settings: &'a AssertionSettings,
-    pub(crate) user: &'a UserEntry,
-    pub(crate) session: &'a Session,
+    pub(crate) who: Who<'a>,
     pub(crate) decision: &'a Decision,
     pub(crate) decision_id: DecisionId,
     pub(crate) trace_id: &'a str,
@@ -51,6 +50,15 @@ pub(crate) struct Subject<'a> {
     pub(crate) authority: &'a str,
     /// As sent upstream, `path?query`.
     pub(crate) target: &'a str,
+}
+
+/// Who asks.
+#[derive(Clone, Copy)]
+pub(crate) enum Who<'a> {
+    /// A person who signed in.
+    Person { user: &'a UserEntry, session: &'a Session },
+    /// A service account with its token.
+    Service { service: &'a ServiceEntry, token: ServiceTokenId },
 }
 
 type Key = [u8; 32];
@@ -124,22 +132,22 @@ impl Shelf {
 }
 
 fn claims(subject: &Subject<'_>, jti: String, now: Timestamp) -> AssertionClaims {
-    let Subject { user, session, decision, .. } = subject;
+    let decision = subject.decision;
     let target = subject.settings.binding.binds_target.then_some(subject.target);
     let iat = now.unix_secs();
-    AssertionClaims {
+    let claims = AssertionClaims {
         iss: subject.issuer.to_owned(),
         aud: subject.app.to_owned(),
-        sub: user.id.to_string(),
+        sub: String::new(),
         kind: SubjectKind::User,
-        name: Some(user.name.clone()),
-        email: Some(user.email.clone()),
+        name: None,
+        email: None,
         groups: None,
         groups_overage: false,
-        acr: session.acr.clone(),
-        amr: session.amr.iter().cloned().collect(),
-        auth_time: session.auth_time.unix_secs(),
-        sid: session.id.to_string(),
+        acr: String::new(),
+        amr: Vec::new(),
+        auth_time: iat,
+        sid: String::new(),
         device: None,
         act: None,
         req: RequestClaim::new(subject.method, subject.authority, target),
@@ -149,12 +157,34 @@ fn claims(subject: &Subject<'_>, jti: String, now: Timestamp) -> AssertionClaims
         iat,
         exp: iat.saturating_add(i64::try_from(MAX_LIFE.as_secs()).unwrap_or(0)),
         jti,
+    };
+    let wanted = &subject.settings.groups;
+    match subject.who {
+        Who::Person { user, session } => AssertionClaims {
+            sub: user.id.to_string(),
+            name: Some(user.name.clone()),
+            email: Some(user.email.clone()),
+            acr: session.acr.clone(),
+            amr: session.amr.iter().cloned().collect(),
+            auth_time: session.auth_time.unix_secs(),
+            sid: session.id.to_string(),
+            ..claims
+        }
+        .with_groups(named_groups(&user.groups, wanted)),
+        // The token proves itself with every request, so that is when it was proven; there is no session.
+        Who::Service { service, token } => AssertionClaims {
+            sub: service.principal().to_string(),
+            kind: SubjectKind::Service,
+            name: Some(service.title.clone()),
+            sid: token.to_string(),
+            ..claims
+        }
+        .with_groups(named_groups(&service.groups, wanted)),
     }
-    .with_groups(named_groups(user, &subject.settings.groups))
 }
 
 /// The groups the app asks for: exact names, or a beginning followed by one `*`; no list means all.
-pub(crate) fn named_groups(user: &UserEntry, wanted: &[String]) -> Vec<String> {
+pub(crate) fn named_groups(groups: &[GroupId], wanted: &[String]) -> Vec<String> {
     let is_wanted = |group: &str| {
         wanted.is_empty()
             || wanted.iter().any(|pattern| match pattern.strip_suffix('*') {
@@ -162,20 +192,29 @@ pub(crate) fn named_groups(user: &UserEntry, wanted: &[String]) -> Vec<String> {
                 None => group == pattern,
             })
     };
-    user.groups.iter().map(|group| group.as_str()).filter(|group| is_wanted(group)).map(str::to_owned).collect()
+    groups.iter().map(|group| group.as_str()).filter(|group| is_wanted(group)).map(str::to_owned).collect()
 }
 
 /// Everything an assertion says beside time, ids and trace, with lengths so that no two requests share a key.
 fn reuse_key(subject: &Subject<'_>, kid: &str) -> Key {
-    let Subject { session, decision, .. } = subject;
+    let decision = subject.decision;
     let mut hash = Sha256::new();
     let mut add = |part: &[u8]| {
         hash.update((part.len() as u64).to_be_bytes());
         hash.update(part);
     };
-    add(session.id.as_bytes());
-    add(&session.auth_time.0.to_be_bytes());
-    add(session.acr.as_bytes());
+    match subject.who {
+        Who::Person { session, .. } => {
+            add(session.id.as_bytes());
+            add(&session.auth_time.0.to_be_bytes());
+            add(session.acr.as_bytes());
+        }
+        Who::Service { service, token } => {
+            add(b"service");
+            add(token.as_bytes());
+            add(service.name.as_bytes());
+        }
+    }
     add(subject.app.as_bytes());
     add(subject.method.as_bytes());
     add(subject.authority.as_bytes());

@@ -33,6 +33,7 @@ mod standing;
 
 pub use crate::reserved_call::ReservedCall;
 use case::Case;
+pub(crate) use standing::ServiceProof;
 
 /// What becomes of a request.
 pub enum Outcome {

@@ -76,6 +76,11 @@ pub(crate) fn build(
     facts
 }
 
+/// What a service token proves: who asks, and nothing that takes a person.
+pub(crate) fn add_machine(facts: &mut Facts) {
+    facts.auth.authenticated = true;
+}
+
 /// The same question at another time: ages, clock and the session as it is now (GW-55).
 pub(crate) fn refresh(mut question: AccessRequest, session: Option<&Session>, clock: LocalTime<'_>) -> AccessRequest {
     let now = clock.now;

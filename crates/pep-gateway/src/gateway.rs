@@ -16,6 +16,7 @@ use crate::assertion::Assertions;
 use crate::metrics::{Metrics, Sample};
 use crate::snapshot::GatewaySnapshot;
 use crate::streams::{STREAM_TICK, StreamTable};
+use crate::wrong_tokens::WrongTokens;
 
 /// What of the configuration the gateway itself reads.
 #[derive(Clone, Debug)]
@@ -60,6 +61,7 @@ pub struct Gateway {
     pub(crate) return_sealer: Arc<Sealer>,
     pub(crate) assertions: Assertions,
     pub(crate) fixes: Arc<dyn FixBudget>,
+    pub(crate) wrong_tokens: WrongTokens,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) streams: Arc<StreamTable>,
     /// Completion records on their way to the log.
@@ -84,6 +86,7 @@ impl Gateway {
             return_sealer: parts.return_sealer,
             assertions: Assertions::new(parts.assertion_keys),
             fixes: parts.fixes,
+            wrong_tokens: WrongTokens::default(),
             metrics,
             streams,
             completions: TaskTracker::new(),

@@ -37,6 +37,7 @@ pub mod trace;
 mod unsigned_headers;
 pub mod upstream;
 mod visit;
+mod wrong_tokens;
 
 pub use completion::Completion;
 pub use connection::{ConnectionInfo, Protocol, TlsInfo};
@@ -48,3 +49,4 @@ pub use reserved_call::ReservedCall;
 pub use routing::RoutingTable;
 pub use snapshot::GatewaySnapshot;
 pub use streams::{StreamGuard, StreamTable};
+pub use wrong_tokens::WRONG_PER_MINUTE;

@@ -13,7 +13,10 @@ use model::record::{
     WhatColumns, WhoColumns,
 };
 use model::seams::Durability;
-use model::{AccessId, Action, Decision, Effect, Reason, ResourceRef, Session, Timestamp, UserEntry};
+use model::{
+    AccessId, Action, Decision, Effect, Reason, ResourceRef, ServiceEntry, ServiceTokenId, Session, Timestamp,
+    UserEntry,
+};
 
 use crate::connection::ConnectionInfo;
 use crate::gateway::Gateway;
@@ -131,6 +134,17 @@ pub(crate) fn add_person(record: &mut AuditRecord, session: &Session, user: &Use
     record.credential.acr = Some(Arc::from(session.acr.as_str()));
     record.credential.amr = session.amr.iter().map(|method| Arc::from(method.as_str())).collect();
     record.credential.auth_time = Some(session.auth_time);
+}
+
+/// A service account with the token it came with.
+pub(crate) fn add_service(record: &mut AuditRecord, service: &ServiceEntry, token: ServiceTokenId) {
+    record.who = WhoColumns {
+        subject_kind: Some(SubjectKind::Service),
+        subject: Some(service.principal()),
+        ..WhoColumns::default()
+    };
+    record.credential.kind = Some("service_token");
+    record.credential.id = Some(Arc::from(token.to_string()));
 }
 
 /// The engine's answer with its pins.

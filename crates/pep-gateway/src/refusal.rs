@@ -144,6 +144,15 @@ impl Visit {
         refusal
     }
 
+    /// What a machine presented is not taken: JSON without a way to sign in, because nobody is there to go it (GW-52).
+    pub(crate) fn credential(&self, reason: Reason) -> Refusal {
+        let mut refusal = self.problem(status_of(reason), reason, Extra::default());
+        if refusal.status() == StatusCode::UNAUTHORIZED {
+            put(&mut refusal.response, WWW_AUTHENTICATE, "Countersign");
+        }
+        refusal
+    }
+
     /// An answer that no sign-in would change.
     pub(crate) fn denied(&self, reason: Reason, detail: &Detail) -> Refusal {
         let status = status_of(reason);
@@ -285,6 +294,7 @@ fn status_of(reason: Reason) -> StatusCode {
             StatusCode::SERVICE_UNAVAILABLE
         }
         Reason::CredentialsAmbiguous | Reason::Gate => StatusCode::BAD_REQUEST,
+        Reason::CredentialInvalid => StatusCode::UNAUTHORIZED,
         Reason::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         Reason::TooMany => StatusCode::TOO_MANY_REQUESTS,
         Reason::UnknownHost => StatusCode::MISDIRECTED_REQUEST,

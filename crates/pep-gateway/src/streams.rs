@@ -28,6 +28,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::connection::Protocol;
+use crate::enforce::ServiceProof;
 use crate::fact_builder::{self, LocalTime};
 use crate::freshness::Freshness;
 use crate::metrics::Metrics;
@@ -62,6 +63,8 @@ pub(crate) struct Opening {
     pub(crate) protocol: Protocol,
     pub(crate) is_websocket: bool,
     pub(crate) session: Option<SessionId>,
+    /// What a service account proved itself with.
+    pub(crate) service: Option<ServiceProof>,
     pub(crate) client: IpAddr,
     /// Canonical host without port.
     pub(crate) host: String,
@@ -236,6 +239,10 @@ impl StreamTable {
         if self.is_stale(routed.app.max_staleness) {
             return None;
         }
+        let ends = match &opening.service {
+            Some(proof) => Some(proof.standing(&snapshot.directory, &routed.app.name, now)?.1),
+            None => None,
+        };
         question.is_public_path = routing::is_public(&routed.app, method, &opening.routed_path);
         question.resource = ResourceRef { app: routed.app.name.clone(), route: Some(routed.route.name.clone()) };
         question.action = routed.route.action.unwrap_or_else(|| Action::of_http_method(method));
@@ -243,13 +250,18 @@ impl StreamTable {
         question.facts.net.zones = fact_builder::zones(&routed.app, opening.client);
         let clock = LocalTime { now, zone: &snapshot.time_zone, app: &routed.app };
         let mut question = fact_builder::refresh(question, session.as_deref(), clock);
+        if ends.is_some() {
+            question.session_ends = ends;
+            fact_builder::add_machine(&mut question.facts);
+        }
         // Nobody waits at a stream to be told what would mend it.
         question.step_up = StepUpContext { only_fix: Some(Arc::clone(&self.no_fix)), ..StepUpContext::default() };
         let decision = snapshot.pdp.decide(&question, now);
         if decision.reason == Reason::PolicyError {
             self.metrics.policy_error(now);
         }
-        (decision.effect == Effect::Allow).then_some(decision.hold_until)
+        let until = ends.map_or(decision.hold_until, |ends| decision.hold_until.min(ends));
+        (decision.effect == Effect::Allow).then_some(until)
     }
 
     async fn reevaluate_scope(&self, scope: Scope, cause: Cause) -> CutReport {

@@ -7,8 +7,8 @@
 use std::fmt::Write;
 
 use http::{HeaderName, HeaderValue};
-use model::UserEntry;
 use model::app::{App, UserClaim};
+use model::directory::{GroupId, ServiceEntry, UserEntry};
 
 use crate::assertion::named_groups;
 
@@ -20,19 +20,39 @@ pub(crate) const MAX_VALUE_BYTES: usize = 4 * 1024;
 #[error("`{0}` of the account cannot be said in a header")]
 pub(crate) struct Unsayable(&'static str);
 
-/// The headers `app` asked for, about `user`.
-pub(crate) fn fields(app: &App, user: &UserEntry) -> Result<Vec<(HeaderName, HeaderValue)>, Unsayable> {
+/// Whom an app is told about.
+pub(crate) struct Told<'a> {
+    id: String,
+    name: &'a str,
+    email: &'a str,
+    groups: &'a [GroupId],
+}
+
+impl<'a> Told<'a> {
+    /// A person.
+    pub(crate) fn person(user: &'a UserEntry) -> Self {
+        Self { id: user.id.to_string(), name: &user.name, email: &user.email, groups: &user.groups }
+    }
+
+    /// A service account, which has no address.
+    pub(crate) fn service(service: &'a ServiceEntry) -> Self {
+        Self { id: service.principal().to_string(), name: &service.name, email: "", groups: &service.groups }
+    }
+}
+
+/// The headers `app` asked for, about whoever asks.
+pub(crate) fn fields(app: &App, told: &Told<'_>) -> Result<Vec<(HeaderName, HeaderValue)>, Unsayable> {
     let field = |(name, claim): (&String, &UserClaim)| {
         let unsayable = || Unsayable(claim.as_str());
         let value = match claim {
-            UserClaim::Email => said(&user.email, false),
+            UserClaim::Email => said(told.email, false),
             UserClaim::Groups => {
-                let groups = named_groups(user, &app.assertion.groups);
+                let groups = named_groups(told.groups, &app.assertion.groups);
                 let said: Option<Vec<String>> = groups.iter().map(|group| said(group, true)).collect();
                 said.map(|groups| groups.join(","))
             }
-            UserClaim::Id => said(&user.id.to_string(), false),
-            UserClaim::Name => said(&user.name, false),
+            UserClaim::Id => said(&told.id, false),
+            UserClaim::Name => said(told.name, false),
         };
         let value = value.filter(|value| value.len() <= MAX_VALUE_BYTES).ok_or_else(unsayable)?;
         let name = HeaderName::try_from(name.as_str()).map_err(|_| unsayable())?;

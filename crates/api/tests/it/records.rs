@@ -182,7 +182,7 @@ fn changes() -> Vec<Change> {
             "POST",
             "/api/v1/service-tokens",
             "/api/v1/service-tokens".into(),
-            json!({ "service": "nightly", "apps": ["payroll"] }),
+            json!({ "service": "nightly", "apps": ["wiki"] }),
             &["identity.service_token_changed"],
         ),
         (

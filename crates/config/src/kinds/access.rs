@@ -354,7 +354,6 @@ enum Otherwise {
 /// What a selector asks for that no part of this version brings.
 fn missing_source(selector: &Selector) -> Option<(&'static str, Otherwise)> {
     Some(match selector {
-        Selector::AnyServiceToken | Selector::ServiceToken(_) => ("service tokens", Otherwise::No),
         Selector::Workload(_) => ("workload identities", Otherwise::No),
         Selector::SessionBound => ("sessions bound to a device key", Otherwise::No),
         Selector::Claim { .. } => ("claims of identity providers", Otherwise::Unknown),
@@ -362,7 +361,8 @@ fn missing_source(selector: &Selector) -> Option<(&'static str, Otherwise)> {
         Selector::Country(_) => ("the country of an address", Otherwise::Unknown),
         Selector::Device { .. } | Selector::DeviceManaged(_) => ("facts about devices", Otherwise::Unknown),
         Selector::RiskAtMost(_) => ("risk points", Otherwise::Unknown),
-        Selector::Authenticated
+        Selector::AnyServiceToken
+        | Selector::Authenticated
         | Selector::Email(_)
         | Selector::EmailDomain(_)
         | Selector::Everyone
@@ -370,6 +370,7 @@ fn missing_source(selector: &Selector) -> Option<(&'static str, Otherwise)> {
         | Selector::IpRange(_)
         | Selector::LoginMethod(_)
         | Selector::Mfa { .. }
+        | Selector::ServiceToken(_)
         | Selector::Time { .. }
         | Selector::TlsPq => return None,
     })

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use feed::frame::{Assembler, Cutter, HEAD_BYTES, Head, Lane};
 use feed::wire::{self, WireError};
 use feed::{
-    Ack, Ask, Delta, Down, Event, Hello, Order, Part, Position, Purpose, Reply, Up, Welcome, WireRequest, WireResponse,
+    Ack, Ask, Delta, Down, Event, Hello, Order, Part, Position, Purpose, Reply, Services, Up, Welcome, WireRequest,
+    WireResponse,
 };
 use model::changes::SessionChange;
 use model::ids::{TokenHash, UserId};
@@ -29,6 +30,7 @@ fn downs() -> Vec<Down> {
         users: vec![user(1, "alice")],
         gone: vec![UserId(uuid(2))],
         groups: Some(directory(1, &[]).groups.values().cloned().collect()),
+        services: Some(Services::of(&directory(1, &[]))),
     };
     let SessionChange::Upsert { session: live, tokens } = upsert(4, 5) else { unreachable!() };
     vec![
@@ -49,6 +51,7 @@ fn downs() -> Vec<Down> {
         Down::Part(Part::Dead(vec![tombstone(1), tombstone(2)])),
         Down::Part(Part::Epochs { global: 1, users: vec![(UserId(uuid(1)), 2)] }),
         Down::Part(Part::Groups(directory(1, &[]).groups.values().cloned().collect())),
+        Down::Part(Part::Services(Services::of(&directory(2, &[])))),
         Down::Part(Part::Sessions(vec![(live, tokens), (session(6, 1), Vec::new())])),
         Down::Part(Part::Users(vec![user(1, "alice"), user(2, "bob")])),
         Down::Refused("no".into()),

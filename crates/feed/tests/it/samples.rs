@@ -8,8 +8,10 @@ use model::action::Action;
 use model::app::AppName;
 use model::changes::{HostToken, SessionChange, Tombstone};
 use model::decision::{Principal, Remedy};
-use model::directory::{Directory, GroupEntry, GroupId, UserEntry, UserState};
-use model::ids::{AccessId, Digest32, RevocationId, SessionId, StreamId, TokenHash, UserId};
+use model::directory::{
+    Directory, GroupEntry, GroupId, ServiceEntry, ServiceSecret, ServiceToken, UserEntry, UserState,
+};
+use model::ids::{AccessId, Digest32, RevocationId, ServiceTokenId, SessionId, StreamId, TokenHash, UserId};
 use model::seams::{Cause, CutReport, CutStream};
 use model::session::{ABSOLUTE_DEFAULT, Epochs, IDLE_DEFAULT, Session, StepUp};
 use model::time::Timestamp;
@@ -82,12 +84,38 @@ pub(crate) fn user(number: u64, name: &str) -> Arc<UserEntry> {
     })
 }
 
+/// Every other version is another account, so that one goes as well as comes.
+fn machine(version: u64) -> (ServiceEntry, ServiceToken) {
+    let name: Arc<str> = Arc::from(format!("nightly-{}", version % 2));
+    let service = ServiceEntry {
+        name: Arc::clone(&name),
+        title: format!("v{version}"),
+        owner: Some(UserId(uuid(1))),
+        is_enabled: version.is_multiple_of(3),
+        direct_groups: BTreeSet::from([GroupId::new("engineering")]),
+        groups: Arc::from([GroupId::new("engineering")]),
+        created_at: Timestamp(3),
+    };
+    let secret = ServiceSecret { hash: TokenHash([7; 32]), created_at: Timestamp(3), expires_at: Timestamp(30) };
+    let token = ServiceToken {
+        id: ServiceTokenId(uuid(version)),
+        service: name,
+        apps: BTreeSet::from([AppName::new("wiki")]),
+        created_at: Timestamp(3),
+        secrets: vec![secret],
+    };
+    (service, token)
+}
+
 pub(crate) fn directory(version: u64, people: &[(u64, &str)]) -> Arc<Directory> {
     let group = GroupEntry { id: GroupId::new("engineering"), title: format!("v{version}"), parents: BTreeSet::new() };
+    let (service, token) = machine(version);
     Arc::new(Directory {
         version,
         users: people.iter().map(|(number, name)| (UserId(uuid(*number)), user(*number, name))).collect(),
         groups: BTreeMap::from([(group.id.clone(), Arc::new(group))]),
+        services: BTreeMap::from([(Arc::clone(&service.name), Arc::new(service))]),
+        service_tokens: BTreeMap::from([(token.id, Arc::new(token))]),
     })
 }
 

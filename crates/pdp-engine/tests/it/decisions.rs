@@ -224,3 +224,43 @@ fn unknown_facts_satisfy_no_requirement() {
     request.facts.auth.authenticated = true;
     assert_ne!(decide(&engine, &request).reason, Reason::Allow);
 }
+
+/// A directory with the service account `nightly`, in these groups.
+fn with_service(groups: &[&str], is_enabled: bool) -> Arc<model::Directory> {
+    let mut directory = model::Directory::clone(&directory());
+    let direct_groups = groups.iter().map(|group| model::GroupId::new(group)).collect();
+    let service = model::ServiceEntry {
+        name: Arc::from("nightly"),
+        title: "Nightly export".to_owned(),
+        owner: None,
+        is_enabled,
+        groups: model::directory::close_groups(&direct_groups, &directory.groups),
+        direct_groups,
+        created_at: NOW,
+    };
+    directory.services.insert(Arc::clone(&service.name), Arc::new(service));
+    Arc::new(directory)
+}
+
+#[test]
+fn a_service_account_is_in_its_groups_carries_its_tag_and_opens_nothing_when_disabled() {
+    let tagged = r#"@id("machines") permit (principal is Workload, action in Action::"http", resource in App::"wiki")
+when { principal.hasTag("service_token") };"#;
+    let machine = || Principal::Workload("service-account:nightly".into());
+    let other = Principal::Workload("service-account:other".into());
+    let answer = |policies: &str, directory, who: Principal| {
+        let engine = Engine::new(compile(policies), &apps(), directory, 7).unwrap();
+        short(&decide(&engine, &ask(who, Action::HttpGet, "wiki/pages")))
+    };
+    assert_eq!(answer(STAFF, with_service(&["engineering"], true), machine()), "ALLOW allow t/staff");
+    assert_eq!(answer(STAFF, with_service(&[], true), machine()), "DENY deny.default");
+    assert_eq!(answer(STAFF, with_service(&["engineering"], false), machine()), "DENY deny.user_disabled");
+    assert_eq!(answer(tagged, with_service(&[], true), machine()), "ALLOW allow t/machines");
+    assert_eq!(answer(tagged, with_service(&[], true), other), "DENY deny.default", "only an account has the tag");
+    let demanding = format!(
+        "{STAFF} @id(\"fresh\") @class(\"step_up\") forbid (principal, action, resource in App::\"wiki\") \
+         unless {{ context.auth.step_up_age_secs <= 60 }};"
+    );
+    let told = answer(&demanding, with_service(&["engineering"], true), machine());
+    assert_eq!(told, "DENY deny.step_up_impossible t/fresh");
+}

@@ -14,14 +14,14 @@ use model::{AccessRequest, App, AppName, Decision, Effect, Principal, Reason, Ti
 use super::case::{Case, Goal};
 use super::standing::Standing;
 use super::{Judged, Outcome};
-use crate::assertion::{self, Subject};
+use crate::assertion::{self, Subject, Who};
 use crate::completion::PendingCompletion;
 use crate::permit::Permit;
 use crate::refusal::{self, Detail};
 use crate::reserved_call::{BODY_MAX_ANONYMOUS, BODY_MAX_SIGNED_IN, ReservedCall, Verdict};
 use crate::routing::RoutedRoute;
 use crate::streams::{Opening, StreamGuard};
-use crate::unsigned_headers;
+use crate::unsigned_headers::{self, Told};
 
 impl Case<'_> {
     /// ALLOW for an app: the stream first, then everything that goes with it.
@@ -51,15 +51,19 @@ impl Case<'_> {
         }
         let token = signed.as_ref().map(|signed| signed.token.as_ref());
         let mut upstream_headers = self.upstream_headers(&request, &goal.app, token);
-        match standing {
-            Standing::Person { user, .. } if !goal.is_public => match unsigned_headers::fields(&goal.app, user) {
+        let told = match standing {
+            Standing::Nobody(_) => None,
+            Standing::Person { user, .. } => Some(Told::person(user)),
+            Standing::Service { service, .. } => Some(Told::service(service)),
+        };
+        if let Some(told) = told.filter(|_| !goal.is_public) {
+            match unsigned_headers::fields(&goal.app, &told) {
                 Ok(fields) => upstream_headers.extend(fields),
                 Err(error) => {
                     tracing::warn!(%error, request = %self.visit.access, app = %goal.app.name, "a request is refused");
                     return self.unsayable();
                 }
-            },
-            _ => {}
+            }
         }
         let jti = signed.map(|signed| signed.jti);
         let permit = Permit {
@@ -86,21 +90,23 @@ impl Case<'_> {
         question: AccessRequest,
         decision: &Decision,
     ) -> Option<StreamGuard> {
-        let session = match standing {
-            Standing::Nobody(_) => None,
-            Standing::Person { session, .. } => Some(session.id),
+        let (session, service, hold_until) = match standing {
+            Standing::Nobody(_) => (None, None, decision.hold_until),
+            Standing::Person { session, .. } => (Some(session.id), None, decision.hold_until),
+            Standing::Service { proof, ends, .. } => (None, Some(*proof), decision.hold_until.min(*ends)),
         };
         let stream = self.gateway.streams.register(Opening {
             access: self.visit.access,
             protocol: self.connection.protocol,
             is_websocket: request.is_websocket(),
             session,
+            service,
             client: self.client.ip(),
             host: request.host().name().to_owned(),
             routed_path: goal.routed_path.clone(),
             question,
             max_staleness: goal.app.max_staleness,
-            hold_until: decision.hold_until,
+            hold_until,
             opened: self.now,
         });
         if self.gateway.streams.generation() != self.generation {
@@ -118,8 +124,10 @@ impl Case<'_> {
         decision: &Decision,
         authority: &str,
     ) -> Result<Option<assertion::Signed>, pki::jose::KeyError> {
-        let Standing::Person { session, user } = standing else {
-            return Ok(None);
+        let who = match standing {
+            Standing::Nobody(_) => return Ok(None),
+            Standing::Person { session, user } => Who::Person { user, session },
+            Standing::Service { service, proof, .. } => Who::Service { service, token: proof.token },
         };
         if goal.is_public || !goal.app.assertion.is_enabled {
             return Ok(None);
@@ -128,8 +136,7 @@ impl Case<'_> {
             issuer: &self.gateway.settings.auth_url,
             app: goal.app.name.as_str(),
             settings: &goal.app.assertion,
-            user,
-            session,
+            who,
             decision,
             decision_id: self.visit.decision,
             trace_id: &self.trace.trace_id,
@@ -184,6 +191,7 @@ impl Case<'_> {
     ) -> Judged {
         let (principal, session, limit) = match standing {
             Standing::Nobody(_) => (Principal::Anonymous, None, BODY_MAX_ANONYMOUS),
+            Standing::Service { service, .. } => (Principal::Workload(service.principal()), None, BODY_MAX_ANONYMOUS),
             Standing::Person { session, user } => {
                 self.gateway.sessions.touch(session.id, self.now);
                 (Principal::User(user.id), Some(session), max_body_bytes.unwrap_or(BODY_MAX_SIGNED_IN))

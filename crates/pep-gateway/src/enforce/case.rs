@@ -144,7 +144,6 @@ impl<'a> Case<'a> {
     fn judge_request(mut self, entry: &HostEntry, request: CanonicalRequest, settings: &GateSettings<'_>) -> Judged {
         self.visit.caller = Caller::of(&request);
         record::add_request(&mut self.record, &request);
-        let standing = self.standing(&request);
         let reserved = routing::reserved(request.match_path());
         // A preflight asks for somebody else's request, so it is that request's route whose settings answer.
         let preflight = cross_origin::requested_method(&request).filter(|_| reserved == Reserved::No);
@@ -153,6 +152,18 @@ impl<'a> Case<'a> {
             self.visit.app = Some(Arc::clone(&routed.app));
             self.visit.cors = Arc::clone(routed.route.cors.as_ref().unwrap_or(&routed.app.cors));
         }
+        let asked = match (reserved, routed) {
+            (Reserved::No, Some(routed)) => routed.app.name.clone(),
+            (Reserved::No, None) => entry.first_app().name.clone(),
+            _ => AppName::new(CONTROL_APP),
+        };
+        let standing = match self.standing(&request, &asked) {
+            Ok(standing) => standing,
+            Err(reason) => {
+                let refusal = self.visit.credential(reason);
+                return self.refused(Effect::Deny, reason, refusal);
+            }
+        };
         if reserved == Reserved::No && self.is_stale() {
             let refusal = self.visit.denied(Reason::FactsStale, &Detail::default());
             return self.refused(Effect::Deny, Reason::FactsStale, refusal);
@@ -294,16 +305,25 @@ impl<'a> Case<'a> {
         let (principal, session) = match standing {
             Standing::Nobody(_) => (Principal::Anonymous, None),
             Standing::Person { session, user } => (Principal::User(user.id), Some(session.as_ref())),
+            Standing::Service { service, .. } => (Principal::Workload(service.principal()), None),
+        };
+        let ends = match standing {
+            Standing::Service { ends, .. } => Some(*ends),
+            _ => session.map(Session::ends_at),
         };
         let signed_in = session.map(|session| (session, &goal.resource.app, goal.action));
         let clock = LocalTime { now: self.now, zone: &self.snapshot.time_zone, app: &goal.app };
+        let mut facts = fact_builder::build(view, self.connection, signed_in, clock);
+        if matches!(standing, Standing::Service { .. }) {
+            fact_builder::add_machine(&mut facts);
+        }
         AccessRequest {
             principal,
             action: goal.action,
             resource: goal.resource.clone(),
-            facts: fact_builder::build(view, self.connection, signed_in, clock),
+            facts,
             is_public_path: goal.is_public,
-            session_ends: session.map(Session::ends_at),
+            session_ends: ends,
             step_up: self.step_up(standing, goal),
         }
     }

@@ -36,7 +36,7 @@ impl Case<'_> {
                 let refusal = self.visit.login(*reason, &sign_in::to_login(self.gateway, &asked));
                 return self.refused(Effect::Deny, *reason, refusal);
             }
-            Standing::Nobody(_) => None,
+            Standing::Nobody(_) | Standing::Service { .. } => None,
             Standing::Person { user, .. } => Some(user),
         };
         let detail = user.map(|user| self.detail((&goal.app, user), request, question, decision)).unwrap_or_default();

@@ -8,6 +8,7 @@ mod metrics;
 mod record;
 mod refusals;
 mod routing;
+mod service_tokens;
 mod sign_in;
 mod staleness;
 mod step_up;

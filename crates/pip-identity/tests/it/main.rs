@@ -13,5 +13,6 @@ mod reconcile;
 mod recovery;
 mod recovery_codes;
 mod security_keys;
+mod services;
 mod withdrawn;
 mod world;

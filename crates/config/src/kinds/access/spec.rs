@@ -46,9 +46,9 @@ pub(super) enum EntrySpec {
 #[derive(Deserialize, Default)]
 #[serde(deny_unknown_fields)]
 pub(super) struct FieldsSpec {
-    /// Any service token.
+    /// Any service account with a token for the app.
     ///
-    /// Type: `true`; decides today: not yet.
+    /// Type: `true`; decides today: yes.
     pub(super) any_service_token: Option<Spanned<bool>>,
     /// Whoever signed in.
     ///
@@ -106,9 +106,9 @@ pub(super) struct FieldsSpec {
     ///
     /// Type: 0 to 100; decides today: not yet.
     pub(super) risk_at_most: Option<Spanned<u64>>,
-    /// These service tokens.
+    /// These service accounts, by a token of theirs for the app.
     ///
-    /// Type: names; decides today: not yet.
+    /// Type: names; decides today: yes.
     pub(super) service_token: Option<Spanned<Texts>>,
     /// A session bound to a key of the device.
     ///

@@ -25,14 +25,16 @@ async fn atk_29_our_credentials_reach_neither_app_nor_record_nor_page() {
     let cookies = format!(
         "Cookie: theme=dark; {SESSION}={session}; lang=\"a b\"; {LOGIN}={login}; __Host-countersignX={CANARY}-1; a=b=c\r\n"
     );
-    let ours = format!(
-        "Authorization: Countersign {CANARY}-2\r\nX-Countersign-Authorization: Bearer {CANARY}-3\r\n\
-         X-Countersign-Client-Id: {CANARY}-4\r\nX-Countersign-Client-Secret: {CANARY}-5\r\n"
-    );
+    let bearer = format!("Authorization: Countersign {CANARY}-2\r\nX-Countersign-Authorization: Bearer {CANARY}-3\r\n");
+    let token = format!("X-Countersign-Client-Id: {CANARY}-4\r\nX-Countersign-Client-Secret: {CANARY}-5\r\n");
+    let ours = format!("{bearer}{token}");
     world.wiki.take();
     let answers = [
         world.ask(request("GET", WIKI, "/a", "", &cookies)).await,
+        world.ask(request("GET", WIKI, "/a", "", &format!("{cookies}{bearer}"))).await,
         world.ask(request("GET", WIKI, "/a", "", &format!("{cookies}{ours}"))).await,
+        world.ask(request("GET", WIKI, "/a", "", &token)).await,
+        world.ask(request("GET", WIKI, "/a", "", &format!("{NAVIGATION}{token}"))).await,
         world.ask(request("GET", WIKI, "/a", "", &ours)).await,
         world.ask(request("GET", WIKI, "/a", "", &format!("{NAVIGATION}{ours}"))).await,
         world.ask(request("GET", WIKI, "/x/../a", "", &format!("{cookies}{ours}"))).await,

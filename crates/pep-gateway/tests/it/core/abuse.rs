@@ -197,10 +197,15 @@ async fn atk_29_our_credentials_reach_neither_upstream_nor_record_nor_page() {
     let bearer = "eyJhbGciOiJFUzI1NiJ9.canary.canary";
     let permit = world
         .permitted(&format!(
-            "GET /p?token={secret} wiki.localhost:8443\nCookie: a=1; {cookie}; b=2\nAuthorization: Countersign {bearer}\n\
-             X-Countersign-Client-Secret: csk_canary"
+            "GET /p?token={secret} wiki.localhost:8443\nCookie: a=1; {cookie}; b=2\nAuthorization: Countersign {bearer}"
         ))
         .await;
+    let token = "X-Countersign-Client-Id: canary\nX-Countersign-Client-Secret: csk_canary";
+    for more in [format!("{token}\nCookie: {cookie}"), token.to_owned()] {
+        let refusal = world.refused(&format!("GET /p wiki.localhost:8443\n{more}")).await;
+        let shown = format!("{} {:?}", String::from_utf8_lossy(refusal.body()), refusal.headers());
+        assert!(!shown.contains("canary") && !shown.contains(secret), "{shown}");
+    }
     for field in permit.request().fields() {
         let value = String::from_utf8_lossy(field.value());
         assert!(!value.contains(secret) && !value.contains("canary"), "{}", field.name());
