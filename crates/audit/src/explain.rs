@@ -121,7 +121,8 @@ impl AuditLog {
 
     /// The floods in which the refusal with this id may have been counted: those that were going on when it was made.
     fn floods_around(&self, id: AccessId, access: SealedAccess) -> Result<Answer, ExplainError> {
-        let nothing = Answer { rows: Vec::new(), scanned: 0, has_more: false, coverage: Coverage::default() };
+        let nothing =
+            Answer { rows: Vec::new(), scanned: 0, left_out: 0, has_more: false, coverage: Coverage::default() };
         let Some(made) = time_of(id.0) else { return Ok(nothing) };
         // A record of a flood bears the time of its writing: soon after it, or after the disk is well, or at the next start.
         let (kind, since) = (Some(RecordType::AccessFlood), Some(made));

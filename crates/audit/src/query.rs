@@ -11,7 +11,7 @@ use model::ids::ParseIdError;
 
 use crate::entry::StoredRecord;
 use crate::log::Hole;
-pub use filter::{FILTERS, Query, Who};
+pub use filter::{FILTERS, OWN_FILES, Query, Who};
 pub use range::IpRange;
 pub(crate) use scan::time_of;
 
@@ -109,6 +109,8 @@ pub struct Answer {
     pub rows: Vec<StoredRecord>,
     /// How many records were looked at.
     pub scanned: u64,
+    /// How many records that match were left out as reads of [`OWN_FILES`].
+    pub left_out: u64,
     /// True when the limit ended the search: older records may match.
     pub has_more: bool,
     /// What could not be looked at.

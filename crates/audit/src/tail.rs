@@ -112,7 +112,11 @@ impl Tail {
                 continue;
             }
             match self.shared.fetch(&mut files, row, self.access) {
-                Ok(record) if self.query.matches(&record) && self.is_opened_match(&record) => {
+                Ok(record)
+                    if self.query.matches(&record)
+                        && !self.query.leaves_out(&record)
+                        && self.is_opened_match(&record) =>
+                {
                     items.push(TailItem::Record(record));
                 }
                 Ok(_) => {}

@@ -78,9 +78,14 @@ fn screen(
     let (first, more) = filters::fields(visit, &[]);
     let is_paged = filters.iter().any(|(name, _)| name == "before");
     let last = answer.rows.last().filter(|_| answer.has_more).map(|row| row.seq.to_string());
-    let is_filtered = filters.iter().any(|(name, _)| !["limit", "before", "since"].contains(&name.as_str()));
+    let is_common = |name: &str| ["limit", "before", "since", filters::ALL].contains(&name);
+    let is_filtered = filters.iter().any(|(name, _)| !is_common(name));
     let more_below = if answer.has_more { ", older ones below" } else { "" };
     let total = total.map(|total| format!("; {total}")).unwrap_or_default();
+    let left_out = match answer.left_out {
+        0 => String::new(),
+        left_out => format!(", {left_out} reads of our own files left out"),
+    };
     AccessList {
         shell: shell(visit, filters),
         columns: visit.columns(List::Access),
@@ -89,7 +94,7 @@ fn screen(
         has_more_set: filters::has_more_set(visit),
         errors: Vec::new(),
         rows: answer.rows.iter().map(|record| row(visit, record)).collect(),
-        summary: format!("{} shown{more_below}{total}; {} looked at.", answer.rows.len(), answer.scanned),
+        summary: format!("{} shown{more_below}{total}; {} looked at{left_out}.", answer.rows.len(), answer.scanned),
         coverage: (!answer.coverage.is_complete()).then(|| shown(&answer.coverage.to_string())),
         empty: match is_filtered {
             true => "No record matches. Without “since” the last 24 hours are searched: try 7d, or clear the filter.",
@@ -129,8 +134,13 @@ fn refused(visit: &Visit<'_>, filters: &[(String, String)], failure: &Failure) -
 }
 
 fn shell(visit: &Visit<'_>, filters: &[(String, String)]) -> pages::console::Shell {
-    let api = filters::with("/api/v1/audit/records", filters, "", "");
-    let words = filters.iter().map(|(name, value)| format!(" --{} {}", shown(name), shell_word(value)));
+    let asked = filters.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    let api = url("/api/v1/audit/records", asked);
+    let words = filters.iter().map(|(name, value)| match (name.as_str(), value.as_str()) {
+        (filters::ALL, "yes") => " --all".to_owned(),
+        (filters::ALL, _) => String::new(),
+        (name, value) => format!(" --{} {}", shown(name), shell_word(value)),
+    });
     let command = format!("countersign audit query{}", words.collect::<String>());
     visit.shell("What accessed what", format!("GET {}", shown(&api)), command)
 }
@@ -140,7 +150,7 @@ fn exports(visit: &Visit<'_>, filters: &[(String, String)]) -> Vec<Export> {
         return Vec::new();
     }
     let mut all = filters.to_vec();
-    all.retain(|(name, _)| name != "limit" && name != "before");
+    all.retain(|(name, _)| !["limit", "before", filters::ALL].contains(&name.as_str()));
     let to = |format| filters::with("/console/access/export", &all, "format", format);
     vec![Export { text: "CSV", url: to("csv") }, Export { text: "JSON Lines", url: to("jsonl") }]
 }
@@ -194,7 +204,7 @@ fn who(visit: &Visit<'_>, record: &StoredRecord) -> String {
 pub(super) async fn export(visit: &Visit<'_>) -> Response<Bytes> {
     let mut filters = visit.query();
     let format = filters.iter().position(|(name, _)| name == "format").map(|at| filters.swap_remove(at).1);
-    filters.retain(|(name, _)| name != "limit");
+    filters.retain(|(name, _)| name != "limit" && name != filters::ALL);
     filters.push(("limit".to_owned(), audit::query::MAX_LIMIT.to_string()));
     let control = visit.control();
     let words = format!("export {}", control.query_words(&filters));

@@ -14,6 +14,8 @@ pub(super) const ROWS: &str = "50";
 pub(super) const MAX_ROWS: usize = 200;
 /// Asked for beside the filters.
 const COUNT: &str = "count";
+/// Whether reads of the product's own files are shown too.
+pub(super) const ALL: &str = "all";
 
 /// Filters shown first, then the others: name, label, hint.
 const FIRST: &[(&str, &str, &str)] = &[
@@ -39,6 +41,7 @@ const MORE: &[(&str, &str, &str)] = &[
     ("access", "Request id", "from a page or a response"),
     ("trace", "Trace id", "32 hex digits"),
     ("limit", "Rows", "25 to 200"),
+    (ALL, "Our own files", "styles, scripts and published keys; exports always have them"),
 ];
 
 /// The filters of this request, as the parser takes them.
@@ -47,6 +50,9 @@ pub(super) fn of(visit: &Visit<'_>) -> Vec<(String, String)> {
     filters.retain(|(name, _)| name != COUNT);
     if !filters.iter().any(|(name, _)| name == "limit") {
         filters.push(("limit".to_owned(), ROWS.to_owned()));
+    }
+    if !filters.iter().any(|(name, _)| name == ALL) {
+        filters.push((ALL.to_owned(), "no".to_owned()));
     }
     filters
 }
@@ -58,7 +64,8 @@ pub(super) fn counts(visit: &Visit<'_>) -> bool {
 
 /// The address of the same list with `name` set to `value`, or without it.
 pub(super) fn with(path: &str, filters: &[(String, String)], name: &str, value: &str) -> String {
-    let kept = filters.iter().filter(|(key, found)| key != name && !(key == "limit" && found == ROWS));
+    let is_default = |key: &str, found: &str| (key == "limit" && found == ROWS) || (key == ALL && found == "no");
+    let kept = filters.iter().filter(|(key, found)| key != name && !is_default(key, found));
     url(path, kept.map(|(key, found)| (key.as_str(), found.as_str())).chain([(name, value)]))
 }
 
@@ -90,6 +97,14 @@ pub(super) fn error(message: &str) -> FieldError {
 }
 
 fn choices(visit: &Visit<'_>, name: &str, value: &str) -> Vec<Choice> {
+    if name == ALL {
+        let choice = |taken: &str, text: &str| Choice {
+            value: taken.to_owned(),
+            text: text.to_owned(),
+            is_chosen: taken == value || (taken.is_empty() && value != "yes"),
+        };
+        return vec![choice("", "left out"), choice("yes", "shown")];
+    }
     let words: Vec<String> = match name {
         "action" => Action::ALL.iter().map(|action| action.as_str().to_owned()).collect(),
         "app" => visit.published().apps.iter().map(|app| app.name.to_string()).collect(),
@@ -120,5 +135,10 @@ mod tests {
         let shown: BTreeSet<&str> = FIRST.iter().chain(MORE).map(|(name, ..)| *name).chain(["before"]).collect();
         let known: BTreeSet<&str> = audit::query::FILTERS.iter().copied().collect();
         assert_eq!(shown, known, "`before` is the pager's");
+    }
+
+    #[test]
+    fn what_a_list_leaves_out_is_where_our_files_are() {
+        assert!(audit::query::OWN_FILES.contains(&pages::assets::PREFIX));
     }
 }

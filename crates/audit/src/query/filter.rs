@@ -15,6 +15,7 @@ use crate::index::{RowKeys, effect_of};
 pub const FILTERS: &[&str] = &[
     "access",
     "action",
+    "all",
     "app",
     "before",
     "country",
@@ -35,6 +36,10 @@ pub const FILTERS: &[&str] = &[
     "what",
     "who",
 ];
+
+/// Paths of the product's own files on every host: what each page of it loads, and what apps poll. Reads of them are in
+/// the record like any other, and a list may leave them out.
+pub const OWN_FILES: &[&str] = &["/.countersign/assets/", "/.countersign/client.js", "/.countersign/jwks.json"];
 
 /// How far back a query without `since` looks (AUD-1).
 const DEFAULT_SINCE: Duration = Duration::from_secs(24 * 3600);
@@ -95,6 +100,8 @@ pub struct Query {
     pub until: Option<Timestamp>,
     /// Only records with a lower sequence number: where the page before this one ended.
     pub before: Option<u64>,
+    /// Leave out answered reads of [`OWN_FILES`]; the answer says how many. Whoever asks for one access gets it.
+    pub leaves_out_own_files: bool,
     /// At most so many rows; 0 means [`DEFAULT_LIMIT`].
     pub limit: usize,
 }
@@ -145,6 +152,13 @@ impl Query {
         match filter {
             "access" => self.access_id = Some(value.parse().map_err(id)?),
             "action" => self.action = Some(value.parse().map_err(|_| refuse(&one_of(Action::ALL, Action::as_str)))?),
+            "all" => {
+                self.leaves_out_own_files = match value {
+                    "yes" => false,
+                    "no" => true,
+                    _ => return Err(refuse("`yes` or `no`")),
+                }
+            }
             "app" => self.app = text(),
             "before" => self.before = Some(value.parse().map_err(|_| refuse("a sequence number"))?),
             "country" => self.country = text(),
@@ -258,6 +272,17 @@ impl Query {
             && self.ip.is_none_or(|range| range.is_near(record))
     }
 
+    /// Whether a record that [`Self::matches`] is one that the answer leaves out.
+    pub(crate) fn leaves_out(&self, record: &StoredRecord) -> bool {
+        self.leaves_out_own_files
+            && self.access_id.is_none()
+            && self.trace_id.is_none()
+            && matches!(record.kind(), Some(RecordType::AccessDecision | RecordType::AccessCompletion))
+            && record.text(Column::Effect) == Some(Effect::Allow.as_str())
+            && matches!(record.text(Column::Method), Some("GET" | "HEAD"))
+            && record.text(Column::UrlPath).is_some_and(is_own_file)
+    }
+
     /// Whether a record that [`Self::matches`] still does now that its sealed columns are open.
     pub(crate) fn matches_opened(&self, record: &StoredRecord) -> bool {
         self.ip.is_none_or(|range| range.is_coarse() || range.holds(record))
@@ -267,6 +292,15 @@ impl Query {
 const TIME: &str = "a time; give an age like `7d`, `12h`, `90m`, `30s`, or RFC 3339 like 2026-01-31T08:00:00Z";
 const WHO: &str =
     "anybody known; give an e-mail address or id of a person, a SPIFFE ID, `local-operator` or `anonymous`";
+
+/// Whether `path`, in its canonical form, is one of [`OWN_FILES`]; those that end in `/` have one more segment.
+fn is_own_file(path: &str) -> bool {
+    OWN_FILES.iter().any(|own| match path.strip_prefix(own) {
+        Some("") => !own.ends_with('/'),
+        Some(name) => own.ends_with('/') && !name.contains('/'),
+        None => false,
+    })
+}
 
 /// `payroll/records` is within `payroll` and within itself.
 fn is_within(name: &str, whole: &str) -> bool {
@@ -370,6 +404,7 @@ mod tests {
             let value = match *filter {
                 "access" | "session" => "0198c5f0-0000-7000-8000-000000000001",
                 "action" => "http.get",
+                "all" => "no",
                 "before" => "7",
                 "effect" => "step-up",
                 "ip" => "2001:db8::/48",

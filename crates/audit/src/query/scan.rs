@@ -1,5 +1,6 @@
 //! Running a query, and fetching single records.
 
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::io;
 use std::ops::ControlFlow;
@@ -99,14 +100,23 @@ struct Search<'a> {
     access: SealedAccess,
     /// No older record can match.
     not_before: Option<Timestamp>,
+    left_out: Cell<u64>,
     answer: Answer,
 }
 
 impl<'a> Search<'a> {
     fn new(shared: &'a Shared, query: &'a Query, access: SealedAccess) -> Self {
         let since = query.since.or_else(|| query.access_id.and_then(|id| time_of(id.0)));
-        let answer = Answer { rows: Vec::new(), scanned: 0, has_more: false, coverage: Coverage::default() };
-        Self { shared, query, access, not_before: since.map(|since| since - TIME_SLACK), answer }
+        let answer =
+            Answer { rows: Vec::new(), scanned: 0, left_out: 0, has_more: false, coverage: Coverage::default() };
+        Self {
+            shared,
+            query,
+            access,
+            not_before: since.map(|since| since - TIME_SLACK),
+            left_out: Cell::new(0),
+            answer,
+        }
     }
 
     fn run(mut self) -> Result<Answer, QueryError> {
@@ -141,6 +151,7 @@ impl<'a> Search<'a> {
         self.answer.coverage.holes.extend(known.cloned());
         self.answer.coverage.holes.sort_by(|a, b| a.first_seq.cmp(&b.first_seq).then_with(|| a.why.cmp(&b.why)));
         self.answer.coverage.holes.dedup();
+        self.answer.left_out = self.left_out.get();
         Ok(self.answer)
     }
 
@@ -239,6 +250,10 @@ impl<'a> Search<'a> {
         let record = decode_payload(payload, &self.shared.keys, SealedAccess::Closed)?;
         let time = record.time();
         if !self.query.matches(&record) {
+            return Ok((time, None));
+        }
+        if self.query.leaves_out(&record) {
+            self.left_out.set(self.left_out.get().saturating_add(1));
             return Ok((time, None));
         }
         if self.access == SealedAccess::Closed {

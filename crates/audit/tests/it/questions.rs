@@ -8,7 +8,7 @@ use audit::query::IpRange;
 use audit::{AuditLog, Column, ExplainError, Query, QueryError, SealedAccess, TailItem};
 use model::record::{AuditRecord, RecordType};
 use model::seams::Durability;
-use model::{AccessId, Effect, Reason, Recorder, Timestamp, UserId};
+use model::{AccessId, Clock, Effect, Reason, Recorder, Timestamp, UserId};
 
 use crate::common::{START, World, alice, bob};
 
@@ -314,4 +314,57 @@ fn a_table_shows_what_happened_in_one_line_each() {
     let rows = ask(&log, START, &[]).rows;
     insta::assert_snapshot!("table", audit::render::table(&rows));
     assert!(rows.iter().all(|row| row.get(Column::AccessId).is_some()));
+}
+
+#[tokio::test]
+async fn a_list_leaves_out_only_answered_reads_of_our_own_files_and_says_how_many() {
+    let world = World::new();
+    let (log, _) = world.open();
+    let put = |method: &str, path: &str, effect| {
+        let mut record = world.decision();
+        record.what.method = Some(method.into());
+        record.what.url_path = Some(path.into());
+        record.decision.effect = Some(effect);
+        log.append_blocking(record.clone(), Durability::Strict).unwrap();
+        record.access_id
+    };
+    let own = [
+        put("GET", "/.countersign/assets/0123456789abcdef.css", Effect::Allow),
+        put("HEAD", "/.countersign/client.js", Effect::Allow),
+    ];
+    let shown = [
+        put("GET", "/records", Effect::Allow),
+        put("GET", "/.countersign/assets/0123456789abcdef.css", Effect::Deny),
+        put("POST", "/.countersign/client.js", Effect::Allow),
+        put("GET", "/.countersign/client.json", Effect::Allow),
+        put("GET", "/.countersign/assets/../../records", Effect::Allow),
+        put("GET", "/app/.countersign/assets/x.css", Effect::Allow),
+        put("GET", "/.countersign/session", Effect::Allow),
+    ];
+    let now = world.clock.now();
+    let ids = |answer: &audit::Answer| {
+        let mut ids: Vec<_> = answer.rows.iter().filter_map(|row| row.id(Column::AccessId)).map(AccessId).collect();
+        ids.reverse();
+        ids
+    };
+    let kind = ("type", "access.decision");
+    let short = ask(&log, now, &[kind, ("all", "no")]);
+    assert_eq!((ids(&short), short.left_out, short.has_more), (shown.to_vec(), 2, false));
+    for filters in [&[kind][..], &[kind, ("all", "yes")]] {
+        let whole = ask(&log, now, filters);
+        assert_eq!((ids(&whole), whole.left_out), ([&own[..], &shown].concat(), 0));
+    }
+    let one = ask(&log, now, &[("access", &own[0].to_string()), ("all", "no")]);
+    assert_eq!(ids(&one), own[..1], "who asks for one access gets it");
+
+    let query = Query::parse([kind, ("all", "no")], now, &people).unwrap();
+    let mut tail = log.tail(query, Some(0), SealedAccess::Closed).unwrap();
+    let mut followed = Vec::new();
+    while followed.len() < shown.len() {
+        for item in tail.next().await.unwrap() {
+            let TailItem::Record(record) = item else { panic!("{item:?}") };
+            followed.extend(record.id(Column::AccessId).map(AccessId));
+        }
+    }
+    assert_eq!(followed, shown);
 }

@@ -123,6 +123,9 @@ pub struct Filters {
     /// App or resource
     #[arg(long)]
     what: Option<String>,
+    /// Also reads of the product's own files: styles, scripts, published keys; CSV and exports always have them
+    #[arg(long)]
+    all: bool,
     /// e.g. http.get
     #[arg(long)]
     action: Option<String>,
@@ -185,6 +188,7 @@ pub struct Filters {
 impl Filters {
     fn pairs(self) -> Vec<(&'static str, String)> {
         [
+            ("all", (!self.all).then(|| "no".to_owned())),
             ("who", self.who),
             ("what", self.what),
             ("action", self.action),
@@ -345,7 +349,9 @@ fn verify(folder: &Path, is_json: bool) -> Result<ExitCode> {
     Ok(if proves { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-async fn query(client: &Client, global: &Global, filters: Filters, csv: bool) -> Result<()> {
+async fn query(client: &Client, global: &Global, mut filters: Filters, csv: bool) -> Result<()> {
+    // What is taken along is the record as it is.
+    filters.all |= csv;
     let is_export = filters.limit.as_deref().and_then(|limit| limit.parse().ok()) > Some(audit::query::PAGE_LIMIT);
     let path = if is_export { "/api/v1/audit/export" } else { "/api/v1/audit/records" };
     let answer = client.get_with(path, &filters.pairs()).await?;
@@ -362,13 +368,17 @@ async fn query(client: &Client, global: &Global, filters: Filters, csv: bool) ->
         if counted > 0 {
             say!("\n{counted} refusals are only counted, in the rows of type access.flood");
         }
+        let left_out = match answer.get("left_out").and_then(Value::as_u64) {
+            None | Some(0) => String::new(),
+            Some(left_out) => format!(", {left_out} reads of our own files left out (`--all` shows them)"),
+        };
         let more = if answer.get("has_more").and_then(Value::as_bool) == Some(true) {
             ", more match: raise --limit"
         } else {
             ""
         };
         say!(
-            "\n{} shown, {} looked at, {}{more}",
+            "\n{} shown, {} looked at, {}{left_out}{more}",
             records.len(),
             output::text(&answer, "scanned"),
             output::text(&answer, "coverage")

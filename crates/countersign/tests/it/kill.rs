@@ -14,6 +14,7 @@
 )]
 
 mod app;
+mod keys;
 mod ledger;
 mod operator;
 mod product;

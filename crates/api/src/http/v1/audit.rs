@@ -49,7 +49,8 @@ pub(crate) async fn export(
     RawQuery(raw): RawQuery,
 ) -> Result<Response, Failure> {
     let filters = pairs(raw.as_deref());
-    let query = control.parse_query(&filters)?;
+    // An export is the record as it is.
+    let query = Query { leaves_out_own_files: false, ..control.parse_query(&filters)? };
     answer(&control, &actor, query, &format!("export {}", control.query_words(&filters))).await
 }
 
@@ -57,10 +58,11 @@ async fn answer(control: &Arc<ControlPlane>, actor: &Actor, query: Query, words:
     let answer = control.query(actor, query, words).await?;
     let rows: Vec<String> = answer.rows.iter().map(render::json).collect();
     Ok(json_text(format!(
-        "{{\"records\":[{}],\"shown\":{},\"scanned\":{},\"has_more\":{},\"complete\":{},\"coverage\":{}}}",
+        "{{\"records\":[{}],\"shown\":{},\"scanned\":{},\"left_out\":{},\"has_more\":{},\"complete\":{},\"coverage\":{}}}",
         rows.join(","),
         rows.len(),
         answer.scanned,
+        answer.left_out,
         answer.has_more,
         answer.coverage.is_complete(),
         render::quoted(&answer.coverage.to_string()),

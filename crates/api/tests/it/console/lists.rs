@@ -87,6 +87,34 @@ async fn every_filter_gives_the_rows_that_the_command_line_gives() {
 }
 
 #[tokio::test]
+async fn reads_of_our_own_files_are_left_out_of_the_list_unless_asked_for_and_never_of_an_export() {
+    let world = World::new().await;
+    let page_read = put_record(&world, |_| {}).to_string();
+    let style = put_record(&world, |record| {
+        record.what.method = Some(Arc::from("GET"));
+        record.what.url_path = Some(Arc::from(pages::assets::path("console.css")));
+        record.decision.effect = Some(model::Effect::Allow);
+    })
+    .to_string();
+    let carol = Reader::at(&world, world.session(CAROL, 1)).await;
+    let page = carol.get("/console/access?type=access.decision").await;
+    assert_eq!(listed(&page), [page_read.clone()]);
+    assert!(page.body.contains("1 reads of our own files left out"), "{}", page.body);
+    assert!(page.body.contains("/api/v1/audit/records?type=access.decision&#38;limit=50&#38;all=no"), "{}", page.body);
+    let page = carol.get("/console/access?type=access.decision&all=yes").await;
+    assert_eq!(listed(&page), [style.clone(), page_read]);
+    assert!(page.body.contains(" --all"), "the command of the page says so");
+    for all in ["no", "yes"] {
+        let export = carol.get(&format!("/console/access/export?format=jsonl&all={all}")).await;
+        assert!(export.body.contains(&style), "{all}");
+        let export = world.local("GET", &format!("/api/v1/audit/export?all={all}"), &Value::Null).await;
+        assert!(export.body.contains(&style), "{all}");
+    }
+    let api = world.local("GET", "/api/v1/audit/records?type=access.decision", &Value::Null).await.json();
+    assert_eq!(api["records"].as_array().unwrap().len(), 2, "scripts get everything unless they say so");
+}
+
+#[tokio::test]
 async fn a_value_that_is_not_understood_comes_back_at_its_field_and_asks_nothing() {
     let world = World::new().await;
     put_record(&world, |_| {});
