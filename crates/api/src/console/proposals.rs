@@ -177,7 +177,7 @@ fn changes(plan: &Plan) -> Vec<String> {
         ("Tests", &plan.tests),
         ("Remedies", &plan.remedies),
         ("Groups", &plan.groups),
-        ("People", &plan.users),
+        ("People", &plan.people.users),
     ];
     let mut told = Vec::new();
     for (what, delta) in parts {

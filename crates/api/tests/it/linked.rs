@@ -133,6 +133,17 @@ async fn a_walk_of_somebody_else_leads_nobody_anywhere() {
 }
 
 #[tokio::test]
+async fn a_walk_goes_on_where_another_tab_signed_the_same_person_in() {
+    let world = world().await;
+    let (session, other_tab) = (world.session(ALICE, 1), world.session(ALICE, 2));
+    let start = to_hand_off(&world, &session, "/pages/7").await;
+    let first = world.get(at(&world, HOSTS[0], None), split(&start).1).await;
+    let (host, step) = split(&first.location);
+    let answer = world.get(at(&world, host, Some(&other_tab)), step).await;
+    assert!(answer.location.starts_with("https://files.test/.countersign/link?walk="), "{answer:?}");
+}
+
+#[tokio::test]
 async fn a_renewal_in_a_frame_asks_nobody_and_ends_on_its_page() {
     let world = world().await;
     let framed = || Request::get("/.countersign/renew").header("sec-fetch-dest", "iframe");

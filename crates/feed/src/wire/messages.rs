@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 
 use crate::message::{
-    Ack, Ask, ConfigSource, Delta, Down, Event, Hello, Order, Part, Position, Purpose, Reply, Services, SourceText, Terms, Up,
-    Welcome, WireRequest, WireResponse,
+    Ack, Ask, ConfigSource, Delta, Down, Event, Hello, Order, Part, Position, Purpose, Reply, Services, SourceText,
+    Terms, Up, Welcome, WireRequest, WireResponse,
 };
 
 use super::{Message, Reader, Wire, WireError, fields};

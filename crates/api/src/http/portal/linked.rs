@@ -9,7 +9,7 @@ use bytes::Bytes;
 use http::{HeaderValue, Request, Response, StatusCode, header};
 use model::app::{App, HostPattern};
 use model::seams::ReservedContext;
-use model::{SessionId, Timestamp};
+use model::{SessionId, Timestamp, UserId};
 use pki::return_ticket::{ReturnTarget, ReturnTicket};
 
 use super::answers::{page, parameter, see_other, with_cookie};
@@ -60,7 +60,10 @@ impl Portal {
         let walk = self.walks.take(&key, context.now).filter(|walk| walk.at == context.authority);
         let Some(mut walk) = walk else { return see_other("/") };
         match &context.session {
-            Some(session) if session.id == walk.session => see_other(&self.next_step(walk, context.now)),
+            // Another tab may have signed the same person in here with another session.
+            Some(session) if self.is_of(walk.session, session.user, context.now) => {
+                see_other(&self.next_step(walk, context.now))
+            }
             // Somebody else is signed in here; their way is not this one.
             Some(_) => see_other("/"),
             None if walk.was_tried => see_other(&self.next_step(walk, context.now)),
@@ -115,6 +118,11 @@ impl Portal {
             Some(cookie) => with_cookie(response, &cookie),
             None => response,
         }
+    }
+
+    /// Whether a live session is this person's.
+    fn is_of(&self, session: SessionId, user: UserId, now: Timestamp) -> bool {
+        self.control.session_view.session(session, now).is_some_and(|session| session.user == user)
     }
 
     /// Keeps a walk under a new key and says where its next step is.
