@@ -107,7 +107,8 @@ async fn a_host_that_keeps_no_cookie_is_passed_and_holds_nobody_up() {
 
 #[tokio::test]
 async fn a_walk_of_somebody_else_leads_nobody_anywhere() {
-    let bends: [(&str, fn(&World) -> ReservedContext); 2] = [
+    type Bend = fn(&World) -> ReservedContext;
+    let bends: [(&str, Bend); 2] = [
         ("another host", |world| at(world, HOSTS[2], Some(&world.session(ALICE, 1)))),
         ("somebody else", |world| at(world, HOSTS[1], Some(&world.session(CAROL, 2)))),
     ];

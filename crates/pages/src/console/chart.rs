@@ -167,7 +167,7 @@ fn stacks(spans: &[Span]) -> Drawing {
     }
     let axis = |y, value: u64| Label { x: LEFT - 8, y: y + 4, anchor: "end", text: value.to_string() };
     drawing.labels.extend([axis(TOP, top), axis(BASE, 0)]);
-    if top % 2 == 0 {
+    if top.is_multiple_of(2) {
         drawing.labels.push(axis(TOP + PLOT_HEIGHT / 2, top / 2));
     }
     let times = [(0, LEFT, "start"), (drawn.len() / 2, LEFT + PLOT_WIDTH / 2, "middle")];

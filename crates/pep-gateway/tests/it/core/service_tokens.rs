@@ -227,7 +227,7 @@ async fn the_streams_of_a_revoked_token_are_cut_and_no_others() {
     world.publish(machines(now, |_, token| token.secrets.truncate(1)), rules);
     let report = world.gateway.streams().reevaluate(apps(), Cause::FactsChanged).await;
     assert!(report.streams.is_empty() && report.examined == 2);
-    world.publish(machines(now, |_, token| drop(token.secrets.remove(0))), rules);
+    world.publish(machines(now, |_, token| _ = token.secrets.remove(0)), rules);
     let report = world.gateway.streams().reevaluate(apps(), Cause::SessionRevoked).await;
     let cut: Vec<String> = report.streams.iter().map(|stream| stream.principal.to_string()).collect();
     assert_eq!(cut, ["service-account:nightly"]);
