@@ -22,7 +22,7 @@ pub(super) const STEPS: &[&str] = &[
 ];
 
 /// The schema this program writes: the number of steps.
-pub const SCHEMA_VERSION: i64 = 8;
+pub const SCHEMA_VERSION: i64 = 9;
 
 /// Takes the steps the file has not taken yet.
 pub(super) async fn migrate(writer: &SqlitePool, steps: &[&'static str], now: Timestamp) -> Result<(), StoreError> {
