@@ -62,11 +62,15 @@ impl Talk {
 
     pub(super) async fn say(&mut self, message: &Up) {
         let mut cutter = Cutter::new(message.lane(), feed::wire::encode(message)).unwrap();
+        let mut bytes = Vec::new();
         while let Some((head, piece)) = cutter.next_frame() {
-            self.stream.write_all(&head).await.unwrap();
-            self.stream.write_all(piece).await.unwrap();
+            bytes.extend_from_slice(&head);
+            bytes.extend_from_slice(piece);
         }
-        self.stream.flush().await.unwrap();
+        // Who has refused already may be gone; what was said before is read next.
+        if self.stream.write_all(&bytes).await.is_ok() {
+            let _ = self.stream.flush().await;
+        }
     }
 
     pub(super) async fn next(&mut self) -> Option<Down> {
