@@ -131,6 +131,10 @@ fn agrees(oracle: &Oracle, request: &AccessRequest, decision: &Decision) {
             // The built-in rule gives its reason; another one alone gives the usual.
             said(Effect::Deny, decision.reason, forbids, "")
         }
+        // Also where a sign-in alone would not do, such as a soft rule about a page that needs none.
+        Answer::Soft(forbids) if request.principal == Principal::Anonymous => {
+            said(Effect::Deny, Reason::LoginRequired, forbids, "")
+        }
         _ if request.principal == Principal::Anonymous => said(Effect::Deny, Reason::LoginRequired, vec![], ""),
         Answer::Hard(ids) | Answer::Soft(ids) | Answer::NotPermitted(ids) => {
             let is_requestable = request.resource.app.as_str() == "payroll";
